@@ -1,0 +1,209 @@
+"""`Backbone`: the shared nonlinear network psi that is meta-trained (or drawn at random) and then frozen."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import files, rng
+from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest, require_range
+
+Reading = Literal["A", "B"]
+Initialization = Literal["pytorch", "he", "orthogonal"]
+
+FORMAT = "apb.backbone"
+FORMAT_VERSION = 1
+MAX_WIDTH = 16_384
+DEFAULT_INPUT_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The network psi: `x -> ReLU(W_L ... ReLU(W_1 x + b_1) ... + b_L)`, with a ReLU before W_1 if `input_activation`.
+
+    It knows nothing of a task: observation and action sizes belong to the `Adapter` around it, so one backbone serves any env.
+
+    Attributes:
+        weights: L arrays of shape (out, in), float32, laid out as in `torch.nn.Linear`; read-only.
+        biases: L arrays of shape (out,), float32; read-only.
+        input_activation: whether psi begins with a ReLU (reading A of the paper) or with `W_1` (reading B).
+        metadata: JSON values that travel with the file, such as the family, seed and steps it was trained with.
+    """
+
+    weights: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
+    input_activation: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        weights = tuple(_frozen(w, f"weights[{i}]", 2) for i, w in enumerate(self.weights))
+        biases = tuple(_frozen(b, f"biases[{i}]", 1) for i, b in enumerate(self.biases))
+        if not weights or len(weights) != len(biases):
+            raise ConfigError(
+                f"a backbone needs as many biases as weights and at least one; found {len(weights)} weights and {len(biases)} biases"
+            )
+        for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+            if w.shape[0] != b.shape[0]:
+                raise ConfigError(f"weights[{i}] has {w.shape[0]} rows; expected {b.shape[0]}, the length of biases[{i}]")
+            if i and w.shape[1] != weights[i - 1].shape[0]:
+                raise ConfigError(
+                    f"weights[{i}] has {w.shape[1]} columns; expected {weights[i - 1].shape[0]}, the rows of weights[{i - 1}]"
+                )
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "biases", biases)
+
+    @classmethod
+    def random(
+        cls,
+        seed: int = 0,
+        *,
+        reading: Reading = "B",
+        input_size: int | None = None,
+        hidden_sizes: Sequence[int] = (256, 256),
+        init: Initialization = "pytorch",
+    ) -> "Backbone":
+        """Draw a backbone: the control of every comparison, and by the paper's own account a strong one.
+
+        Args:
+            seed: Seed of the weights, in [0, 2^63).
+            reading: How the paper's text is read (it does not fix the cut). "B": `d_in -> 256 -> 256`, the pre-layer maps observations to
+                `d_in` and starts as the identity. "A": ReLU, `256 -> 256`, ReLU: TD3's own network cut in three.
+            input_size: `d_in`, in [1, 16384]. Default: 32 for reading B (ours: it holds the positions and velocities of the Gymnasium
+                robots up to Ant; smaller observations are padded, larger ones enter through the learned pre-layer); `hidden_sizes[0]` for A.
+            hidden_sizes: Width of each hidden layer, each in [1, 16384]. Default (256, 256) as in TD3 (Fujimoto et al. 2018, code).
+                Reading A uses the first as the width of the pre-layer's output.
+            init: "pytorch" is uniform in +-1/sqrt(fan_in) for weights and biases (the default of `torch.nn.Linear`, which TD3 uses);
+                "he" is N(0, 2/fan_in) and "orthogonal" is orthogonal with gain sqrt(2), both with zero biases.
+
+        Raises:
+            ConfigError: a size or the seed is out of range. UnknownNameError: reading or init is not one of the above.
+        """
+        require_range("seed", seed, 0, 2**63 - 1)
+        for name, value, known in (("reading", reading, get_args(Reading)), ("init", init, get_args(Initialization))):
+            if value not in known:
+                raise UnknownNameError(f"{name} = {value!r} is unknown; {nearest(str(value), known)}")
+        sizes = [int(size) for size in hidden_sizes]
+        if not sizes:
+            raise ConfigError("hidden_sizes is empty; expected at least one width, for example (256, 256)")
+        if reading == "A":
+            if len(sizes) < 2:
+                raise ConfigError(f"hidden_sizes = {tuple(sizes)} has one width; reading A needs two: the pre-layer's and the hidden layer's")
+            if input_size is not None and input_size != sizes[0]:
+                raise ConfigError(f"input_size = {input_size} contradicts hidden_sizes[0] = {sizes[0]}; leave input_size out for reading A")
+        else:
+            sizes = [DEFAULT_INPUT_SIZE if input_size is None else int(input_size), *sizes]
+        for size in sizes:
+            require_range("a width of the backbone", size, 1, MAX_WIDTH)
+        weights, biases = [], []
+        for layer, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            weight, bias = _draw_layer(rng.generator(seed, rng.Stream.BACKBONE, layer), fan_in, fan_out, init)
+            weights.append(weight)
+            biases.append(bias)
+        metadata = {"kind": "random", "reading": reading, "init": init, "seed": int(seed)}
+        return cls(tuple(weights), tuple(biases), input_activation=reading == "A", metadata=metadata)
+
+    @property
+    def input_size(self) -> int:
+        """Size `d_in` of psi's input: what the pre-layer puts out."""
+        return int(self.weights[0].shape[1])
+
+    @property
+    def output_size(self) -> int:
+        """Number of features psi puts out: what the post-layer reads."""
+        return int(self.weights[-1].shape[0])
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(w.size + b.size for w, b in zip(self.weights, self.biases, strict=True))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the architecture and every weight, hex. Equal hashes mean the same function; metadata does not count."""
+        digest = hashlib.sha256(json.dumps([self.input_activation, [w.shape for w in self.weights]]).encode())
+        for array in (*self.weights, *self.biases):
+            digest.update(array.astype("<f4", copy=False).tobytes())
+        return digest.hexdigest()
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features of inputs of shape (..., input_size), in NumPy: the readable reference; `Policy` uses the native kernel."""
+        x = np.maximum(inputs, 0) if self.input_activation else inputs
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            x = np.maximum(x @ weight.T + bias, 0)
+        return x
+
+    def save_pretrained(self, path: str | Path) -> Path:
+        """Write `config.json` and `model.safetensors` into the folder `path` (created; replaced as a whole if it holds a backbone)."""
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "input_activation": self.input_activation,
+            "layer_sizes": [self.input_size, *(int(w.shape[0]) for w in self.weights)],
+            "hash": self.hash,
+            "metadata": self.metadata,
+        }
+        return files.write_folder(path, config, self.tensors())
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "Backbone":
+        """Read a backbone from a folder written by `save_pretrained`.
+
+        Raises:
+            FileFormatError: a file is missing, cut short, tampered with, or not a backbone. MismatchError: a later format version.
+        """
+        config, tensors = files.read_folder(path, FORMAT, FORMAT_VERSION)
+        try:
+            count = len(config["layer_sizes"]) - 1
+            weights = tuple(tensors[f"layers.{i}.weight"] for i in range(count))
+            biases = tuple(tensors[f"layers.{i}.bias"] for i in range(count))
+            backbone = cls(weights, biases, bool(config["input_activation"]), dict(config["metadata"]))
+            stored_hash = config["hash"]
+        except (KeyError, TypeError, ConfigError) as error:
+            raise FileFormatError(f"{path} is not a valid backbone: {error!r}; write it anew with save_pretrained") from error
+        if backbone.hash != stored_hash:
+            raise MismatchError(
+                f"backbone {path}: the weights have hash {backbone.hash[:12]}, config.json says {str(stored_hash)[:12]}; the folder was changed"
+            )
+        return backbone
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The weights under the names they have in files: `layers.<i>.weight` (out, in) and `layers.<i>.bias` (out,)."""
+        named: dict[str, NDArray[np.float32]] = {}
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            named[f"layers.{i}.weight"] = weight
+            named[f"layers.{i}.bias"] = bias
+        return named
+
+
+def _frozen(array: NDArray[np.float32], name: str, rank: int) -> NDArray[np.float32]:
+    """A read-only, C-contiguous float32 copy of `array`, checked for rank and finite values."""
+    copy = np.array(array, dtype=np.float32, order="C")
+    if copy.ndim != rank or copy.size == 0:
+        raise ConfigError(f"{name} has shape {copy.shape}; expected {rank} non-empty dimensions")
+    if not np.isfinite(copy).all():
+        raise ConfigError(f"{name} holds NaN or infinity; expected finite weights")
+    copy.flags.writeable = False
+    return copy
+
+
+def _draw_layer(
+    generator: np.random.Generator, fan_in: int, fan_out: int, init: Initialization
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if init == "pytorch":
+        bound = 1 / np.sqrt(fan_in)
+        weight = generator.uniform(-bound, bound, (fan_out, fan_in))
+        return weight.astype(np.float32), generator.uniform(-bound, bound, fan_out).astype(np.float32)
+    normal = generator.standard_normal((max(fan_out, fan_in), min(fan_out, fan_in)))
+    if init == "he":
+        weight = normal.reshape(fan_out, fan_in) * np.sqrt(2 / fan_in)
+    else:
+        # QR of a tall normal matrix, signs fixed by R's diagonal, is uniform over orthonormal columns (Mezzadri 2007).
+        q, r = np.linalg.qr(normal)
+        q = q * np.sign(np.diag(r))
+        weight = np.sqrt(2) * (q if fan_out >= fan_in else q.T)
+    return weight.astype(np.float32), np.zeros(fan_out, dtype=np.float32)
