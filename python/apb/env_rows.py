@@ -1,0 +1,115 @@
+"""Rows of separately stepped envs: the one place that calls `reset` and `step` of single Gymnasium envs."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb.env_source import AnyEnv
+from apb.env_spaces import flat_size
+
+
+@dataclasses.dataclass(slots=True)
+class RowStep:
+    """What one step of R rows returned, before anything is reset.
+
+    `observations` is float64 (R, size): where the step led to, the final observation where the episode ended; `rewards` is
+    float64 (R,); the rest are boolean (R,). `valid` is False where the env ignored the action and only reset itself.
+    """
+
+    observations: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, rows: int, size: int) -> "RowStep":
+        """Uninitialised arrays, all rows valid."""
+        return cls(
+            np.empty((rows, size)), np.empty(rows), np.empty(rows, bool), np.empty(rows, bool), np.ones(rows, bool)
+        )
+
+
+class RowFailure(Exception):
+    """Row `row` (None: unknown) did not behave; `Simulations` adds where and when, and raises `SimulationError`."""
+
+    def __init__(self, row: int | None, what: str) -> None:
+        super().__init__(what)
+        self.row = row
+        self.what = what
+
+
+class Rows(Protocol):
+    """R simulations of the same env, numbered 0 to R - 1; implemented by `EnvRows` and `VectorRows`."""
+
+    def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
+        """Start all rows; returns the observations, float64 (R, size)."""
+
+    def step(self, actions: NDArray[np.floating]) -> RowStep:
+        """Step all rows with the env's own actions (R, *shape)."""
+
+    def restart(self, seeds: dict[int, int], observations: NDArray[np.float64]) -> None:
+        """Start new episodes in the rows that are the keys of `seeds`; writes their observations into (R, size)."""
+
+    def close(self) -> None:
+        """Close what this object made itself."""
+
+
+class EnvRows:
+    """Rows of separate `gymnasium.Env` objects. They are closed by `close` if `owned`."""
+
+    def __init__(self, envs: Sequence[AnyEnv], *, owned: bool) -> None:
+        self.envs = tuple(envs)
+        self._owned = owned
+        self._shape = self.envs[0].observation_space.shape
+        self._size = flat_size(self.envs[0].observation_space)  # type: ignore[arg-type]  # checked by EnvSource
+
+    def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
+        observations = np.empty((len(self.envs), self._size))
+        self.restart(dict(enumerate(seeds)), observations)
+        return observations
+
+    def restart(self, seeds: dict[int, int], observations: NDArray[np.float64]) -> None:
+        for row, seed in seeds.items():
+            try:
+                observation, _ = self.envs[row].reset(seed=seed)
+            except Exception as error:
+                raise RowFailure(row, f"reset() raised {type(error).__name__}: {error}") from error
+            observations[row] = self._flat(row, "reset()", observation)
+
+    def step(self, actions: NDArray[np.floating]) -> RowStep:
+        result = RowStep.empty(len(self.envs), self._size)
+        for row, env in enumerate(self.envs):
+            try:
+                observation, reward, terminated, truncated, _ = env.step(actions[row])
+            except Exception as error:
+                raise RowFailure(row, f"step() raised {type(error).__name__}: {error}") from error
+            result.observations[row] = self._flat(row, "step()", observation)
+            try:
+                result.rewards[row] = float(reward)
+            except (TypeError, ValueError) as error:
+                raise RowFailure(row, f"step() returned reward = {reward!r}; expected one number") from error
+            result.terminated[row] = terminated
+            result.truncated[row] = truncated
+        return result
+
+    def _flat(self, row: int, method: str, observation: Any) -> NDArray[np.floating]:
+        try:
+            array = np.asarray(observation, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise RowFailure(
+                row, f"{method} returned observation = {observation!r}; expected an array of shape {self._shape}"
+            ) from error
+        if array.shape != self._shape:
+            raise RowFailure(
+                row, f"{method} returned an observation of shape {array.shape}; expected {self._shape}, its space's shape"
+            )
+        return array.reshape(-1)
+
+    def close(self) -> None:
+        if self._owned:
+            for env in self.envs:
+                env.close()

@@ -1,0 +1,256 @@
+"""Where simulations come from: whatever a user may pass as `env`, resolved once into something that makes and describes envs."""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box
+from gymnasium.vector import VectorEnv
+
+from apb.env_spaces import flat_size, require_action_space, require_observation_space
+from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
+
+AnyEnv = gymnasium.Env[Any, Any]
+AnyVectorEnv = VectorEnv[Any, Any, Any]
+EnvLike = str | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
+"""What functions of this package accept as `env`."""
+
+
+class EnvSource:
+    """An env given by a user, with its spaces checked; made by `EnvSource.resolve`.
+
+    Attributes:
+        observation_space: `Box` of floats, any rank; flattened row-major by the package.
+        action_space: `Box` of floats with finite bounds.
+        env_id: The registered id, or None if the env has none.
+        max_episode_steps: The time limit that the env was registered with, or None.
+        instance: The env object that the user gave, or None if the source only makes new ones.
+        can_make: Whether `make` can build further envs.
+        identity: What a checkpoint stores to recognise the env again; JSON. `recreatable` tells whether `id` and `kwargs`
+            alone rebuild it (`EnvSource.from_identity`).
+    """
+
+    def __init__(
+        self,
+        described: AnyEnv | AnyVectorEnv,
+        make: Callable[[], AnyEnv] | None,
+        *,
+        instance: AnyEnv | AnyVectorEnv | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Check and describe; `kwargs` are those that rebuild the env from its id, None if they would not."""
+        vector = isinstance(described, VectorEnv)
+        self.observation_space: Box = require_observation_space(
+            described.single_observation_space if vector else described.observation_space
+        )
+        self.action_space: Box = require_action_space(
+            described.single_action_space if vector else described.action_space
+        )
+        spec = described.spec
+        self.env_id: str | None = None if spec is None else spec.id
+        self.max_episode_steps: int | None = None if spec is None else spec.max_episode_steps
+        self.instance = instance
+        self.can_make = make is not None
+        self._make = make
+        recreatable = self.env_id is not None and kwargs is not None and _is_json(kwargs)
+        self.identity: dict[str, Any] = {
+            "id": self.env_id,
+            "kwargs": dict(kwargs or {}) if recreatable else {},
+            "recreatable": recreatable,
+            "observation_size": flat_size(self.observation_space),
+            "action_size": flat_size(self.action_space),
+            "action_low": self.action_space.low.reshape(-1).tolist(),
+            "action_high": self.action_space.high.reshape(-1).tolist(),
+        }
+
+    @property
+    def name(self) -> str:
+        """What messages call the env: its id, or the class of the object that was given."""
+        return self.env_id or (type(self.instance).__name__ if self.instance is not None else "env")
+
+    @classmethod
+    def resolve(cls, env: "EnvLike | EnvSource", env_kwargs: Mapping[str, Any] | None = None) -> "EnvSource":
+        """Turn what the user passed as `env` into a source.
+
+        Args:
+            env: A registered id (also `"module:Id-v0"`, which imports the module as `gymnasium.make` does), a
+                `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function without arguments that returns a new `Env`.
+            env_kwargs: Arguments for `gymnasium.make`; only with an id.
+
+        Raises:
+            UnknownNameError: No env of that id is registered.
+            InvalidEnvError: The env cannot be made, or its spaces are not supported.
+            ConfigError: `env_kwargs` without an id.
+        """
+        if isinstance(env, EnvSource):
+            return env
+        if isinstance(env, str):
+            return cls._from_id(env, dict(env_kwargs or {}))
+        if env_kwargs:
+            raise ConfigError(
+                f"env_kwargs = {dict(env_kwargs)!r} was given with env = {env!r}; expected an id. "
+                "Configure the env object or the factory itself"
+            )
+        if isinstance(env, gymnasium.Env | VectorEnv):
+            spec = _spec_of_single(env)
+            plain = spec is not None and isinstance(env, gymnasium.Env) and not spec.additional_wrappers
+            return cls(env, _maker_of(spec), instance=env, kwargs=_rebuilding_kwargs(spec) if plain else None)
+        if callable(env):
+            probe = _called("env", env)
+            probe_source = cls(probe, lambda: _called("env", env))
+            probe.close()
+            return probe_source
+        raise InvalidEnvError(
+            f"env = {env!r} is a {type(env).__name__}; expected an id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a "
+            "function that returns an Env. Envs of the old `gym` package need a gymnasium adapter such as shimmy"
+        )
+
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any]) -> "EnvSource":
+        """Rebuild a source from the `identity` in a file. Imports nothing: the id must already be registered.
+
+        Raises:
+            InvalidEnvError: The identity does not describe how to rebuild the env.
+            UnknownNameError: The id is not registered (yet): import the package that registers it first.
+        """
+        env_id, kwargs = identity.get("id"), identity.get("kwargs")
+        if not (identity.get("recreatable") is True and isinstance(env_id, str) and isinstance(kwargs, dict)):
+            raise InvalidEnvError(
+                f"the recorded env (id = {env_id!r}) cannot be rebuilt from its description: it was given as an object or "
+                "a factory; pass the env again"
+            )
+        # A module in an id would be imported: a file must never be able to ask for that.
+        if env_id not in gymnasium.registry:
+            raise UnknownNameError(
+                f"the recorded env id {env_id!r} is not registered{_nearest_ids(env_id)}; import the package that "
+                "registers it before loading, or pass the env again"
+            )
+        return cls._from_id(env_id, kwargs)
+
+    @classmethod
+    def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":
+        def make() -> AnyEnv:
+            try:
+                # The passive checker warns once and costs on every step; simulations check every step themselves.
+                return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+            except gymnasium.error.UnregisteredEnv as error:
+                raise UnknownNameError(f"env = {env_id!r} is not registered{_nearest_ids(env_id)}; {error}") from error
+            except Exception as error:
+                raise InvalidEnvError(
+                    f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {type(error).__name__}: {error}"
+                ) from error
+
+        probe = make()
+        source = cls(probe, make, kwargs=kwargs)
+        probe.close()
+        return source
+
+    def make(self) -> AnyEnv:
+        """Make a new env, independent of all others; the caller closes it.
+
+        Raises:
+            InvalidEnvError: The env was given as an object without a `spec`, or making it raised.
+        """
+        if self._make is None:
+            raise InvalidEnvError(
+                f"env = {self.instance!r} is one object without a registered spec, so no second env can be made from it, "
+                "and this needs separate envs; pass an id or a factory (a function that returns a new env)"
+            )
+        env = self._make()
+        if env.observation_space.shape != self.observation_space.shape or env.action_space != self.action_space:
+            raise InvalidEnvError(
+                f"env {self.name} was made again with other spaces: {env.observation_space} and {env.action_space}; "
+                f"expected {self.observation_space} and {self.action_space}. Make the factory return equal envs"
+            )
+        return env
+
+    def separate(self) -> "EnvSource":
+        """A source of new envs only, which never hands out the object that the user gave; for evaluation beside training.
+
+        Raises:
+            InvalidEnvError: No further env can be made.
+        """
+        if self.instance is None:
+            return self
+        probe = self.make()
+        source = EnvSource(probe, self._make, kwargs=self.identity["kwargs"] if self.identity["recreatable"] else None)
+        probe.close()
+        return source
+
+
+def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
+    try:
+        env = factory()
+    except Exception as error:
+        raise InvalidEnvError(
+            f"{argument} = {factory!r} is a factory, and calling it raised {type(error).__name__}: {error}; expected a "
+            "function without arguments that returns a new gymnasium.Env"
+        ) from error
+    if not isinstance(env, gymnasium.Env):
+        raise InvalidEnvError(
+            f"{argument} = {factory!r} is a factory that returned a {type(env).__name__}; expected a gymnasium.Env"
+        )
+    return env
+
+
+def _spec_of_single(env: AnyEnv | AnyVectorEnv) -> EnvSpec | None:
+    """The spec that makes one env like this one, or like one of the rows of a `VectorEnv` made by `gymnasium.make_vec`."""
+    spec = env.spec
+    if spec is None or not isinstance(env, VectorEnv):
+        return spec
+    if spec.entry_point is None:
+        return None
+    single = EnvSpec(**{field: getattr(spec, field) for field in ("id", "entry_point", "max_episode_steps")})
+    single.order_enforce = spec.order_enforce
+    single.kwargs = {name: value for name, value in spec.kwargs.items() if name not in _VECTOR_KWARGS}
+    single.additional_wrappers = spec.additional_wrappers
+    return single
+
+
+_VECTOR_KWARGS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
+
+
+def _maker_of(spec: EnvSpec | None) -> Callable[[], AnyEnv] | None:
+    if spec is None:
+        return None
+
+    def make() -> AnyEnv:
+        try:
+            return gymnasium.make(spec, disable_env_checker=True)
+        except Exception as error:
+            raise InvalidEnvError(
+                f"no second env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an id "
+                "or a factory (a function that returns a new env)"
+            ) from error
+
+    return make
+
+
+def _rebuilding_kwargs(spec: EnvSpec | None) -> dict[str, Any] | None:
+    """Arguments with which `gymnasium.make(spec.id)` equals `spec`, or None if there are none."""
+    if spec is None or spec.id not in gymnasium.registry:
+        return None
+    registered = gymnasium.registry[spec.id]
+    if registered.entry_point != spec.entry_point or registered.additional_wrappers:
+        return None
+    kwargs = {name: value for name, value in spec.kwargs.items() if registered.kwargs.get(name) != value}
+    if spec.max_episode_steps != registered.max_episode_steps:
+        kwargs["max_episode_steps"] = -1 if spec.max_episode_steps is None else spec.max_episode_steps
+    return kwargs
+
+
+def _is_json(value: object) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _nearest_ids(env_id: str) -> str:
+    """The middle of an error message: the registered ids nearest to `env_id`, if any is near."""
+    by_lower = {name.lower(): name for name in gymnasium.registry}
+    close = difflib.get_close_matches(env_id.lower(), sorted(by_lower), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(by_lower[name]) for name in close)}?" if close else ""
