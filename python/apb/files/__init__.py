@@ -1,0 +1,27 @@
+"""Files of the package: JSON and safetensors, written atomically, read without trust, never executed.
+
+Every write goes to a temporary beside its destination and takes its place in one step, so that a kill or a full disk
+leaves either the old or the new. Every read checks size, structure, names, types and values before it returns; what
+is wrong with a file is a `FileFormatError`.
+"""
+
+from apb.files.atomic import atomic_file, publish_folder, published_folder, remove_leftovers, staged_folder, sync_folder
+from apb.files.json_files import append_jsonl, dump_json, parse_json, read_json, sha256_file, write_json_atomic
+from apb.files.tensor_files import read_tensors, write_tensors
+
+__all__ = [
+    "append_jsonl",
+    "atomic_file",
+    "dump_json",
+    "parse_json",
+    "publish_folder",
+    "published_folder",
+    "read_json",
+    "read_tensors",
+    "remove_leftovers",
+    "sha256_file",
+    "staged_folder",
+    "sync_folder",
+    "write_json_atomic",
+    "write_tensors",
+]

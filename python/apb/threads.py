@@ -1,0 +1,67 @@
+"""How many CPUs this process may use: its affinity, its container's quota, or what the user says."""
+
+import math
+import os
+from pathlib import Path
+
+from apb.errors import ConfigError
+
+MAX_THREADS = 1024
+
+
+def available_cpus(system: Path = Path("/")) -> int:
+    """The number of threads that can run at once: `min(affinity, ceil(cgroup quota))`, at least 1.
+
+    The environment variable `APB_NUM_THREADS`, an integer in [1, 1024], overrides it. `system` is the root under which
+    /proc and /sys are looked up. Raises `ConfigError` for any other value of the variable.
+    """
+    override = os.environ.get("APB_NUM_THREADS", "")
+    if override:
+        if not (override.isascii() and override.isdigit() and 1 <= int(override[:8]) <= MAX_THREADS):
+            raise ConfigError(f"APB_NUM_THREADS = {override!r}; expected an integer in [1, {MAX_THREADS}], or unset it")
+        return int(override)
+    quota = cgroup_quota(system)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def cgroup_quota(system: Path = Path("/")) -> float | None:
+    """The smallest CPU quota, in CPUs, of the control groups (v1 or v2) around this process; None without a limit."""
+    try:
+        lines = (system / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    quotas: list[float] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            mounts, read = ["sys/fs/cgroup", "sys/fs/cgroup/unified"], _quota_v2
+        elif "cpu" in controllers.split(","):
+            mounts, read = ["sys/fs/cgroup/cpu", f"sys/fs/cgroup/{controllers}"], _quota_v1
+        else:
+            continue
+        # A limit on any group above counts too; inside a container the path may name a group that is not visible.
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts) + 1):
+                quota = read(system.joinpath(mount, *parts[:depth]))
+                if quota is not None:
+                    quotas.append(quota)
+    return min(quotas, default=None)
+
+
+def _quota_v2(group: Path) -> float | None:
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(group: Path) -> float | None:
+    try:
+        quota = int((group / "cpu.cfs_quota_us").read_text())
+        period = int((group / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if quota <= 0 or period <= 0 else quota / period
