@@ -1,0 +1,146 @@
+#include "apb/replay.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "apb/philox.hpp"
+
+namespace apb {
+namespace {
+
+constexpr std::int64_t kChunk = 256;  // rows per task; fixed, and small enough for a buffer on the stack
+constexpr std::int64_t kAhead = 16;   // rows fetched ahead: about as many misses as a core keeps in flight
+constexpr std::int64_t kCacheLine = 64;
+
+std::string lane_name(std::int64_t lane) { return "lane " + std::to_string(lane); }
+
+void require_ring(std::int64_t lane, std::int64_t position, std::int64_t size, std::int64_t capacity) {
+  if (size < 0 || size > capacity) {
+    throw std::invalid_argument("size[" + std::to_string(lane) + "] = " + std::to_string(size) + "; expected 0 to " +
+                                std::to_string(capacity) + ", the capacity of the table");
+  }
+  if (size < capacity ? position != size : (position < 0 || position >= capacity)) {
+    throw std::invalid_argument("position[" + std::to_string(lane) + "] = " + std::to_string(position) + "; expected " +
+                                (size < capacity ? "size[" + std::to_string(lane) + "] = " + std::to_string(size)
+                                                 : "0 to " + std::to_string(capacity - 1)));
+  }
+}
+
+void require_finite(const char* name, std::int64_t lane, std::int64_t slot, double value) {
+  if (!std::isfinite(static_cast<float>(value))) {
+    throw std::invalid_argument(std::string(name) + " of lane " + std::to_string(lane) + ", slot " + std::to_string(slot) +
+                                " holds " + std::to_string(value) +
+                                "; expected numbers that are finite as float32; nothing was stored");
+  }
+}
+
+// Calls body(lane, slot) for every valid slot, in the order in which they are stored.
+template <class Body>
+void for_each_valid(const View<const bool, 2>& valid, const Body& body) {
+  for (std::int64_t lane = 0; lane < valid.shape[0]; ++lane) {
+    for (std::int64_t slot = 0; slot < valid.shape[1]; ++slot) {
+      if (valid(lane, slot)) body(lane, slot);
+    }
+  }
+}
+
+void require_finite_rows(const char* name, const auto& rows, const View<const bool, 2>& valid) {
+  for_each_valid(valid, [&](std::int64_t lane, std::int64_t slot) {
+    for (std::int64_t j = 0; j < rows.shape[2]; ++j) require_finite(name, lane, slot, rows(lane, slot, j));
+  });
+}
+
+// Writes one slot at `to` and returns the place behind it.
+float* store(const auto& rows, std::int64_t lane, std::int64_t slot, float* to) {
+  for (std::int64_t j = 0; j < rows.shape[2]; ++j) *to++ = static_cast<float>(rows(lane, slot, j));
+  return to;
+}
+
+// Reads `count` floats to `to` and returns the place behind them.
+const float* load(const float* from, std::int64_t count, float* to) {
+  std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+  return from + count;
+}
+
+void prefetch(const float* row, std::int64_t columns) {
+  const char* const bytes = reinterpret_cast<const char*>(row);
+  const std::int64_t length = columns * static_cast<std::int64_t>(sizeof(float));
+  for (std::int64_t offset = 0; offset < length; offset += kCacheLine) __builtin_prefetch(bytes + offset);
+  __builtin_prefetch(bytes + length - 1);
+}
+
+// floor(word * n / 2^64), in [0, n).
+std::int64_t scaled(std::uint64_t word, std::int64_t n) {
+  return static_cast<std::int64_t>((static_cast<unsigned __int128>(word) * static_cast<std::uint64_t>(n)) >> 64);
+}
+
+}  // namespace
+
+void replay_add(const View<float, 3>& table, const View<std::int64_t, 1>& position, const View<std::int64_t, 1>& size,
+                const Transitions& transitions) {
+  const std::int64_t capacity = table.shape[1];
+  const View<const bool, 2>& valid = transitions.valid;
+  for (std::int64_t lane = 0; lane < table.shape[0]; ++lane) require_ring(lane, position(lane), size(lane), capacity);
+  std::visit([&](const auto& obs) { require_finite_rows("obs", obs, valid); }, transitions.obs);
+  std::visit([&](const auto& next_obs) { require_finite_rows("next_obs", next_obs, valid); }, transitions.next_obs);
+  require_finite_rows("action", transitions.action, valid);
+  const auto reward_of = [&](std::int64_t lane, std::int64_t slot) {
+    return std::visit([&](const auto& reward) { return static_cast<double>(reward(lane, slot)); }, transitions.reward);
+  };
+  for_each_valid(valid, [&](auto lane, auto slot) { require_finite("reward", lane, slot, reward_of(lane, slot)); });
+
+  for_each_valid(valid, [&](std::int64_t lane, std::int64_t slot) {
+    float* to = &table(lane, position(lane), 0);
+    to = std::visit([&](const auto& obs) { return store(obs, lane, slot, to); }, transitions.obs);
+    to = std::visit([&](const auto& next_obs) { return store(next_obs, lane, slot, to); }, transitions.next_obs);
+    to = store(transitions.action, lane, slot, to);
+    to[0] = static_cast<float>(reward_of(lane, slot));
+    to[1] = transitions.terminated(lane, slot) ? 0.0f : 1.0f;
+    position(lane) = (position(lane) + 1) % capacity;
+    size(lane) = std::min(size(lane) + 1, capacity);
+  });
+}
+
+void replay_sample(const View<const float, 3>& table, const View<const std::int64_t, 1>& size,
+                   const View<const std::uint64_t, 2>& keys, std::uint64_t draw, const Minibatch& batch, ThreadPool* pool) {
+  const auto [lanes, rows] = batch.reward.shape;
+  const std::int64_t columns = table.shape[2];
+  const std::int64_t observation_size = batch.obs.shape[2];
+  const std::int64_t action_size = batch.action.shape[2];
+  for (std::int64_t lane = 0; lane < lanes; ++lane) {
+    if (size(lane) < 1 || size(lane) > table.shape[1]) {
+      throw std::invalid_argument("size[" + std::to_string(lane) + "] = " + std::to_string(size(lane)) + "; expected 1 to " +
+                                  std::to_string(table.shape[1]) + ", the capacity; add transitions before sampling");
+    }
+  }
+  const std::int64_t chunks = (rows + kChunk - 1) / kChunk;
+  parallel_for(pool, lanes * chunks, [&](std::int64_t task) {
+    const std::int64_t lane = task / chunks;
+    const std::int64_t first = task % chunks * kChunk;
+    const std::int64_t count = std::min(kChunk, batch.reward.shape[1] - first);
+    std::array<std::uint64_t, kChunk> words;
+    PhiloxStream({keys(lane, 0), keys(lane, 1)}, {0, draw, 0, 0}).raw(first, words.data(), count);
+    std::array<std::int64_t, kChunk> index;
+    for (std::int64_t b = 0; b < count; ++b) index[b] = scaled(words[b], size(lane));
+
+    const auto row = [&](std::int64_t b) { return &table(lane, index[b], 0); };
+    for (std::int64_t b = 0; b < std::min(kAhead, count); ++b) prefetch(row(b), columns);
+    for (std::int64_t b = 0; b < count; ++b) {
+      if (b + kAhead < count) prefetch(row(b + kAhead), columns);
+      const std::int64_t to = first + b;
+      const float* from = row(b);
+      from = load(from, observation_size, &batch.obs(lane, to, 0));
+      from = load(from, observation_size, &batch.next_obs(lane, to, 0));
+      from = load(from, action_size, &batch.action(lane, to, 0));
+      batch.reward(lane, to) = from[0];
+      batch.not_terminated(lane, to) = from[1];
+    }
+    if (batch.indices.data != nullptr) std::copy_n(index.data(), count, &batch.indices(lane, first));
+  });
+}
+
+}  // namespace apb
