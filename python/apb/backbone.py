@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,11 +24,12 @@ MAX_WIDTH = 16_384
 DEFAULT_INPUT_SIZE = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """The network psi: `x -> ReLU(W_L ... ReLU(W_1 x + b_1) ... + b_L)`, with a ReLU before W_1 if `input_activation`.
 
-    It knows nothing of a task: observation and action sizes belong to the `Adapter` around it, so one backbone serves any env.
+    It knows nothing of a task: observation and action sizes belong to the `Adapter` around it, so one backbone serves
+    any env.
 
     Attributes:
         weights: L arrays of shape (out, in), float32, laid out as in `torch.nn.Linear`; read-only.
@@ -45,14 +48,17 @@ class Backbone:
         biases = tuple(_frozen(b, f"biases[{i}]", 1) for i, b in enumerate(self.biases))
         if not weights or len(weights) != len(biases):
             raise ConfigError(
-                f"a backbone needs as many biases as weights and at least one; found {len(weights)} weights and {len(biases)} biases"
+                f"found {len(weights)} weights and {len(biases)} biases; expected equal counts, at least 1"
             )
         for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
             if w.shape[0] != b.shape[0]:
-                raise ConfigError(f"weights[{i}] has {w.shape[0]} rows; expected {b.shape[0]}, the length of biases[{i}]")
+                raise ConfigError(
+                    f"weights[{i}] has {w.shape[0]} rows; expected {b.shape[0]}, the length of biases[{i}]"
+                )
             if i and w.shape[1] != weights[i - 1].shape[0]:
                 raise ConfigError(
-                    f"weights[{i}] has {w.shape[1]} columns; expected {weights[i - 1].shape[0]}, the rows of weights[{i - 1}]"
+                    f"weights[{i}] has {w.shape[1]} columns; "
+                    f"expected {weights[i - 1].shape[0]}, the rows of weights[{i - 1}]"
                 )
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "biases", biases)
@@ -71,14 +77,17 @@ class Backbone:
 
         Args:
             seed: Seed of the weights, in [0, 2^63).
-            reading: How the paper's text is read (it does not fix the cut). "B": `d_in -> 256 -> 256`, the pre-layer maps observations to
-                `d_in` and starts as the identity. "A": ReLU, `256 -> 256`, ReLU: TD3's own network cut in three.
-            input_size: `d_in`, in [1, 16384]. Default: 32 for reading B (ours: it holds the positions and velocities of the Gymnasium
-                robots up to Ant; smaller observations are padded, larger ones enter through the learned pre-layer); `hidden_sizes[0]` for A.
-            hidden_sizes: Width of each hidden layer, each in [1, 16384]. Default (256, 256) as in TD3 (Fujimoto et al. 2018, code).
-                Reading A uses the first as the width of the pre-layer's output.
-            init: "pytorch" is uniform in +-1/sqrt(fan_in) for weights and biases (the default of `torch.nn.Linear`, which TD3 uses);
-                "he" is N(0, 2/fan_in) and "orthogonal" is orthogonal with gain sqrt(2), both with zero biases.
+            reading: How the paper's text is read (it does not fix the cut). "B": `d_in -> 256 -> 256`, the pre-layer
+                maps observations to `d_in` and starts as the identity. "A": ReLU, `256 -> 256`, ReLU: TD3's own network
+                cut in three.
+            input_size: `d_in`, in [1, 16384]. Default: 32 for reading B (ours: it holds the positions and velocities of
+                the Gymnasium robots up to Ant; smaller observations are padded, larger ones enter through the learned
+                pre-layer); `hidden_sizes[0]` for A.
+            hidden_sizes: Width of each hidden layer, each in [1, 16384]. Default (256, 256) as in TD3 (Fujimoto et al.
+                2018, code). Reading A uses the first as the width of the pre-layer's output.
+            init: "pytorch" is uniform in +-1/sqrt(fan_in) for weights and biases (the default of `torch.nn.Linear`,
+                which TD3 uses); "he" is N(0, 2/fan_in) and "orthogonal" is orthogonal with gain sqrt(2), both with zero
+                biases.
 
         Raises:
             ConfigError: a size or the seed is out of range. UnknownNameError: reading or init is not one of the above.
@@ -92,15 +101,21 @@ class Backbone:
             raise ConfigError("hidden_sizes is empty; expected at least one width, for example (256, 256)")
         if reading == "A":
             if len(sizes) < 2:
-                raise ConfigError(f"hidden_sizes = {tuple(sizes)} has one width; reading A needs two: the pre-layer's and the hidden layer's")
+                raise ConfigError(
+                    f"hidden_sizes = {tuple(sizes)} has one width; "
+                    "reading A needs two: the pre-layer's and the hidden layer's"
+                )
             if input_size is not None and input_size != sizes[0]:
-                raise ConfigError(f"input_size = {input_size} contradicts hidden_sizes[0] = {sizes[0]}; leave input_size out for reading A")
+                raise ConfigError(
+                    f"input_size = {input_size} contradicts hidden_sizes[0] = {sizes[0]}; "
+                    "leave input_size out for reading A"
+                )
         else:
             sizes = [DEFAULT_INPUT_SIZE if input_size is None else int(input_size), *sizes]
         for size in sizes:
             require_range("a width of the backbone", size, 1, MAX_WIDTH)
         weights, biases = [], []
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             weight, bias = _draw_layer(rng.generator(seed, rng.Stream.BACKBONE, layer), fan_in, fan_out, init)
             weights.append(weight)
             biases.append(bias)
@@ -123,30 +138,28 @@ class Backbone:
         return sum(w.size + b.size for w, b in zip(self.weights, self.biases, strict=True))
 
     @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Width of the input and of each layer, such as (32, 256, 256)."""
+        return (self.input_size, *(int(w.shape[0]) for w in self.weights))
+
+    @cached_property
     def hash(self) -> str:
-        """SHA-256 over the architecture and every weight, hex. Equal hashes mean the same function; metadata does not count."""
+        """SHA-256 of the architecture and weights, hex. Equal hashes mean equal functions; metadata does not count."""
         digest = hashlib.sha256(json.dumps([self.input_activation, [w.shape for w in self.weights]]).encode())
         for array in (*self.weights, *self.biases):
             digest.update(array.astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features of inputs of shape (..., input_size), in NumPy: the readable reference; `Policy` uses the native kernel."""
+        """Features of inputs (..., input_size), in NumPy: the readable reference; `Policy` uses the native kernel."""
         x = np.maximum(inputs, 0) if self.input_activation else inputs
         for weight, bias in zip(self.weights, self.biases, strict=True):
             x = np.maximum(x @ weight.T + bias, 0)
         return x
 
     def save_pretrained(self, path: str | Path) -> Path:
-        """Write `config.json` and `model.safetensors` into the folder `path` (created; replaced as a whole if it holds a backbone)."""
-        config = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "input_activation": self.input_activation,
-            "layer_sizes": [self.input_size, *(int(w.shape[0]) for w in self.weights)],
-            "hash": self.hash,
-            "metadata": self.metadata,
-        }
+        """Write `config.json` and `model.safetensors` into the folder `path`, replacing a backbone there as a whole."""
+        config = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.description()}
         return files.write_folder(path, config, self.tensors())
 
     @classmethod
@@ -154,25 +167,58 @@ class Backbone:
         """Read a backbone from a folder written by `save_pretrained`.
 
         Raises:
-            FileFormatError: a file is missing, cut short, tampered with, or not a backbone. MismatchError: a later format version.
+            FileFormatError: a file is missing, cut short, tampered with, or not a backbone. MismatchError: a later
+                format version, or weights that are not those that config.json names by their hash.
         """
         config, tensors = files.read_folder(path, FORMAT, FORMAT_VERSION)
+        return cls.from_description(config, tensors, str(path))
+
+    def description(self) -> dict[str, Any]:
+        """JSON values about the architecture and weights: with `tensors()`, all that `from_description` needs."""
+        return {
+            "input_activation": self.input_activation,
+            "layer_sizes": list(self.layer_sizes),
+            "hash": self.hash,
+            "metadata": self.metadata,
+        }
+
+    @classmethod
+    def from_description(
+        cls, description: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], source: str
+    ) -> "Backbone":
+        """Rebuild a backbone from untrusted `description()` and `tensors()`; errors name `source`.
+
+        Raises:
+            FileFormatError: they do not fit each other. MismatchError: the weights do not have the hash of the
+                description.
+        """
         try:
-            count = len(config["layer_sizes"]) - 1
-            weights = tuple(tensors[f"layers.{i}.weight"] for i in range(count))
-            biases = tuple(tensors[f"layers.{i}.bias"] for i in range(count))
-            backbone = cls(weights, biases, bool(config["input_activation"]), dict(config["metadata"]))
-            stored_hash = config["hash"]
-        except (KeyError, TypeError, ConfigError) as error:
-            raise FileFormatError(f"{path} is not a valid backbone: {error!r}; write it anew with save_pretrained") from error
+            sizes, metadata = description["layer_sizes"], description["metadata"]
+            names = [f"layers.{i}.{part}" for part in ("weight", "bias") for i in range(len(sizes) - 1)]
+            if set(names) != set(tensors) or any(array.dtype != np.float32 for array in tensors.values()):
+                found = {name: str(array.dtype) for name, array in tensors.items()}
+                raise FileFormatError(f"expected float32 tensors {names!s:.200}, found {found!s:.200}")
+            arrays = [tensors[name] for name in names]
+            half = len(names) // 2
+            backbone = cls(
+                tuple(arrays[:half]), tuple(arrays[half:]), bool(description["input_activation"]), dict(metadata)
+            )
+            if list(backbone.layer_sizes) != sizes:
+                raise FileFormatError(f"layer_sizes = {sizes!s:.100}; the tensors have {backbone.layer_sizes!s:.100}")
+            stored_hash = str(description["hash"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{source} does not hold a valid backbone: {error}; write it anew with save_pretrained"
+            ) from error
         if backbone.hash != stored_hash:
             raise MismatchError(
-                f"backbone {path}: the weights have hash {backbone.hash[:12]}, config.json says {str(stored_hash)[:12]}; the folder was changed"
+                f"backbone in {source}: weights of hash {backbone.hash[:12]}, config.json says {stored_hash[:12]}; "
+                "the folder was changed, write it anew with save_pretrained"
             )
         return backbone
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """The weights under the names they have in files: `layers.<i>.weight` (out, in) and `layers.<i>.bias` (out,)."""
+        """The weights under their names in files: `layers.<i>.weight` (out, in) and `layers.<i>.bias` (out,)."""
         named: dict[str, NDArray[np.float32]] = {}
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             named[f"layers.{i}.weight"] = weight

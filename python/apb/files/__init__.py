@@ -7,6 +7,7 @@ is wrong with a file is a `FileFormatError`.
 
 from apb.files.atomic import atomic_file, publish_folder, published_folder, remove_leftovers, staged_folder, sync_folder
 from apb.files.json_files import append_jsonl, dump_json, parse_json, read_json, sha256_file, write_json_atomic
+from apb.files.model_folders import read_folder, write_folder
 from apb.files.tensor_files import read_tensors, write_tensors
 
 __all__ = [
@@ -16,12 +17,14 @@ __all__ = [
     "parse_json",
     "publish_folder",
     "published_folder",
+    "read_folder",
     "read_json",
     "read_tensors",
     "remove_leftovers",
     "sha256_file",
     "staged_folder",
     "sync_folder",
+    "write_folder",
     "write_json_atomic",
     "write_tensors",
 ]

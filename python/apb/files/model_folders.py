@@ -1,0 +1,85 @@
+"""Folders of saved backbones, adapters and policies: what it is in `config.json`, arrays in `model.safetensors`."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from apb.errors import FileFormatError, MismatchError
+from apb.files.atomic import published_folder, staged_folder
+from apb.files.json_files import PathLike, read_json, sha256_file, write_json_atomic
+from apb.files.tensor_files import read_tensors, write_tensors
+
+CONFIG_FILE = "config.json"
+TENSORS_FILE = "model.safetensors"
+MAX_CONFIG_BYTES = 16 * 2**20
+
+
+def write_folder(
+    path: PathLike,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, NDArray[Any]],
+    texts: Mapping[str, str] | None = None,
+) -> Path:
+    """Publish the folder `path` in one step, replacing as a whole one that this function wrote there before.
+
+    Args:
+        config: JSON values with "format" and "format_version"; the package version and the checksum of the arrays are
+            added.
+        tensors: Named arrays.
+        texts: Further files, name -> content, such as a README.md. They are for people: `read_folder` does not look at
+            them.
+
+    Raises:
+        ConfigError: a value cannot be written. RunFolderError: `path` is a file, or holds something else. OSError: disk
+            full etc.
+    """
+    with staged_folder(path) as staging:
+        write_tensors(staging / TENSORS_FILE, tensors)
+        stamp = {"apb_version": version("apb"), "tensors_sha256": sha256_file(staging / TENSORS_FILE)}
+        write_json_atomic(staging / CONFIG_FILE, {**config, **stamp})
+        for name, text in (texts or {}).items():
+            (staging / name).write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def read_folder(path: PathLike, format: str, format_version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The config and arrays of a folder that `write_folder` wrote; sizes, structure and checksum are verified.
+
+    Args:
+        format: What the config must call itself, such as "apb.policy".
+        format_version: The latest version of that format that the caller understands.
+
+    Raises:
+        FileFormatError: a file is missing, cut short, tampered with, or of another format. MismatchError: a later
+            format version.
+    """
+    folder = published_folder(path)
+    if not folder.is_dir():
+        raise FileFormatError(
+            f"there is no folder {path}; expected one with {CONFIG_FILE} and {TENSORS_FILE}: check the path"
+        )
+    config = read_json(folder / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != format:
+        raise FileFormatError(f"{folder / CONFIG_FILE} has format {found!r:.80}; expected {format!r}")
+    found_version = config.get("format_version")
+    if type(found_version) is not int or found_version < 1:
+        raise FileFormatError(
+            f"{folder / CONFIG_FILE} has format_version {found_version!r:.80}; expected an integer >= 1"
+        )
+    if found_version > format_version:
+        raise MismatchError(
+            f"{folder} has format_version {found_version}, this package reads up to {format_version}; "
+            f"it was written by apb {config.get('apb_version')!s:.40}, install that or a later version"
+        )
+    checksum = sha256_file(folder / TENSORS_FILE)
+    if checksum != config.get("tensors_sha256"):
+        raise FileFormatError(
+            f"{folder / TENSORS_FILE} has SHA-256 {checksum[:12]}, "
+            f"{CONFIG_FILE} says {config.get('tensors_sha256')!s:.12}; "
+            "the file was changed after it was written, or is cut short: fetch or write the folder anew"
+        )
+    return config, read_tensors(folder / TENSORS_FILE)

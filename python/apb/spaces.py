@@ -1,0 +1,119 @@
+"""Gymnasium `Box` spaces in a policy: written as JSON without loss, compared, and mapped from [-1, 1]."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from apb.errors import FileFormatError
+
+FLOAT_DTYPES = ("float16", "float32", "float64")
+MAX_DIMENSIONS = 8
+MAX_SIZE = 1_000_000  # elements of a space read from a file: bounds what a hostile config can allocate
+
+
+def action_scale_and_offset(space: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The map of outputs a in [-1, 1] to env actions, `offset + scale * a`: two float32 arrays of the flattened space.
+
+    scale = (high - low) / 2 and offset = (high + low) / 2, with scale lowered by as many units in the last place as
+    rounding would otherwise carry an action past a bound. Rounding is monotone, so what holds at a = -1 and a = 1 holds
+    between them.
+    """
+    low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
+    offset = _between(low / 2 + high / 2, low, high)
+    scale = (high / 2 - low / 2).astype(np.float32)
+    while (outside := (scale > 0) & ((offset + scale > high) | (offset - scale < low))).any():
+        scale[outside] = np.nextafter(scale[outside], np.float32(0))
+    return scale, offset
+
+
+def to_json(space: Box) -> dict[str, Any]:
+    """JSON values that `from_json` turns into an equal space, bit for bit; infinite bounds become "inf" and "-inf"."""
+    return {
+        "type": "Box",
+        "dtype": str(space.dtype),
+        "shape": [int(size) for size in space.shape],
+        "low": [_number_to_json(value) for value in space.low.ravel().tolist()],
+        "high": [_number_to_json(value) for value in space.high.ravel().tolist()],
+    }
+
+
+def from_json(name: str, value: object) -> Box:
+    """The `Box` that `to_json` wrote as `value`; `name` says in errors which space is meant.
+
+    Raises:
+        FileFormatError: `value` is not such a description.
+    """
+    if not isinstance(value, Mapping) or value.get("type") != "Box" or value.get("dtype") not in FLOAT_DTYPES:
+        raise FileFormatError(
+            f"{name}: expected an object with type 'Box' and dtype among {FLOAT_DTYPES}; found {_shorten(value)}"
+        )
+    shape = value.get("shape")
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n > 0 for n in shape):
+        raise FileFormatError(f"{name}.shape = {_shorten(shape)}; expected at most {MAX_DIMENSIONS} positive integers")
+    size = 1
+    for n in shape:
+        size *= n
+    if size > MAX_SIZE:
+        raise FileFormatError(f"{name}.shape = {_shorten(shape)} has {size} elements; expected at most {MAX_SIZE}")
+    dtype = np.dtype(str(value["dtype"]))
+    low, high = (
+        _bound_from_json(f"{name}.{end}", value.get(end), size, dtype).reshape(shape) for end in ("low", "high")
+    )
+    if not (low <= high).all():
+        raise FileFormatError(f"{name}: low exceeds high; expected low <= high in every element")
+    return Box(low, high, dtype=dtype.type)
+
+
+def differences(expected: Box, found: gymnasium.Space[Any]) -> list[str]:
+    """What tells two spaces apart, in words; empty if one policy serves both.
+
+    Shapes must be equal and bounds close (as in `Box.__eq__`); the float dtype may differ, since policies read either.
+    """
+    if not isinstance(found, Box) or str(found.dtype) not in FLOAT_DTYPES:
+        return [f"is {found}, expected {expected}"]
+    if found.shape != expected.shape:
+        return [f"has shape {found.shape}, expected {expected.shape}"]
+    words = []
+    for end in ("low", "high"):
+        ours, theirs = (np.asarray(getattr(box, end), dtype=np.float64).ravel() for box in (expected, found))
+        apart = np.flatnonzero(~np.isclose(ours, theirs))
+        if apart.size:
+            at = int(apart[0])
+            words.append(f"has {end}[{at}] = {theirs[at]:g}, expected {ours[at]:g}")
+    return words
+
+
+def _between(middle: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float32]:
+    """`middle` in float32, one step nearer to the interval where rounding left it."""
+    rounded = middle.astype(np.float32)
+    rounded = np.where(rounded > high, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+    return np.where(rounded < low, np.nextafter(rounded, np.float32(np.inf)), rounded)
+
+
+def _number_to_json(value: float) -> float | str:
+    return value if np.isfinite(value) else str(value)
+
+
+def _bound_from_json(name: str, values: object, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if not isinstance(values, list) or len(values) != size:
+        found = f"{len(values)} elements" if isinstance(values, list) else _shorten(values)
+        raise FileFormatError(f"{name}: expected a list of {size} numbers; found {found}")
+    infinite = {"inf": np.inf, "-inf": -np.inf}
+    numbers = np.empty(size, dtype=dtype)
+    for i, value in enumerate(values):
+        if isinstance(value, str) and value in infinite:
+            numbers[i] = infinite[value]
+        elif type(value) in (int, float) and abs(value) <= np.finfo(dtype).max:
+            numbers[i] = value
+        else:
+            raise FileFormatError(f"{name}[{i}] = {_shorten(value)}; expected a {dtype} number, 'inf' or '-inf'")
+    return numbers
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
