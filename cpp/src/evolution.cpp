@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -21,12 +22,17 @@ constexpr float kBeta1 = 0.9f;
 constexpr float kBeta2 = 0.999f;
 constexpr float kEpsilon = 1e-8f;
 
-template <class... Index>
-[[noreturn]] void refuse(const char* name, double found, const char* expected, Index... index) {
-  std::string place;
-  ((place += (place.empty() ? "[" : ", ") + std::to_string(index)), ...);
-  if (!place.empty()) place += "]";
-  throw std::invalid_argument(name + place + " = " + std::to_string(found) + "; expected " + expected);
+[[noreturn]] void refuse(const char* name, std::initializer_list<std::int64_t> index, double found,
+                         const char* expected) {
+  std::string message(name);
+  const char* separator = "[";
+  for (const std::int64_t i : index) {
+    message.append(separator).append(std::to_string(i));
+    separator = ", ";
+  }
+  if (index.size() > 0) message.append("]");
+  throw std::invalid_argument(
+      message.append(" = ").append(std::to_string(found)).append("; expected ").append(expected));
 }
 
 // Calls body(lane, first parameter, number of parameters) for every block of every lane.
@@ -50,11 +56,11 @@ void require_weights(const View<const float, 2>& weights, std::int64_t lane) {
   double sum = 0.0;
   for (std::int64_t i = 0; i < weights.shape[1]; ++i) {
     const float w = weights(lane, i);
-    if (!(w >= 0.0f)) refuse("weights", w, "a number >= 0", lane, i);
+    if (!(w >= 0.0f)) refuse("weights", {lane, i}, w, "a number >= 0");
     sum += w;
   }
   if (!(std::abs(sum - 1.0) <= kWeightSumTolerance)) {
-    refuse("the sum of weights", sum, "weights of each lane that sum to 1; divide them by their sum", lane);
+    refuse("sum of weights", {lane}, sum, "1 in each lane; divide the weights by their sum");
   }
 }
 
@@ -69,7 +75,7 @@ void evolution_ask(const View<const float, 2>& mean, const View<const float, 2>&
   for (std::int64_t lane = 0; lane < lanes; ++lane) {
     for (std::int64_t j = 0; j < parameters; ++j) {
       const float s = sigma(lane, j);
-      if (!(s >= 0.0f && std::isfinite(s))) refuse("sigma", s, "a finite standard deviation >= 0", lane, j);
+      if (!(s >= 0.0f && std::isfinite(s))) refuse("sigma", {lane, j}, s, "a finite standard deviation >= 0");
     }
   }
   for_each_block(lanes, parameters, pool, [&](std::int64_t lane, std::int64_t first, std::int64_t count) {
@@ -90,12 +96,13 @@ void evolution_ask(const View<const float, 2>& mean, const View<const float, 2>&
 void evolution_recombine(const View<const float, 3>& members, const View<const float, 2>& weights,
                          const View<float, 2>& mean, const View<float, 2>& variance,
                          const View<const float, 1>& damping, const RecombinationRates& rates, ThreadPool* pool) {
-  if (!(rates.mean >= 0.0 && rates.mean <= 1.0)) refuse("mean_rate", rates.mean, "a number in [0, 1]");
-  if (!(rates.variance >= 0.0 && rates.variance <= 1.0)) refuse("variance_rate", rates.variance, "a number in [0, 1]");
+  if (!(rates.mean >= 0.0 && rates.mean <= 1.0)) refuse("mean_rate", {}, rates.mean, "a number in [0, 1]");
+  if (!(rates.variance >= 0.0 && rates.variance <= 1.0))
+    refuse("variance_rate", {}, rates.variance, "a number in [0, 1]");
   for (std::int64_t lane = 0; lane < members.shape[0]; ++lane) {
     require_weights(weights, lane);
     const float extra = damping(lane);
-    if (!(extra >= 0.0f && std::isfinite(extra))) refuse("damping", extra, "a finite number >= 0", lane);
+    if (!(extra >= 0.0f && std::isfinite(extra))) refuse("damping", {lane}, extra, "a finite number >= 0");
   }
   const float mean_rate = static_cast<float>(rates.mean);
   const float variance_rate = static_cast<float>(rates.variance);
@@ -130,7 +137,8 @@ void centered_ranks(const RealInput<2>& fitness, const View<float, 2>& out) {
     const std::int64_t members = out.shape[1];
     for (std::int64_t lane = 0; lane < lanes; ++lane) {
       for (std::int64_t i = 0; i < members; ++i) {
-        if (std::isnan(values(lane, i))) refuse("fitness", values(lane, i), "a number for every member", lane, i);
+        if (std::isnan(values(lane, i)))
+          refuse("fitness", {lane, i}, values(lane, i), "a number, not NaN, for every member");
       }
     }
     for (std::int64_t lane = 0; lane < lanes; ++lane) {
@@ -156,15 +164,15 @@ void openai_es_step(const View<float, 2>& mean, const View<const float, 1>& sigm
   const std::int64_t members = weights.shape[1];
   const double rate = options.learning_rate;
   const double decay = options.weight_decay;
-  if (!(rate >= 0.0 && std::isfinite(rate))) refuse("learning_rate", rate, "a finite number >= 0");
-  if (!(decay >= 0.0 && std::isfinite(decay))) refuse("weight_decay", decay, "a finite number >= 0");
-  if (options.step < 1) refuse("step", static_cast<double>(options.step), "1 in the first call, then 2, 3, ...");
+  if (!(rate >= 0.0 && std::isfinite(rate))) refuse("learning_rate", {}, rate, "a finite number >= 0");
+  if (!(decay >= 0.0 && std::isfinite(decay))) refuse("weight_decay", {}, decay, "a finite number >= 0");
+  if (options.step < 1) refuse("step", {}, static_cast<double>(options.step), "1 in the first call, then 2, 3, ...");
   for (std::int64_t lane = 0; lane < lanes; ++lane) {
     const float s = sigma(lane);
-    if (!(s > 0.0f && std::isfinite(s))) refuse("sigma", s, "a finite standard deviation > 0", lane);
+    if (!(s > 0.0f && std::isfinite(s))) refuse("sigma", {lane}, s, "a finite standard deviation > 0");
     for (std::int64_t i = 0; i < members; ++i) {
       const float w = weights(lane, i);
-      if (!std::isfinite(w)) refuse("weights", w, "a finite number", lane, i);
+      if (!std::isfinite(w)) refuse("weights", {lane, i}, w, "a finite number");
     }
   }
   const double exponent = static_cast<double>(options.step);

@@ -16,26 +16,26 @@ constexpr std::int64_t kChunk = 256;  // rows per task; fixed, and small enough 
 constexpr std::int64_t kAhead = 16;   // rows fetched ahead: about as many misses as a core keeps in flight
 constexpr std::int64_t kCacheLine = 64;
 
-std::string lane_name(std::int64_t lane) { return "lane " + std::to_string(lane); }
+[[noreturn]] void refuse(const char* name, std::int64_t lane, std::int64_t found, const std::string& expected) {
+  std::string message(name);
+  message.append("[").append(std::to_string(lane)).append("] = ").append(std::to_string(found));
+  throw std::invalid_argument(message.append("; expected ").append(expected));
+}
 
 void require_ring(std::int64_t lane, std::int64_t position, std::int64_t size, std::int64_t capacity) {
-  if (size < 0 || size > capacity) {
-    throw std::invalid_argument("size[" + std::to_string(lane) + "] = " + std::to_string(size) + "; expected 0 to " +
-                                std::to_string(capacity) + ", the capacity of the table");
-  }
-  if (size < capacity ? position != size : (position < 0 || position >= capacity)) {
-    throw std::invalid_argument("position[" + std::to_string(lane) + "] = " + std::to_string(position) + "; expected " +
-                                (size < capacity ? "size[" + std::to_string(lane) + "] = " + std::to_string(size)
-                                                 : "0 to " + std::to_string(capacity - 1)));
+  if (size < 0 || size > capacity) refuse("size", lane, size, "0 to the capacity, " + std::to_string(capacity));
+  if (size < capacity && position != size) refuse("position", lane, position, "size = " + std::to_string(size));
+  if (position < 0 || (size == capacity && position >= capacity)) {
+    refuse("position", lane, position, "0 to " + std::to_string(capacity - 1));
   }
 }
 
 void require_finite(const char* name, std::int64_t lane, std::int64_t slot, double value) {
-  if (!std::isfinite(static_cast<float>(value))) {
-    throw std::invalid_argument(std::string(name) + " of lane " + std::to_string(lane) + ", slot " + std::to_string(slot) +
-                                " holds " + std::to_string(value) +
-                                "; expected numbers that are finite as float32; nothing was stored");
-  }
+  if (std::isfinite(static_cast<float>(value))) return;
+  std::string message(name);
+  message.append(" of lane ").append(std::to_string(lane)).append(", slot ").append(std::to_string(slot));
+  message.append(" holds ").append(std::to_string(value));
+  throw std::invalid_argument(message.append("; expected numbers that are finite as float32; nothing was stored"));
 }
 
 // Calls body(lane, slot) for every valid slot, in the order in which they are stored.
@@ -106,22 +106,24 @@ void replay_add(const View<float, 3>& table, const View<std::int64_t, 1>& positi
 }
 
 void replay_sample(const View<const float, 3>& table, const View<const std::int64_t, 1>& size,
-                   const View<const std::uint64_t, 2>& keys, std::uint64_t draw, const Minibatch& batch, ThreadPool* pool) {
-  const auto [lanes, rows] = batch.reward.shape;
+                   const View<const std::uint64_t, 2>& keys, std::uint64_t draw, const Minibatch& batch,
+                   ThreadPool* pool) {
+  const std::int64_t lanes = batch.reward.shape[0];
+  const std::int64_t rows = batch.reward.shape[1];
   const std::int64_t columns = table.shape[2];
   const std::int64_t observation_size = batch.obs.shape[2];
   const std::int64_t action_size = batch.action.shape[2];
   for (std::int64_t lane = 0; lane < lanes; ++lane) {
     if (size(lane) < 1 || size(lane) > table.shape[1]) {
-      throw std::invalid_argument("size[" + std::to_string(lane) + "] = " + std::to_string(size(lane)) + "; expected 1 to " +
-                                  std::to_string(table.shape[1]) + ", the capacity; add transitions before sampling");
+      refuse("size", lane, size(lane),
+             "1 to the capacity, " + std::to_string(table.shape[1]) + "; add transitions first");
     }
   }
   const std::int64_t chunks = (rows + kChunk - 1) / kChunk;
   parallel_for(pool, lanes * chunks, [&](std::int64_t task) {
     const std::int64_t lane = task / chunks;
     const std::int64_t first = task % chunks * kChunk;
-    const std::int64_t count = std::min(kChunk, batch.reward.shape[1] - first);
+    const std::int64_t count = std::min(kChunk, rows - first);
     std::array<std::uint64_t, kChunk> words;
     PhiloxStream({keys(lane, 0), keys(lane, 1)}, {0, draw, 0, 0}).raw(first, words.data(), count);
     std::array<std::int64_t, kChunk> index;
