@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.env_source import AnyEnv
-from apb.env_spaces import flat_size
+from apb.env_spaces import flat_size, require_observation_space
+from apb.snapshots import EnvState, can_save, load_env, save_env
 
 
 @dataclasses.dataclass(slots=True)
 class RowStep:
     """What one step of R rows returned, before anything is reset.
 
-    `observations` is float64 (R, size): where the step led to, the final observation where the episode ended; `rewards` is
-    float64 (R,); the rest are boolean (R,). `valid` is False where the env ignored the action and only reset itself.
+    `observations` is float64 (R, size): where the step led to, the final observation where the episode ended; `rewards`
+    is float64 (R,); the rest are boolean (R,). `valid` is False where the env ignored the action and only reset itself:
+    the reward is 0 there, and nothing ends.
     """
 
     observations: NDArray[np.float64]
@@ -33,7 +35,7 @@ class RowStep:
         )
 
 
-class RowFailure(Exception):
+class RowError(Exception):
     """Row `row` (None: unknown) did not behave; `Simulations` adds where and when, and raises `SimulationError`."""
 
     def __init__(self, row: int | None, what: str) -> None:
@@ -43,7 +45,15 @@ class RowFailure(Exception):
 
 
 class Rows(Protocol):
-    """R simulations of the same env, numbered 0 to R - 1; implemented by `EnvRows` and `VectorRows`."""
+    """R simulations of the same env, numbered 0 to R - 1; implemented by `EnvRows` and `VectorRows`.
+
+    Attributes:
+        can_save: Whether `save` is complete at any moment, not only at the start of an episode.
+        restartable: Whether `restart` works at any moment and for any rows, not only for those whose episode has ended.
+    """
+
+    can_save: bool
+    restartable: bool
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
         """Start all rows; returns the observations, float64 (R, size)."""
@@ -54,6 +64,12 @@ class Rows(Protocol):
     def restart(self, seeds: dict[int, int], observations: NDArray[np.float64]) -> None:
         """Start new episodes in the rows that are the keys of `seeds`; writes their observations into (R, size)."""
 
+    def save(self) -> list[EnvState]:
+        """The states of the rows, in order; empty if they cannot be told."""
+
+    def load(self, states: Sequence[EnvState]) -> None:
+        """Apply what `save` returned, right after `reset` with the seeds of the same episodes."""
+
     def close(self) -> None:
         """Close what this object made itself."""
 
@@ -61,37 +77,44 @@ class Rows(Protocol):
 class EnvRows:
     """Rows of separate `gymnasium.Env` objects. They are closed by `close` if `owned`."""
 
+    restartable = True
+
     def __init__(self, envs: Sequence[AnyEnv], *, owned: bool) -> None:
         self.envs = tuple(envs)
+        self.can_save = all(can_save(env) for env in self.envs)
         self._owned = owned
-        self._shape = self.envs[0].observation_space.shape
-        self._size = flat_size(self.envs[0].observation_space)  # type: ignore[arg-type]  # checked by EnvSource
+        space = require_observation_space(self.envs[0].observation_space)
+        self._shape = space.shape
+        self._size = flat_size(space)
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
+        """See `Rows`."""
         observations = np.empty((len(self.envs), self._size))
         self.restart(dict(enumerate(seeds)), observations)
         return observations
 
     def restart(self, seeds: dict[int, int], observations: NDArray[np.float64]) -> None:
+        """See `Rows`."""
         for row, seed in seeds.items():
             try:
                 observation, _ = self.envs[row].reset(seed=seed)
             except Exception as error:
-                raise RowFailure(row, f"reset() raised {type(error).__name__}: {error}") from error
+                raise RowError(row, f"reset() raised {type(error).__name__}: {error}") from error
             observations[row] = self._flat(row, "reset()", observation)
 
     def step(self, actions: NDArray[np.floating]) -> RowStep:
+        """See `Rows`."""
         result = RowStep.empty(len(self.envs), self._size)
         for row, env in enumerate(self.envs):
             try:
                 observation, reward, terminated, truncated, _ = env.step(actions[row])
             except Exception as error:
-                raise RowFailure(row, f"step() raised {type(error).__name__}: {error}") from error
+                raise RowError(row, f"step() raised {type(error).__name__}: {error}") from error
             result.observations[row] = self._flat(row, "step()", observation)
             try:
                 result.rewards[row] = float(reward)
             except (TypeError, ValueError) as error:
-                raise RowFailure(row, f"step() returned reward = {reward!r}; expected one number") from error
+                raise RowError(row, f"step() returned reward = {reward!r}; expected one number") from error
             result.terminated[row] = terminated
             result.truncated[row] = truncated
         return result
@@ -100,16 +123,24 @@ class EnvRows:
         try:
             array = np.asarray(observation, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise RowFailure(
+            raise RowError(
                 row, f"{method} returned observation = {observation!r}; expected an array of shape {self._shape}"
             ) from error
         if array.shape != self._shape:
-            raise RowFailure(
-                row, f"{method} returned an observation of shape {array.shape}; expected {self._shape}, its space's shape"
-            )
+            raise RowError(row, f"{method} returned an observation of shape {array.shape}; expected {self._shape}")
         return array.reshape(-1)
 
+    def save(self) -> list[EnvState]:
+        """See `Rows`."""
+        return [save_env(env) for env in self.envs]
+
+    def load(self, states: Sequence[EnvState]) -> None:
+        """See `Rows`."""
+        for env, state in zip(self.envs, states, strict=True):
+            load_env(env, state)
+
     def close(self) -> None:
+        """See `Rows`."""
         if self._owned:
             for env in self.envs:
                 env.close()

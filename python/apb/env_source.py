@@ -1,11 +1,13 @@
-"""Where simulations come from: whatever a user may pass as `env`, resolved once into something that makes and describes envs."""
+"""Where simulations come from: whatever a user may pass as `env`, resolved once into what makes and describes envs."""
 
 import difflib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
+import mujoco
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
@@ -29,8 +31,8 @@ class EnvSource:
         max_episode_steps: The time limit that the env was registered with, or None.
         instance: The env object that the user gave, or None if the source only makes new ones.
         can_make: Whether `make` can build further envs.
-        identity: What a checkpoint stores to recognise the env again; JSON. `recreatable` tells whether `id` and `kwargs`
-            alone rebuild it (`EnvSource.from_identity`).
+        identity: What a checkpoint stores to recognise the env again; JSON. `recreatable` tells whether `id` and
+            `kwargs` alone rebuild it (`EnvSource.from_identity`).
     """
 
     def __init__(
@@ -42,13 +44,12 @@ class EnvSource:
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         """Check and describe; `kwargs` are those that rebuild the env from its id, None if they would not."""
-        vector = isinstance(described, VectorEnv)
-        self.observation_space: Box = require_observation_space(
-            described.single_observation_space if vector else described.observation_space
-        )
-        self.action_space: Box = require_action_space(
-            described.single_action_space if vector else described.action_space
-        )
+        if isinstance(described, VectorEnv):
+            observation_space, action_space = described.single_observation_space, described.single_action_space
+        else:
+            observation_space, action_space = described.observation_space, described.action_space
+        self.observation_space: Box = require_observation_space(observation_space)
+        self.action_space: Box = require_action_space(action_space)
         spec = described.spec
         self.env_id: str | None = None if spec is None else spec.id
         self.max_episode_steps: int | None = None if spec is None else spec.max_episode_steps
@@ -77,7 +78,8 @@ class EnvSource:
 
         Args:
             env: A registered id (also `"module:Id-v0"`, which imports the module as `gymnasium.make` does), a
-                `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function without arguments that returns a new `Env`.
+                `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function without arguments that returns a new
+                `Env`.
             env_kwargs: Arguments for `gymnasium.make`; only with an id.
 
         Raises:
@@ -104,8 +106,8 @@ class EnvSource:
             probe.close()
             return probe_source
         raise InvalidEnvError(
-            f"env = {env!r} is a {type(env).__name__}; expected an id, a gymnasium.Env, a gymnasium.vector.VectorEnv or a "
-            "function that returns an Env. Envs of the old `gym` package need a gymnasium adapter such as shimmy"
+            f"env = {env!r} is a {type(env).__name__}; expected an id, a gymnasium.Env, a gymnasium.vector.VectorEnv "
+            "or a function that returns an Env. Envs of the old `gym` package need a gymnasium adapter such as shimmy"
         )
 
     @classmethod
@@ -119,8 +121,8 @@ class EnvSource:
         env_id, kwargs = identity.get("id"), identity.get("kwargs")
         if not (identity.get("recreatable") is True and isinstance(env_id, str) and isinstance(kwargs, dict)):
             raise InvalidEnvError(
-                f"the recorded env (id = {env_id!r}) cannot be rebuilt from its description: it was given as an object or "
-                "a factory; pass the env again"
+                f"the recorded env (id = {env_id!r}) cannot be rebuilt from its description: it was given as an object "
+                "or a factory; pass the env again"
             )
         # A module in an id would be imported: a file must never be able to ask for that.
         if env_id not in gymnasium.registry:
@@ -134,8 +136,7 @@ class EnvSource:
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":
         def make() -> AnyEnv:
             try:
-                # The passive checker warns once and costs on every step; simulations check every step themselves.
-                return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+                return _gymnasium_make(env_id, **kwargs)
             except gymnasium.error.UnregisteredEnv as error:
                 raise UnknownNameError(f"env = {env_id!r} is not registered{_nearest_ids(env_id)}; {error}") from error
             except Exception as error:
@@ -156,8 +157,8 @@ class EnvSource:
         """
         if self._make is None:
             raise InvalidEnvError(
-                f"env = {self.instance!r} is one object without a registered spec, so no second env can be made from it, "
-                "and this needs separate envs; pass an id or a factory (a function that returns a new env)"
+                f"env = {self.instance!r} is one object without a registered spec, so no second env can be made from "
+                "it, and this needs separate envs; pass an id or a factory (a function that returns a new env)"
             )
         env = self._make()
         if env.observation_space.shape != self.observation_space.shape or env.action_space != self.action_space:
@@ -168,7 +169,7 @@ class EnvSource:
         return env
 
     def separate(self) -> "EnvSource":
-        """A source of new envs only, which never hands out the object that the user gave; for evaluation beside training.
+        """A source of new envs only, never the object that the user gave; for evaluation beside training.
 
         Raises:
             InvalidEnvError: No further env can be made.
@@ -179,6 +180,23 @@ class EnvSource:
         source = EnvSource(probe, self._make, kwargs=self.identity["kwargs"] if self.identity["recreatable"] else None)
         probe.close()
         return source
+
+
+def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
+    """`gymnasium.make` without its passive checker: simulations check every step themselves.
+
+    MuJoCo's remarks about an env's own model file go to the log of this package; by default MuJoCo writes them to the
+    screen and into a file in the working directory, once for each env that is made.
+    """
+    previous = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_log.info)
+    try:
+        return gymnasium.make(env, disable_env_checker=True, **kwargs)
+    finally:
+        mujoco.set_mju_user_warning(previous)
+
+
+_log = logging.getLogger(__name__)
 
 
 def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
@@ -197,7 +215,7 @@ def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
 
 
 def _spec_of_single(env: AnyEnv | AnyVectorEnv) -> EnvSpec | None:
-    """The spec that makes one env like this one, or like one of the rows of a `VectorEnv` made by `gymnasium.make_vec`."""
+    """The spec that makes one env like this one, or like one row of a `VectorEnv` from `gymnasium.make_vec`."""
     spec = env.spec
     if spec is None or not isinstance(env, VectorEnv):
         return spec
@@ -219,11 +237,11 @@ def _maker_of(spec: EnvSpec | None) -> Callable[[], AnyEnv] | None:
 
     def make() -> AnyEnv:
         try:
-            return gymnasium.make(spec, disable_env_checker=True)
+            return _gymnasium_make(spec)
         except Exception as error:
             raise InvalidEnvError(
-                f"no second env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an id "
-                "or a factory (a function that returns a new env)"
+                f"no second env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an "
+                "id or a factory (a function that returns a new env)"
             ) from error
 
     return make

@@ -1,4 +1,4 @@
-"""Which observation and action spaces the package can work with, and how actions in [-1, 1] map onto an env's own bounds.
+"""Which observation and action spaces the package works with, and how actions in [-1, 1] map onto an env's bounds.
 
 Observations and actions are rank-1 vectors inside the package. A `Box` of higher rank is flattened row-major on its way
 in, and actions are given their shape back on their way out.
@@ -18,21 +18,21 @@ from apb.errors import InvalidEnvError
 class ActionBounds:
     """The affine map from [-1, 1] to an action space: `action = clip(offset + scale * a, low, high)`.
 
-    `scale = (high - low) / 2` and `offset = (high + low) / 2`, in the dtype of the space; `shape` is the env's own shape
-    of one action and `size` its number of elements.
+    `scale = (high - low) / 2` and `offset = (high + low) / 2`, in the dtype of the space; `shape` is the env's own
+    shape of one action and `size` its number of elements.
     """
 
     def __init__(self, space: spaces.Box) -> None:
-        self.low: NDArray[np.floating] = space.low.reshape(-1)
-        self.high: NDArray[np.floating] = space.high.reshape(-1)
+        self.low: NDArray[Any] = space.low.reshape(-1)
+        self.high: NDArray[Any] = space.high.reshape(-1)
         # Halved before they are added: bounds near the largest float must not overflow.
         self.scale = self.high / 2 - self.low / 2
         self.offset = self.high / 2 + self.low / 2
         self.shape = space.shape
         self.size = flat_size(space)
 
-    def to_env(self, actions: NDArray[np.float32]) -> NDArray[np.floating]:
-        """Map rows of actions in [-1, 1], shape (R, size), to a new array (R, *shape) inside the bounds, bounds included."""
+    def to_env(self, actions: NDArray[np.float32]) -> NDArray[Any]:
+        """Map actions in [-1, 1], shape (R, size), to a new array (R, *shape) inside the bounds, bounds included."""
         scaled = actions * self.scale
         scaled += self.offset
         np.maximum(scaled, self.low, out=scaled)
@@ -46,16 +46,16 @@ def flat_size(space: spaces.Box) -> int:
 
 
 def require_observation_space(space: gymnasium.Space[Any]) -> spaces.Box:
-    """Return `space` if it is a `Box` of real numbers; raise `InvalidEnvError` otherwise."""
-    box = _require_real_box("observation_space", space, _OBSERVATION_ADVICE)
+    """Return `space` if it is a `Box` of floats; raise `InvalidEnvError` otherwise."""
+    box = _require_float_box("observation_space", space, _OBSERVATION_ADVICE)
     if np.isnan(box.low).any() or np.isnan(box.high).any():
         raise InvalidEnvError(f"observation_space = {box} has NaN bounds; expected numbers or infinities")
     return box
 
 
 def require_action_space(space: gymnasium.Space[Any]) -> spaces.Box:
-    """Return `space` if it is a `Box` of real numbers with finite bounds, `low < high`; raise `InvalidEnvError` otherwise."""
-    box = _require_real_box("action_space", space, "only continuous actions are supported")
+    """Return `space` if it is a `Box` of floats with finite bounds, `low < high`; raise `InvalidEnvError` otherwise."""
+    box = _require_float_box("action_space", space, "only continuous actions are supported")
     low, high = box.low.reshape(-1), box.high.reshape(-1)
     for index in range(low.size):
         bounds = f"low = {low[index]!s}, high = {high[index]!s} at index {index}"
@@ -70,12 +70,12 @@ def require_action_space(space: gymnasium.Space[Any]) -> spaces.Box:
 
 
 _OBSERVATION_ADVICE = (
-    "wrap the env so that it observes one vector, for example with gymnasium.wrappers.FlattenObservation; images need an "
-    "encoder in front, which this package does not have"
+    "wrap the env so that it observes one vector, for example with gymnasium.wrappers.FlattenObservation; images need "
+    "an encoder in front, which this package does not have"
 )
 
 
-def _require_real_box(argument: str, space: gymnasium.Space[Any], advice: str) -> spaces.Box:
+def _require_float_box(argument: str, space: gymnasium.Space[Any], advice: str) -> spaces.Box:
     if not isinstance(space, spaces.Box):
         raise InvalidEnvError(f"{argument} = {space} is not supported; expected one Box of floats; {advice}")
     if not np.issubdtype(space.dtype, np.floating):

@@ -2,6 +2,7 @@
 
 from apb.env_source import EnvLike, EnvSource
 from apb.env_spaces import ActionBounds
-from apb.simulations import Episode, Simulations, Transition
+from apb.simulations import Simulations
+from apb.transitions import Episode, Transition
 
 __all__ = ["ActionBounds", "EnvLike", "EnvSource", "Episode", "Simulations", "Transition"]

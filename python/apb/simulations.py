@@ -1,66 +1,36 @@
 """`Simulations`: K x S running copies of an env, stepped together, that reset themselves and lose no transition.
 
-K lanes are independent learning problems, each with a seed; the S slots of a lane are its parallel simulations.
+K lanes are independent learning problems, each with a seed; the S slots of a lane are its parallel simulations. Inside,
+the K * S simulations are rows; row = lane * S + slot.
 """
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
-from apb.env_rows import EnvRows, RowFailure, Rows
+from apb.env_rows import EnvRows, RowError, Rows
 from apb.env_source import AnyEnv, EnvSource
 from apb.env_spaces import ActionBounds, flat_size
-from apb.errors import ConfigError, InvalidEnvError, SimulationError
+from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, SimulationError
+from apb.snapshots import EnvState
+from apb.transitions import Episode, Transition
+from apb.vector_rows import VectorRows
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Episode:
-    """An episode that has ended: where it ran, the sum of its rewards and its number of timesteps."""
-
-    lane: int
-    slot: int
-    return_: float
-    length: int
-    terminated: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Transition:
-    """One step of all K x S simulations.
-
-    Attributes:
-        observation: float32 (K, S, obs), what was acted on.
-        action: float32 (K, S, act), as given, in [-1, 1].
-        reward: float32 (K, S).
-        next_observation: float32 (K, S, obs), where the action led to: the final observation where an episode ended.
-        terminated: bool (K, S), the task ended: no bootstrapping.
-        truncated: bool (K, S), the episode was cut off: bootstraps.
-        valid: bool (K, S), False for the step in which a next-step `VectorEnv` only resets: it is no transition.
-        episodes: The episodes that ended in this step.
-    """
-
-    observation: NDArray[np.float32]
-    action: NDArray[np.float32]
-    reward: NDArray[np.float32]
-    next_observation: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    valid: NDArray[np.bool_]
-    episodes: list[Episode]
+_SAFE_SQUARE = 1e76  # just below the square of the largest float32
 
 
 class Simulations:
     """K x S simulations of one env.
 
-    Episode e of lane k, slot s starts from `reset(seed=rng.derive_seed(seeds[k], stream, s, e))`, so what an env's random
-    generator did before never matters. Rows reset themselves in the step that ends their episode. Observations are
-    float32, whatever the env's dtype; NaN or infinity in them or in a reward is a `SimulationError`.
+    Episode e of lane k, slot s starts from `reset(seed=rng.derive_seed(seeds[k], stream, s, e))`, so what an env's
+    random generator did before never matters; a `VectorEnv` that resets itself gets such seeds in `reset` only. The
+    next episode starts in the step that ends one. Observations are float32, whatever the env's dtype; NaN or infinity
+    in them or in a reward is a `SimulationError`.
 
     Args:
         source: The env. One that was given as an `Env` object is used itself if K * S = 1, and made anew from its spec
@@ -85,42 +55,35 @@ class Simulations:
     ) -> None:
         if lanes < 1 or slots < 1:
             raise ConfigError(f"lanes = {lanes}, slots = {slots}; expected at least one of each")
-        if len(seeds) != lanes:
-            raise ConfigError(f"seeds has {len(seeds)} elements; expected one per lane: {lanes}")
+        if len(seeds) != lanes or not all(0 <= seed < 2**64 for seed in seeds):
+            raise ConfigError(f"seeds = {list(seeds)}; expected {lanes} integers in [0, 2^64), one per lane")
         self.source = source
         self.lanes = lanes
         self.slots = slots
         self.seeds = tuple(int(seed) for seed in seeds)
         self.stream = stream
         self.bounds = ActionBounds(source.action_space)
-        self.observation_size = flat_size(source.observation_space)
         self.total_steps = 0
-        rows = lanes * slots
         self._rows = _make_rows(source, lanes, slots)
-        self._observations = np.zeros((rows, self.observation_size), np.float32)
-        self._episode_index = np.zeros(rows, np.int64)
-        self._episode_steps = np.zeros(rows, np.int64)
-        self._episode_return = np.zeros(rows, np.float64)
+        self._observations = np.zeros((lanes * slots, flat_size(source.observation_space)), np.float32)
+        self._episode_index = np.zeros(lanes * slots, np.int64)
+        self._episode_steps = np.zeros(lanes * slots, np.int64)
+        self._episode_return = np.zeros(lanes * slots, np.float64)
+        self._just_reset = False
 
     @property
     def observations(self) -> NDArray[np.float32]:
-        """What to act on now: float32 (K, S, obs), C-contiguous. Never written to again, so it may be kept; read-only."""
+        """What to act on now: float32 (K, S, obs), C-contiguous; never changed later, and not to be written to."""
         return self._observations.reshape(self.lanes, self.slots, -1)
 
     def reset(self, first_episode: int = 0) -> NDArray[np.float32]:
         """Start all simulations, each with the episode of index `first_episode`; returns `observations`."""
         self._episode_index[:] = first_episode
-        self._begin_episodes(slice(None))
-        seeds = [self._episode_seed(row) for row in range(self._episode_index.size)]
-        try:
-            observations = self._rows.reset(seeds)
-        except RowFailure as failure:
-            self._fail(failure)
-        self._observations = self._checked(observations, "the observation of reset()")
+        self._reset_all()
         return self.observations
 
     def step(self, actions: NDArray[np.float32]) -> Transition:
-        """Step all simulations with `actions`, float32 (K, S, act) in [-1, 1]; rescaled and clipped to the env's bounds.
+        """Step all simulations with `actions`, float32 (K, S, act) in [-1, 1]; scaled, and clipped to the env's bounds.
 
         Raises:
             SimulationError: The env raised, or returned something malformed or non-finite.
@@ -128,19 +91,19 @@ class Simulations:
         actions = np.asarray(actions, np.float32).reshape(self.lanes, self.slots, self.bounds.size)
         try:
             result = self._rows.step(self.bounds.to_env(actions.reshape(-1, self.bounds.size)))
-            following = self._checked(result.observations, "the observation of step()", actions)
-            reward = self._checked(result.rewards, "the reward", actions)
-            valid = result.valid
-            self.total_steps += valid.size
-            self._episode_steps += valid
-            self._episode_return += result.rewards * valid
+            following = _finite_float32(result.observations, "the observation of step()", actions)
+            reward = _finite_float32(result.rewards, "the reward", actions)
+            self.total_steps += int(np.count_nonzero(result.valid))
+            self._episode_steps += result.valid
+            self._episode_return += result.rewards
             previous, self._observations = self._observations, following
+            self._just_reset = False
             episodes: list[Episode] = []
-            ended = (result.terminated | result.truncated) & valid
-            if ended.any():
-                episodes = self._end_episodes(np.flatnonzero(ended), result.terminated)
-                self._restart(ended, result.observations)
-        except RowFailure as failure:
+            ended = result.terminated | result.truncated
+            if np.count_nonzero(ended):
+                episodes = [self._episode(int(row), bool(result.terminated[row])) for row in np.flatnonzero(ended)]
+                self._start_next(ended)
+        except RowError as failure:
             self._fail(failure)
         shape = (self.lanes, self.slots)
         return Transition(
@@ -150,9 +113,97 @@ class Simulations:
             following.reshape(*shape, -1),
             result.terminated.reshape(shape),
             result.truncated.reshape(shape),
-            valid.reshape(shape),
+            result.valid.reshape(shape),
             episodes,
         )
+
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether `snapshot` works in the middle of episodes, because the state of the env is known in full."""
+        return self._rows.can_save
+
+    @property
+    def at_episode_start(self) -> bool:
+        """Whether all simulations have just been reset, so that `snapshot` works for any env."""
+        return self._just_reset or (self._rows.restartable and not self._episode_steps.any())
+
+    def restart_unfinished(self) -> NDArray[np.bool_]:
+        """Cut off the episodes that are under way and start the next ones; afterwards `at_episode_start` holds.
+
+        It is for envs whose state cannot be saved: with one simulation, call it when an episode has just ended, and
+        nothing is cut off. Returns the simulations whose episode was cut off (truncated), bool (K, S). Such episodes
+        are not reported as `Episode`. A `VectorEnv` is reset as a whole.
+        """
+        unfinished = self._episode_steps > 0
+        if not self.at_episode_start:
+            if self._rows.restartable:
+                try:
+                    self._start_next(unfinished)
+                except RowError as failure:
+                    self._fail(failure)
+            else:
+                self._episode_index += 1
+                self._reset_all()
+        return unfinished.reshape(self.lanes, self.slots)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of all simulations, from which `restore` continues with the same bits.
+
+        Returns:
+            `{"arrays": {name: ndarray}, "values": {...}}`, the values fit for JSON. Arrays, over R = K * S rows:
+            `observations` float32 (R, obs), `episode_index` and `episode_steps` int64 (R,), `episode_return` float64
+            (R,), and what env r keeps as `envs.<r>.<name>`. Values: `lanes`, `slots`, `total_steps`, and `envs`, a list
+            of one dict per env (empty for a `VectorEnv`).
+
+        Raises:
+            ConfigError: Neither `can_snapshot` nor `at_episode_start`.
+        """
+        if not (self.can_snapshot or self.at_episode_start):
+            raise ConfigError(
+                f"the state of env {self.source.name} cannot be saved in the middle of an episode; call "
+                "restart_unfinished() first"
+            )
+        states = self._rows.save()
+        arrays = {name: array.copy() for name, array in self._own_arrays().items()}
+        for row, state in enumerate(states):
+            arrays |= {f"envs.{row}.{name}": array for name, array in state.arrays.items()}
+        values = {name: getattr(self, name) for name in ("lanes", "slots", "total_steps")}
+        return {"arrays": arrays, "values": values | {"envs": [state.values for state in states]}}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Continue from a `snapshot`, also one of another process, made with an equal env, seeds and counts.
+
+        Raises:
+            MismatchError: The snapshot is one of another env or of other counts.
+            FileFormatError: The snapshot is malformed.
+        """
+        arrays, values = snapshot.get("arrays"), snapshot.get("values")
+        if not isinstance(arrays, Mapping) or not isinstance(values, Mapping):
+            raise FileFormatError("saved simulations have no arrays or no values; use an older checkpoint")
+        for name in ("lanes", "slots"):
+            if values.get(name) != getattr(self, name):
+                raise MismatchError(
+                    f"saved simulations: {name} = {values.get(name)!r}; expected {getattr(self, name)}, as when saved"
+                )
+        for name, own in self._own_arrays().items():
+            found = arrays.get(name)
+            if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != (own.shape, own.dtype):
+                described = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else repr(found)
+                raise MismatchError(
+                    f"saved simulations: {name} is {described}; expected {own.dtype} {own.shape} for env "
+                    f"{self.source.name}. The checkpoint belongs to another env"
+                )
+        if not isinstance(values.get("total_steps"), int) or (arrays["episode_index"] < 0).any():
+            raise FileFormatError("saved simulations: total_steps or episode_index is no count; use an older one")
+        states = _env_states(arrays, values.get("envs"), len(self._rows.save()))
+        self._episode_index = arrays["episode_index"].copy()
+        self._reset_all()
+        self._rows.load(states)
+        self._just_reset = not arrays["episode_steps"].any()
+        self._observations = arrays["observations"].copy()
+        self._episode_steps = arrays["episode_steps"].copy()
+        self._episode_return = arrays["episode_return"].copy()
+        self.total_steps = values["total_steps"]
 
     def close(self) -> None:
         """Close the envs that were made here; an env object given by the user stays open."""
@@ -166,67 +217,94 @@ class Simulations:
     ) -> None:
         self.close()
 
-    def _episode_seed(self, row: int) -> int:
+    def _own_arrays(self) -> dict[str, NDArray[Any]]:
+        names = ("observations", "episode_index", "episode_steps", "episode_return")
+        return {name: getattr(self, f"_{name}") for name in names}
+
+    def _episode(self, row: int, terminated: bool) -> Episode:
+        lane, slot = divmod(row, self.slots)
+        return Episode(lane, slot, float(self._episode_return[row]), int(self._episode_steps[row]), terminated)
+
+    def _seed(self, row: int) -> int:
         lane, slot = divmod(row, self.slots)
         return rng.derive_seed(self.seeds[lane], self.stream, slot, int(self._episode_index[row]))
 
-    def _begin_episodes(self, rows: NDArray[np.bool_] | slice) -> None:
-        self._episode_steps[rows] = 0
-        self._episode_return[rows] = 0.0
+    def _reset_all(self) -> None:
+        """Start the episodes that `_episode_index` names in all rows."""
+        self._episode_steps[:] = 0
+        self._episode_return[:] = 0.0
+        try:
+            observations = self._rows.reset([self._seed(row) for row in range(self._episode_index.size)])
+            self._observations = _finite_float32(observations, "the observation of reset()")
+        except RowError as failure:
+            self._fail(failure)
+        self._just_reset = True
 
-    def _end_episodes(self, rows: NDArray[np.intp], terminated: NDArray[np.bool_]) -> list[Episode]:
-        return [
-            Episode(
-                *divmod(int(row), self.slots),
-                return_=float(self._episode_return[row]),
-                length=int(self._episode_steps[row]),
-                terminated=bool(terminated[row]),
-            )
-            for row in rows
-        ]
+    def _start_next(self, marked: NDArray[np.bool_]) -> None:
+        """Start the next episode in the marked rows; the other rows go on."""
+        self._episode_index += marked
+        self._episode_steps[marked] = 0
+        self._episode_return[marked] = 0.0
+        observations = self._observations.astype(np.float64)
+        self._rows.restart({int(row): self._seed(int(row)) for row in np.flatnonzero(marked)}, observations)
+        self._observations = _finite_float32(observations, "the observation of reset()")
 
-    def _restart(self, ended: NDArray[np.bool_], observations: NDArray[np.float64]) -> None:
-        """Start the next episode in the rows marked in `ended`; the other rows keep `observations`."""
-        self._episode_index += ended
-        self._begin_episodes(ended)
-        current = observations.copy()
-        self._rows.restart({int(row): self._episode_seed(int(row)) for row in np.flatnonzero(ended)}, current)
-        self._observations = self._checked(current, "the observation of reset()")
-
-    def _checked(
-        self, values: NDArray[np.float64], field: str, actions: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """`values` (R, ...) as float32; raises if one is not finite there."""
-        with np.errstate(over="ignore"):
-            converted = values.astype(np.float32)
-        if not np.isfinite(converted).all():
-            row, *index = (int(i) for i in np.argwhere(~np.isfinite(converted))[0])
-            where = f" at index {index[0]}" if index else ""
-            cause = ""
-            if actions is not None and not np.isfinite(actions).all():
-                cause = "; the action that it was given was not finite either, so the policy has diverged"
-            self._fail(RowFailure(row, f"{field} is {values[row, *index]}{where}; expected finite float32 numbers{cause}"))
-        return converted
-
-    def _fail(self, failure: RowFailure) -> NoReturn:
-        """Raise the `SimulationError` that says which env, which episode and which step `failure` was about."""
+    def _fail(self, failure: RowError) -> NoReturn:
+        """Raise the `SimulationError` that says in which env, episode and step `failure` happened."""
         where = f"env {self.source.name}"
         if failure.row is not None:
             lane, slot = divmod(failure.row, self.slots)
             if self._episode_index.size > 1:
                 where += f", lane {lane}, slot {slot}"
             steps = int(self._episode_steps[failure.row])
-            where += f", episode {int(self._episode_index[failure.row])}, after {steps} steps of it"
+            where += f", episode {int(self._episode_index[failure.row])} after {steps} steps of it"
         raise SimulationError(
             f"{where}, after {self.total_steps} steps in total: {failure.what}. Check the env with "
             "gymnasium.utils.env_checker.check_env"
         ) from failure.__cause__
 
 
+def _finite_float32(
+    values: NDArray[np.float64], field: str, actions: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Convert `values` (R, ...); raise `RowError` if one is not a finite float32. `actions` only help the message."""
+    # One dot product settles the usual case: no element can exceed the root of the sum of all squares.
+    if np.vdot(values, values) < _SAFE_SQUARE:
+        return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        converted = values.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(converted))
+    if wrong.size:
+        row, *index = (int(i) for i in wrong[0])
+        where = f" at index {index[0]}" if index else ""
+        cause = ""
+        if actions is not None and not np.isfinite(actions).all():
+            cause = "; the action that it was given was not finite either, so the policy has diverged"
+        raise RowError(row, f"{field} is {values[row, *index]}{where}; expected a finite float32{cause}")
+    return converted
+
+
+def _env_states(arrays: Mapping[str, NDArray[Any]], values: object, rows: int) -> list[EnvState]:
+    if not isinstance(values, list) or len(values) != rows or not all(isinstance(value, dict) for value in values):
+        raise FileFormatError(f"saved simulations: envs is not a list of {rows} objects; use an older checkpoint")
+    states = [EnvState({}, value) for value in values]
+    for name, array in arrays.items():
+        kind, _, rest = name.partition(".")
+        row, _, inner = rest.partition(".")
+        if kind == "envs" and row.isdecimal() and int(row) < rows:
+            states[int(row)].arrays[inner] = array
+    return states
+
+
 def _make_rows(source: EnvSource, lanes: int, slots: int) -> Rows:
     given = source.instance
     if isinstance(given, VectorEnv):
-        raise ConfigError("VectorEnv is not supported")
+        if lanes != 1 or slots != given.num_envs:
+            raise ConfigError(
+                f"env is a VectorEnv object with num_envs = {given.num_envs}, but {lanes} lanes of {slots} simulations "
+                f"are needed; expected one lane of {given.num_envs}. Pass an id or a factory for other counts"
+            )
+        return VectorRows(given)
     if given is not None and lanes * slots == 1:
         return EnvRows([given], owned=False)
     envs: list[AnyEnv] = []

@@ -1,0 +1,42 @@
+"""`Transition` and `Episode`: what one step of K x S simulations says."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Episode:
+    """An episode that has ended: where it ran, the sum of its rewards, its number of timesteps, and how it ended."""
+
+    lane: int
+    slot: int
+    return_: float
+    length: int
+    terminated: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Transition:
+    """One step of all K x S simulations.
+
+    Attributes:
+        observation: float32 (K, S, obs), what was acted on.
+        action: float32 (K, S, act), as given, in [-1, 1].
+        reward: float32 (K, S).
+        next_observation: float32 (K, S, obs), where the action led to: the final observation where an episode ended.
+        terminated: bool (K, S), the task ended: no bootstrapping.
+        truncated: bool (K, S), the episode was cut off: bootstraps.
+        valid: bool (K, S), False for the step in which a next-step `VectorEnv` only resets: it is no transition.
+        episodes: The episodes that ended in this step.
+    """
+
+    observation: NDArray[np.float32]
+    action: NDArray[np.float32]
+    reward: NDArray[np.float32]
+    next_observation: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+    episodes: list[Episode]

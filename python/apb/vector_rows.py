@@ -1,0 +1,132 @@
+"""Rows that are the sub-envs of one `gymnasium.vector.VectorEnv`, in any of Gymnasium's three auto-reset modes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from apb.env_rows import RowError, RowStep
+from apb.env_source import AnyVectorEnv
+from apb.env_spaces import flat_size, require_observation_space
+from apb.errors import InvalidEnvError
+from apb.snapshots import EnvState
+
+
+class VectorRows:
+    """The sub-envs of a `VectorEnv` object that the user gave and closes.
+
+    What an ended episode does to the *next* call depends on `env.metadata["autoreset_mode"]`:
+    - `SAME_STEP`: the env has already reset itself; the true final observation is in `info["final_obs"]`.
+    - `NEXT_STEP`: the env ignores the row's next action and resets instead; that step is no transition.
+    - `DISABLED`: the row is reset here, with a seed, through `options={"reset_mask": ...}`.
+
+    Raises:
+        InvalidEnvError: The env does not tell its auto-reset mode.
+    """
+
+    can_save = False
+    restartable = False
+
+    def __init__(self, env: AnyVectorEnv) -> None:
+        self._env = env
+        self._mode = autoreset_mode(env)
+        space = require_observation_space(env.single_observation_space)
+        self._shape = space.shape
+        self._size = flat_size(space)
+        self._after_reset = np.empty((0, 0))
+        self._resets_next = np.zeros(env.num_envs, bool)
+
+    def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
+        """See `Rows`."""
+        self._resets_next[:] = False
+        return self._call_reset(seeds, None)
+
+    def restart(self, seeds: dict[int, int], observations: NDArray[np.float64]) -> None:
+        """See `Rows`; only the mode `DISABLED` can use the seeds."""
+        rows = list(seeds)
+        if self._mode is AutoresetMode.SAME_STEP:
+            observations[rows] = self._after_reset[rows]
+        elif self._mode is AutoresetMode.DISABLED:
+            mask = np.zeros(self._env.num_envs, bool)
+            mask[rows] = True
+            all_seeds = [seeds.get(row) for row in range(self._env.num_envs)]
+            observations[rows] = self._call_reset(all_seeds, {"reset_mask": mask})[rows]
+
+    def step(self, actions: NDArray[np.floating]) -> RowStep:
+        """See `Rows`."""
+        try:
+            observations, rewards, terminated, truncated, info = self._env.step(actions)
+        except Exception as error:
+            raise RowError(None, f"step() raised {type(error).__name__}: {error}") from error
+        rows = self._env.num_envs
+        result = RowStep.empty(rows, self._size)
+        result.observations[:] = self._flat("step()", observations)
+        for field, target, values in (
+            ("rewards", result.rewards, rewards),
+            ("terminations", result.terminated, terminated),
+            ("truncations", result.truncated, truncated),
+        ):
+            if np.shape(values) != (rows,):
+                raise RowError(None, f"step() returned {field} of shape {np.shape(values)}; expected {(rows,)}")
+            target[:] = values
+        if self._mode is AutoresetMode.NEXT_STEP:
+            result.valid[:] = ~self._resets_next
+            for values in (result.rewards, result.terminated, result.truncated):
+                values[self._resets_next] = 0
+            self._resets_next = result.terminated | result.truncated
+        elif self._mode is AutoresetMode.SAME_STEP:
+            self._after_reset = result.observations.copy()
+            for row in np.flatnonzero(result.terminated | result.truncated):
+                result.observations[row] = self._final_observation(int(row), info)
+        return result
+
+    def save(self) -> list[EnvState]:
+        """See `Rows`: sub-envs may run in other processes, so nothing is known of them."""
+        return []
+
+    def load(self, states: Sequence[EnvState]) -> None:
+        """See `Rows`."""
+
+    def close(self) -> None:
+        """See `Rows`: the env belongs to the user."""
+
+    def _call_reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None) -> NDArray[np.float64]:
+        try:
+            # The base class declares one seed; every implementation takes one per sub-env, as its text says.
+            observations, _ = self._env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
+        except Exception as error:
+            raise RowError(None, f"reset() raised {type(error).__name__}: {error}") from error
+        return self._flat("reset()", observations)
+
+    def _final_observation(self, row: int, info: dict[str, Any]) -> NDArray[np.float64]:
+        final = info.get("final_obs")
+        value = None if final is None else final[row]
+        if value is None or np.shape(value) != self._shape:
+            raise RowError(
+                row,
+                f"step() ended the episode in auto-reset mode SAME_STEP, but info['final_obs'][{row}] is {value!r}; "
+                f"expected the final observation, of shape {self._shape}",
+            )
+        return np.asarray(value, np.float64).reshape(-1)
+
+    def _flat(self, method: str, observations: Any) -> NDArray[np.float64]:
+        expected = (self._env.num_envs, *self._shape)
+        if np.shape(observations) != expected:
+            raise RowError(
+                None, f"{method} returned observations of shape {np.shape(observations)}; expected {expected}"
+            )
+        return np.array(observations, np.float64).reshape(self._env.num_envs, self._size)
+
+
+def autoreset_mode(env: AnyVectorEnv) -> AutoresetMode:
+    """The mode in `env.metadata["autoreset_mode"]`, as the enum or as its value."""
+    found = (env.metadata or {}).get("autoreset_mode")
+    try:
+        return AutoresetMode(found)
+    except ValueError as error:
+        raise InvalidEnvError(
+            f"env.metadata['autoreset_mode'] = {found!r}; expected a gymnasium.vector.AutoresetMode: NEXT_STEP, "
+            "SAME_STEP or DISABLED. Set it to what the VectorEnv does: transitions at an episode's end depend on it"
+        ) from error
