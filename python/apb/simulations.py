@@ -40,6 +40,11 @@ class Simulations:
         seeds: One integer in [0, 2^64) per lane.
         stream: Which stream of episode seeds to use.
 
+    Attributes:
+        bounds: The map from [-1, 1] to the env's actions; `bounds.size` is the size of an action.
+        observation_size: The size of a flattened observation.
+        total_steps: Transitions so far, over all simulations.
+
     Raises:
         ConfigError: Counts or seeds do not fit.
         InvalidEnvError: Further envs are needed and cannot be made.
@@ -63,9 +68,10 @@ class Simulations:
         self.seeds = tuple(int(seed) for seed in seeds)
         self.stream = stream
         self.bounds = ActionBounds(source.action_space)
+        self.observation_size = flat_size(source.observation_space)
         self.total_steps = 0
         self._rows = _make_rows(source, lanes, slots)
-        self._observations = np.zeros((lanes * slots, flat_size(source.observation_space)), np.float32)
+        self._observations = np.zeros((lanes * slots, self.observation_size), np.float32)
         self._episode_index = np.zeros(lanes * slots, np.int64)
         self._episode_steps = np.zeros(lanes * slots, np.int64)
         self._episode_return = np.zeros(lanes * slots, np.float64)
