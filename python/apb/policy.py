@@ -258,7 +258,7 @@ class Policy:
             at = tuple(int(i) for i in np.unravel_index(np.argmax(excess), excess.shape))
             raise MismatchError(
                 f"{source}: stored observation {at[0]} gives action[{at[1]}] = {found[at]}, when it was saved it gave "
-                f"{actions[at]} (tolerance {2 * bound[at]:.2g}); the folder was changed, or an incompatible version wrote it"
+                f"{actions[at]} (tolerance {2 * bound[at]:.2g}); the folder was changed, or is of another version"
             )
 
 
