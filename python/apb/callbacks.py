@@ -1,0 +1,114 @@
+"""`Callback`: hooks into a run, and the built-in ones that stop it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from apb.environments import Episode
+    from apb.evaluation import EvalResult
+    from apb.policy import Policy
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A read-only view of a run, passed to every hook.
+
+    Attributes:
+        timesteps: Environment transitions so far, per lane.
+        total_timesteps: The budget.
+        updates: Critic updates so far, per lane.
+        seeds: The seed of each lane.
+        metrics: The latest value of each metric, keyed as in the history ("train/critic_loss", ...).
+        policies: The lanes' current noise-free policies: a function, since making them costs a little.
+        run_dir: The run folder, or None.
+    """
+
+    timesteps: int
+    total_timesteps: int
+    updates: int
+    seeds: tuple[int, ...]
+    metrics: dict[str, float]
+    policies: "PolicyMaker"
+    run_dir: Path | None
+
+
+class PolicyMaker:
+    """Calls back into the run for copies of its current policies."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self) -> "list[Policy]":
+        """One policy per lane."""
+        policies: list[Policy] = self._make()
+        return policies
+
+
+class Callback:
+    """Base of callbacks: override what you need. A hook that returns False stops the run after the current step.
+
+    One that keeps state between calls returns it from `state_dict` (JSON values) and takes it back in `load_state_dict`, so that
+    a resumed run goes on exactly.
+    """
+
+    def on_start(self, state: RunState) -> bool | None:
+        """Before the first step, also of a resumed run."""
+
+    def on_step(self, state: RunState) -> bool | None:
+        """After every step of the simulations and its updates."""
+
+    def on_episode_end(self, state: RunState, episode: "Episode") -> bool | None:
+        """After a training episode has ended."""
+
+    def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool | None:
+        """After an evaluation; one result per lane."""
+
+    def on_checkpoint(self, state: RunState, path: Path) -> bool | None:
+        """After a checkpoint has been written to `path`."""
+
+    def on_end(self, state: RunState) -> None:
+        """After the last step, also when the run was stopped; not when it failed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values that `load_state_dict` needs; none by default."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+
+
+class StopTrainingOnRewardThreshold(Callback):
+    """Stop when every lane's mean evaluation return has reached `reward_threshold`. Named as in SB3."""
+
+    def __init__(self, reward_threshold: float) -> None:
+        self.reward_threshold = reward_threshold
+
+    def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
+        return any(result.mean < self.reward_threshold for result in results)
+
+
+class StopTrainingOnNoModelImprovement(Callback):
+    """Stop after `max_no_improvement_evals` evaluations in a row without a better mean over lanes. Named as in SB3."""
+
+    def __init__(self, max_no_improvement_evals: int) -> None:
+        if max_no_improvement_evals < 1:
+            raise ConfigError(f"max_no_improvement_evals = {max_no_improvement_evals}; expected at least 1")
+        self.max_no_improvement_evals = max_no_improvement_evals
+        self._best: float | None = None
+        self._without = 0
+
+    def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
+        mean = sum(result.mean for result in results) / len(results)
+        better = self._best is None or mean > self._best
+        self._best = mean if better else self._best
+        self._without = 0 if better else self._without + 1
+        return self._without < self.max_no_improvement_evals
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best, "without": self._without}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._best, self._without = state["best"], state["without"]

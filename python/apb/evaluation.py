@@ -1,0 +1,131 @@
+"""`evaluate`: episodes of a policy in separate, seeded envs -> returns -> statistics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import rng
+from apb.environments import EnvLike, EnvSource, Simulations
+from apb.errors import ConfigError, require_range
+from apb.settings import MAX_SEED
+
+MAX_PARALLEL = 32
+"""Most simulations that one evaluation keeps at once; more episodes are taken in rounds."""
+
+
+class Predictor(Protocol):
+    """SB3's protocol of a policy: `predict(obs, state, episode_start, deterministic) -> (action, state)`."""
+
+    def predict(self, observation: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]: ...
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Returns of an evaluation.
+
+    Attributes:
+        returns: Undiscounted return of each episode, float64 (E,), in the order of the episodes' seeds.
+        lengths: Timesteps of each episode, int64 (E,).
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns over episodes (divided by E, as in SB3's `evaluate_policy`)."""
+        return float(self.returns.std())
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.std:.1f} over {self.returns.size} episodes"
+
+
+def evaluate(
+    policy: Predictor | Callable[[NDArray[np.float32]], NDArray[Any]],
+    env: EnvLike | EnvSource,
+    n_eval_episodes: int = 10,
+    *,
+    seed: int = 0,
+    deterministic: bool = True,
+) -> EvalResult:
+    """Run a policy for some episodes.
+
+    Args:
+        policy: An `apb.Policy`, any object with SB3's `predict`, or a function from observations (E, *obs) to actions (E, *act) of the env.
+        env: An id, an `Env`, or a factory. An `Env` object is used itself, one episode after the other.
+        n_eval_episodes: Number of episodes E, in [1, 100000].
+        seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts.
+        deterministic: Passed to `predict`.
+
+    Raises:
+        InvalidEnvError, UnknownNameError: the env cannot be used. MismatchError: the policy is of another shape. SimulationError: the
+        env raised or returned something malformed.
+    """
+    require_range("n_eval_episodes", n_eval_episodes, 1, 100_000)
+    require_range("seed", seed, 0, MAX_SEED)
+    source = EnvSource.resolve(env)
+    if hasattr(policy, "check_spaces"):
+        policy.check_spaces(source.observation_space, source.action_space)
+    predict = _predictor(policy, source, deterministic)
+    slots = min(n_eval_episodes, MAX_PARALLEL if source.can_make else 1)
+    with Simulations(source, 1, slots, [seed], rng.Stream.EVAL_EPISODE) as simulations:
+        returns, lengths = run_episodes(simulations, n_eval_episodes, lambda observations: predict(observations[0])[None])
+    return EvalResult(returns[0], lengths[0])
+
+
+def run_episodes(
+    simulations: Simulations, episodes: int, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Returns and lengths (K, E) of E episodes per lane under `act`, observations (K, S, obs) -> actions (K, S, act) in [-1, 1].
+
+    Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which episodes count
+    does not depend on how long they are.
+    """
+    rounds = -(-episodes // simulations.slots)
+    returns = np.zeros((simulations.lanes, rounds, simulations.slots))
+    lengths = np.zeros((simulations.lanes, rounds, simulations.slots), dtype=np.int64)
+    for number in range(rounds):
+        simulations.reset(number)
+        running = np.ones((simulations.lanes, simulations.slots), dtype=np.bool_)
+        if number == rounds - 1:
+            running.reshape(simulations.lanes, -1)[:, episodes - number * simulations.slots :] = False
+        while running.any():
+            for episode in simulations.step(act(simulations.observations)).episodes:
+                where = episode.lane, number, episode.slot
+                if running[episode.lane, episode.slot]:
+                    returns[where], lengths[where] = episode.return_, episode.length
+                    running[episode.lane, episode.slot] = False
+    shape = (simulations.lanes, rounds * simulations.slots)
+    return returns.reshape(shape)[:, :episodes], lengths.reshape(shape)[:, :episodes]
+
+
+def _predictor(
+    policy: Predictor | Callable[[NDArray[np.float32]], NDArray[Any]], source: EnvSource, deterministic: bool
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Turn a policy on env observations and actions into a function on flat observations and actions in [-1, 1]."""
+    low = source.action_space.low.astype(np.float64)
+    span = source.action_space.high.astype(np.float64) - low
+    shape, dtype = source.observation_space.shape, source.observation_space.dtype
+    if hasattr(policy, "predict"):
+        call = lambda observations: policy.predict(observations, deterministic=deterministic)[0]  # noqa: E731
+    elif callable(policy):
+        call = policy
+    else:
+        raise ConfigError(f"policy is a {type(policy).__name__}; expected an apb.Policy, an object with predict(), or a function")
+
+    def predict(observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        actions = np.asarray(call(observations.reshape(-1, *shape).astype(dtype, copy=False)), dtype=np.float64)
+        if actions.shape != (len(observations), *low.shape):
+            raise ConfigError(f"the policy returned actions of shape {actions.shape}; expected {(len(observations), *low.shape)}")
+        unit: NDArray[np.float32] = (2 * (actions - low) / span - 1).reshape(len(observations), -1).astype(np.float32)
+        return unit
+
+    return predict

@@ -1,0 +1,249 @@
+"""`AdaptationLoop`: act, store, learn, evaluate, for K lanes in step; its whole state can be taken out and put back."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from apb import _native, rng
+from apb.actors import LaneActors
+from apb.adapter import Adapter, AdapterShape
+from apb.backbone import Backbone
+from apb.callbacks import Callback, PolicyMaker, RunState
+from apb.env_spaces import flat_size
+from apb.environments import EnvSource, Simulations
+from apb.evaluation import EvalResult, run_episodes
+from apb.learner import Learner
+from apb.normalization import RunningNormalizer
+from apb.policy import Policy
+from apb.replay import Replay
+from apb.settings import AdaptSettings
+from apb.strategies import STRATEGIES, StrategyContext
+from apb.td3 import TD3Settings
+from apb.threads import available_cpus
+
+RECENT_EPISODES = 100
+"""Episodes that "rollout/ep_rew_mean" averages over, as in SB3."""
+
+PHASES = ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint")
+"""What `AdaptationLoop.profile` tells apart; the remainder of the wall time is "rest"."""
+
+
+class AdaptationLoop:
+    """K lanes that adapt to one env.
+
+    Args:
+        source: The env to learn in; evaluation makes its own.
+        eval_source: Where evaluation envs are made; None if there is no evaluation.
+        backbone: psi.
+        settings: All options.
+        callbacks: Hooks.
+    """
+
+    def __init__(
+        self,
+        source: EnvSource,
+        eval_source: EnvSource | None,
+        backbone: Backbone,
+        settings: AdaptSettings,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.settings = settings
+        self.source = source
+        self.backbone = backbone
+        self.callbacks = list(callbacks)
+        self.timesteps = 0
+        self.steps = 0
+        self.metrics: dict[str, float] = {}
+        self.evaluations: list[dict[str, Any]] = []
+        self.profile = dict.fromkeys(PHASES, 0.0)
+        self.wall_time = 0.0
+        strategy_type = STRATEGIES[settings.strategy]
+        seeds = settings.seeds
+        threads = settings.num_threads or available_cpus()
+        pool = _native.ThreadPool(threads)
+        slots = _slots(source, strategy_type.slots(settings))
+        self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
+        self._eval_source = eval_source
+        self._eval_simulations: Simulations | None = None
+        observation_size, action_size = flat_size(source.observation_space), self.simulations.bounds.size
+        self.shape = AdapterShape.of(backbone, observation_size, action_size)
+        self.learner = Learner(
+            backbone,
+            self.shape,
+            seeds,
+            TD3Settings(**{name: getattr(settings, name) for name in TD3Settings.__dataclass_fields__}),
+            trainable_backbone=settings.trainable_backbone,
+            device=settings.device,
+            num_threads=threads,
+        )
+        capacity = min(settings.buffer_size, settings.total_timesteps)
+        self.replay = Replay(seeds, capacity, observation_size, action_size, settings.batch_size)
+        self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
+        self.strategy = strategy_type(StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool))
+        self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
+        self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
+        self._sync_actors()
+
+    # --- one step --------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether another step would exceed the budget."""
+        return self.timesteps + self.simulations.slots > self.settings.total_timesteps
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether actions are still random."""
+        return self.timesteps < self.settings.learning_starts
+
+    def start(self) -> None:
+        """Begin the first episodes of a new run."""
+        self.simulations.reset()
+
+    def step(self) -> bool:
+        """Step all simulations once and do the updates that this earns; True unless a callback wants to stop."""
+        begin = time.perf_counter()
+        warming_up = self.warming_up
+        actions = self._random_actions() if warming_up else self._strategy_actions()
+        acted = time.perf_counter()
+        transition = self.simulations.step(actions)
+        stepped = time.perf_counter()
+        self.replay.add(
+            transition.observation, transition.action, transition.reward, transition.next_observation, transition.terminated, transition.valid
+        )
+        if self.normalizer is not None:
+            self.normalizer.update(transition.observation, transition.valid)
+        self.strategy.observe(transition, warming_up)
+        # Lanes are in step: every lane has as many valid rows as every other.
+        count = int(transition.valid[0].sum())
+        self.timesteps += count
+        self.steps += 1
+        self._recent.extend((episode.return_, episode.length) for episode in transition.episodes)
+        sampled, updating = self.learner.sampling_seconds, time.perf_counter()
+        if not self.warming_up and count * self.settings.gradient_steps > 0:
+            if self.normalizer is not None:
+                self.learner.set_normalization(self.normalizer.mean, self.normalizer.inverse_std, self.normalizer.clip)
+            self.learner.update(self.replay, count * self.settings.gradient_steps)
+        if self.settings.reset_interval and self._crossed(self.settings.reset_interval, count):
+            self.learner.reset()
+            self.strategy.reset()
+        self._sync_actors()
+        end = time.perf_counter()
+        sampled = self.learner.sampling_seconds - sampled
+        self._spend(forward=acted - begin, simulation=stepped - acted, sampling=sampled, update=end - updating - sampled)
+        self.wall_time += end - begin
+        keep_on = all([self.emit("on_episode_end", episode) for episode in transition.episodes])
+        return self.emit("on_step") and keep_on
+
+    def due(self, interval: int) -> bool:
+        """Whether the last step reached or passed a multiple of `interval` timesteps; never for 0."""
+        return interval > 0 and self._crossed(interval, self.simulations.slots)
+
+    def _crossed(self, interval: int, count: int) -> bool:
+        return self.timesteps // interval > (self.timesteps - count) // interval
+
+    def _random_actions(self) -> NDArray[np.float32]:
+        actions = np.empty((self.simulations.lanes, self.simulations.slots, self.simulations.bounds.size), dtype=np.float32)
+        for lane, key in enumerate(self._warmup_keys):
+            _native.philox_uniform(key, rng.counter(self.steps), actions[lane].reshape(-1))
+        return 2 * actions - 1
+
+    def _strategy_actions(self) -> NDArray[np.float32]:
+        actions = self.actors.forward(self.strategy.adapters(), self.simulations.observations)
+        self.strategy.perturb(actions, self.steps)
+        return actions
+
+    def _sync_actors(self) -> None:
+        if self.settings.trainable_backbone:
+            self.actors.load_backbones(self.learner.backbones())
+        if self.normalizer is not None:
+            self.actors.load_normalizers([self.normalizer.snapshot(lane) for lane in range(self.simulations.lanes)])
+
+    def _spend(self, **seconds: float) -> None:
+        for phase, value in seconds.items():
+            self.profile[phase] += value
+
+    # --- looking at it ---------------------------------------------------------------------------------------------
+
+    def evaluate(self, stream: rng.Stream = rng.Stream.EVAL_EPISODE) -> list[EvalResult]:
+        """Evaluate the noise-free policies, one result per lane, always from the same starts of the stream."""
+        begin = time.perf_counter()
+        assert self._eval_source is not None
+        if self._eval_simulations is None or self._eval_simulations.stream != stream:
+            if self._eval_simulations is not None:
+                self._eval_simulations.close()
+            episodes = self.settings.n_eval_episodes
+            self._eval_simulations = Simulations(self._eval_source, len(self.settings.seeds), episodes, self.settings.seeds, stream)
+        adapters = self.learner.adapters()[:, None]
+        returns, lengths = run_episodes(
+            self._eval_simulations, self.settings.n_eval_episodes, lambda observations: self.actors.forward(adapters, observations)
+        )
+        self._spend(evaluation=time.perf_counter() - begin)
+        self.wall_time += time.perf_counter() - begin
+        return [EvalResult(*pair) for pair in zip(returns, lengths, strict=True)]
+
+    def policies(self) -> list[Policy]:
+        """The noise-free policy of each lane as it is now."""
+        space = self.source.observation_space, self.source.action_space
+        return [
+            Policy(
+                backbone,
+                Adapter(self.shape, adapter),
+                *space,
+                normalizer=None if self.normalizer is None else self.normalizer.snapshot(lane),
+                metadata={"env": self.source.name, "seed": self.settings.seeds[lane], "timesteps": self.timesteps, "strategy": self.settings.strategy},
+            )
+            for lane, (backbone, adapter) in enumerate(zip(self.learner.backbones(), self.learner.adapters(), strict=True))
+        ]
+
+    def record(self) -> dict[str, float]:
+        """The current metrics, with the keys of SB3; also kept in `metrics`."""
+        losses = {f"train/{name}": float(values.mean()) for name, values in self.learner.losses().items()} if self.learner.updates else {}
+        recent = np.array(self._recent, dtype=np.float64).reshape(-1, 2)
+        rollout = {"rollout/ep_rew_mean": float(recent[:, 0].mean()), "rollout/ep_len_mean": float(recent[:, 1].mean())} if len(recent) else {}
+        fps = self.timesteps * self.simulations.lanes / max(self.wall_time, 1e-9)
+        self.metrics = {
+            "timesteps": self.timesteps,
+            **rollout,
+            **losses,
+            "train/updates": self.learner.updates,
+            "time/fps": fps,
+            "time/seconds": self.wall_time,
+        }
+        return self.metrics
+
+    def emit(self, hook: str, *arguments: Any) -> bool:
+        """Call a hook of every callback; False if one of them returned False."""
+        if not self.callbacks:
+            return True
+        state = RunState(
+            self.timesteps,
+            self.settings.total_timesteps,
+            self.learner.updates,
+            self.settings.seeds,
+            dict(self.metrics),
+            PolicyMaker(self.policies),
+            None,
+        )
+        answers = [getattr(callback, hook)(state, *arguments) for callback in self.callbacks]
+        return all(answer is not False for answer in answers)
+
+    def close(self) -> None:
+        """Close envs and threads."""
+        self.simulations.close()
+        if self._eval_simulations is not None:
+            self._eval_simulations.close()
+        self.learner.close()
+
+
+def _slots(source: EnvSource, wanted: int) -> int:
+    """Simulations per lane: what the strategy wants, or what the user's env object offers."""
+    if isinstance(source.instance, VectorEnv):
+        return int(source.instance.num_envs)
+    return wanted if source.can_make else 1

@@ -1,0 +1,94 @@
+"""`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors without a copy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from apb import _native, rng
+from apb.errors import ConfigError
+from apb.memory import available_memory
+
+
+@dataclass(slots=True)
+class Batch:
+    """A batch of transitions, K lanes of B rows: observation (K, B, obs), action (K, B, act), reward (K, B), next_observation, not_terminated (K, B).
+
+    `not_terminated` is 1 where the next state has a value, also after a truncation, and 0 after a termination.
+    """
+
+    observation: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    next_observation: torch.Tensor
+    not_terminated: torch.Tensor
+
+
+class Replay:
+    """Ring buffers of K lanes, written S rows at a time and sampled uniformly with replacement, (K, B) in one call.
+
+    A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain arrays:
+    `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` rows ever added per lane.
+
+    Args:
+        seeds: One seed per lane, K in all; sampling is a pure function of (seed, draw).
+        capacity: Rows kept per lane.
+        observation_size, action_size: Sizes of one observation and action.
+        batch_size: B, rows drawn per lane and call.
+        pool: Native threads for sampling; None uses the caller's thread.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        capacity: int,
+        observation_size: int,
+        action_size: int,
+        batch_size: int,
+        pool: "_native.ThreadPool | None" = None,
+    ) -> None:
+        needed = self.required_bytes(len(seeds), capacity, observation_size, action_size)
+        if needed > available_memory():
+            raise ConfigError(
+                f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB of replay memory for {len(seeds)} lane(s); "
+                f"{available_memory() / 2**20:,.0f} MiB are free; choose a smaller buffer_size"
+            )
+        lanes = len(seeds)
+        # Zero pages are only reserved here; they become resident as the ring fills.
+        self.table = np.zeros((lanes, capacity, 2 * observation_size + action_size + 2), dtype=np.float32)
+        self.position = np.zeros(lanes, dtype=np.int64)
+        self.size = np.zeros(lanes, dtype=np.int64)
+        self._keys = np.stack([rng.key(seed, rng.Stream.REPLAY) for seed in seeds])
+        self._pool = pool
+        shapes = ((batch_size, observation_size), (batch_size, action_size), (batch_size,), (batch_size, observation_size), (batch_size,))
+        self._arrays = tuple(np.zeros((lanes, *shape), dtype=np.float32) for shape in shapes)
+
+    @staticmethod
+    def required_bytes(lanes: int, capacity: int, observation_size: int, action_size: int) -> int:
+        """Bytes that the rings take when they are full."""
+        return lanes * capacity * (2 * observation_size + action_size + 2) * 4
+
+    def add(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[np.float32],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Append the valid rows of (K, S, ...) arrays; the oldest rows of a full ring are overwritten."""
+        _native.replay_add(self.table, self.position, self.size, observation, action, reward, next_observation, terminated, valid)
+
+    def sample(self, draw: int, lanes: slice = slice(None)) -> Batch:
+        """Draw (K, B) transitions. The tensors share memory with the next call's for these lanes: use them before it.
+
+        Args:
+            draw: Number of the draw, the position in each lane's random stream.
+            lanes: The lanes to draw for; disjoint lanes may be drawn for from several threads at once.
+        """
+        arrays = [array[lanes] for array in self._arrays]
+        _native.replay_sample(self.table[lanes], self.size[lanes], self._keys[lanes], draw, *arrays, pool=self._pool)
+        return Batch(*(torch.from_numpy(array) for array in arrays))

@@ -1,0 +1,67 @@
+"""`Strategy`: the protocol of exploration, how an agent acts while it adapts; one file per strategy beside this one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb.actors import LaneActors
+from apb.adapter import AdapterShape
+from apb.learner import Learner
+
+if TYPE_CHECKING:
+    from apb import _native
+    from apb.environments import Transition
+    from apb.settings import AdaptSettings
+
+
+@dataclass(frozen=True)
+class StrategyContext:
+    """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the learner, the native
+    forward pass, and native threads."""
+
+    settings: "AdaptSettings"
+    seeds: Sequence[int]
+    slots: int
+    shape: AdapterShape
+    learner: Learner
+    actors: LaneActors
+    pool: "_native.ThreadPool | None"
+
+
+class Strategy(Protocol):
+    """How K lanes explore. Once per step of all simulations the loop calls `adapters`, `perturb`, `observe`, and in between the learner is updated.
+
+    Everything random is a function of (seed, stream, counter); `state` holds the rest that an exact continuation needs.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, context: StrategyContext) -> None: ...
+
+    @staticmethod
+    def slots(settings: "AdaptSettings") -> int:
+        """Simulations per lane that the strategy wants; the run uses 1 where the env cannot be made several times."""
+
+    def adapters(self) -> NDArray[np.float32]:
+        """The adapters to act with now, shape (K, M, n) with M = 1 or M = S."""
+
+    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
+        """Change the actions (K, S, act) in place; `step` counts the calls of all simulations since the start of the run."""
+
+    def observe(self, transition: "Transition", warming_up: bool) -> None:
+        """See what the actions led to; `warming_up` while actions are random and owe nothing to `adapters`."""
+
+    def restarted(self, rows: NDArray[np.bool_]) -> None:
+        """The episodes of these rows (K, S) were cut short by the loop itself and say nothing about the adapters."""
+
+    def reset(self) -> None:
+        """The learner was reset: forget what was learned about the old adapters."""
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays and JSON values for an exact continuation."""
+
+    def load_state(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
+        """Continue from `state()`."""

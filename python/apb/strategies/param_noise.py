@@ -1,0 +1,180 @@
+"""`ParamNoise`: exploration in parameter space by an evolving population of adapters around the actor that TD3 trains.
+
+One generation of a lane (docs/algorithm.md has the equations and says what is taken from where):
+
+1. *Ask*: P members `x_i = mu +- c sigma z_i`, antithetic, around the current actor mu with a diagonal sigma. The scale c is set so that
+   the members' actions on recent observations differ from the actor's by `param_noise` (the measure of Plappert et al. 2018).
+2. *Evaluate*: the members act, one per simulation, until each has finished an episode of its own. Every transition goes to the
+   replay, and TD3 goes on improving the actor meanwhile.
+3. *Tell*: the better half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates the variance around mu and pulls the
+   actor by `evolution_rate` times its weighted displacement.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import _native, rng
+from apb.strategies.base import StrategyContext
+
+if TYPE_CHECKING:
+    from apb.environments import Transition
+    from apb.settings import AdaptSettings
+
+VARIANCE_RATE = 0.2
+"""Weight of one generation's variance estimate: a few members say little about one direction. Ours."""
+
+DAMPING = 0.05
+"""Variance added at each update, relative to the initial 1, so that no direction dies out (as in CEM-RL). Ours."""
+
+PROBE_ROWS = 32
+"""Recent observations per lane on which the distance of actions is measured. Ours."""
+
+
+class ParamNoise:
+    """The populations of K lanes; each goes through its generations at its own pace."""
+
+    name = "param_noise"
+
+    def __init__(self, context: StrategyContext) -> None:
+        settings, lanes, size = context.settings, len(context.seeds), context.shape.num_parameters
+        members = settings.population_size
+        self._context = context
+        self._keys = np.stack([rng.key(seed, rng.Stream.POPULATION) for seed in context.seeds])
+        self._arrays: dict[str, NDArray[Any]] = {
+            "members": np.zeros((lanes, members, size), dtype=np.float32),
+            "center": np.zeros((lanes, size), dtype=np.float32),
+            "variance": np.ones((lanes, size), dtype=np.float32),
+            "probe": np.zeros((lanes, PROBE_ROWS, context.shape.observation_size), dtype=np.float32),
+            "returns": np.zeros((lanes, members), dtype=np.float64),
+            "episodes": np.zeros((lanes, members), dtype=np.int64),
+            # The member that acts in each simulation, whether its current episode is its own from the start, and whether
+            # the simulation is at the start of an episode.
+            "acting": np.zeros((lanes, context.slots), dtype=np.int64),
+            "own": np.zeros((lanes, context.slots), dtype=np.bool_),
+            "fresh": np.ones((lanes, context.slots), dtype=np.bool_),
+            "generation": np.zeros(lanes, dtype=np.int64),
+            "asked": np.zeros(lanes, dtype=np.bool_),
+            "probed": np.zeros(1, dtype=np.int64),
+        }
+
+    @staticmethod
+    def slots(settings: "AdaptSettings") -> int:
+        return settings.population_size
+
+    def adapters(self) -> NDArray[np.float32]:
+        state = self._arrays
+        for lane in np.flatnonzero(~state["asked"]):
+            self._ask(int(lane))
+        members: NDArray[np.float32] = np.take_along_axis(state["members"], state["acting"][:, :, None], axis=1)
+        return members
+
+    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
+        pass
+
+    def observe(self, transition: "Transition", warming_up: bool) -> None:
+        state = self._arrays
+        probed = int(state["probed"][0])
+        state["probe"][:, probed % PROBE_ROWS] = transition.observation[:, probed % self._context.slots]
+        state["probed"] += 1
+        state["fresh"][:] = False
+        for episode in transition.episodes:
+            lane, slot = episode.lane, episode.slot
+            state["fresh"][lane, slot] = True
+            if state["own"][lane, slot]:
+                member = state["acting"][lane, slot]
+                state["returns"][lane, member] += episode.return_
+                state["episodes"][lane, member] += 1
+            if state["asked"][lane]:
+                self._assign(lane, slot)
+        for lane in np.flatnonzero(state["asked"] & state["episodes"].all(axis=1)):
+            self._tell(int(lane))
+
+    def restarted(self, rows: NDArray[np.bool_]) -> None:
+        self._arrays["fresh"][rows] = True
+        self._arrays["own"][rows] = self._arrays["asked"].repeat(rows.shape[1]).reshape(rows.shape)[rows]
+
+    def reset(self) -> None:
+        self._arrays["asked"][:] = False
+        self._arrays["variance"][:] = 1
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        return {name: array.copy() for name, array in self._arrays.items()}, {}
+
+    def load_state(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
+        for name, array in self._arrays.items():
+            array[...] = arrays[name]
+
+    def _ask(self, lane: int) -> None:
+        state, at = self._arrays, slice(lane, lane + 1)
+        state["center"][at] = self._context.learner.adapters()[at]
+        generation = int(state["generation"][lane])
+        _native.evolution_ask(
+            state["center"][at], np.sqrt(state["variance"][at]), self._keys[at], generation, state["members"][at], pool=self._context.pool
+        )
+        self._scale(lane)
+        state["returns"][lane] = 0
+        state["episodes"][lane] = 0
+        state["own"][lane] = False
+        for slot in range(self._context.slots):
+            self._assign(lane, slot)
+        state["own"][lane] = state["fresh"][lane]
+        state["asked"][lane] = True
+
+    def _assign(self, lane: int, slot: int) -> None:
+        """Let the member with the fewest episodes, finished or under way elsewhere, act in the slot."""
+        state = self._arrays
+        load = state["episodes"][lane].copy()
+        elsewhere = np.flatnonzero(np.arange(self._context.slots) != slot)
+        np.add.at(load, state["acting"][lane, elsewhere], state["own"][lane, elsewhere])
+        state["acting"][lane, slot] = load.argmin()
+        state["own"][lane, slot] = True
+
+    def _scale(self, lane: int) -> None:
+        """Move the members along their lines from the center until their actions are `param_noise` away from its actions."""
+        state, at = self._arrays, slice(lane, lane + 1)
+        rows = min(int(state["probed"][0]), PROBE_ROWS)
+        if rows == 0:
+            return
+        members, center = state["members"][at], state["center"][at][:, None]
+        probe = state["probe"][at, :rows]
+        count = members.shape[1]
+        target = self._context.settings.param_noise
+        reference = self._context.actors.forward(center, probe, lane)[0]
+        # tanh bends the relation between scale and distance: three corrections settle it within a few per cent.
+        for _ in range(3):
+            actions = self._context.actors.forward(members, np.tile(probe, (1, count, 1)), lane)[0]
+            distance = float(np.sqrt(np.mean((actions.reshape(count, rows, -1) - reference) ** 2)))
+            factor = np.float32(np.clip(target / max(distance, 1e-8), 0.01, 100))
+            members[...] = center + factor * (members - center)
+
+    def _tell(self, lane: int) -> None:
+        state, at = self._arrays, slice(lane, lane + 1)
+        fitness = state["returns"][lane] / state["episodes"][lane]
+        weights = rank_weights(fitness)[None]
+        mean, center = state["center"][at].copy(), state["center"][at]
+        # Only the shape of the variance matters, since `_scale` sets its size at every ask: bring the estimate to mean 1.
+        spread = (state["members"][at] - center[:, None]) ** 2
+        unit = np.float32(1 / max(float(spread.mean()), 1e-30))
+        scaled = center[:, None] + np.sqrt(unit) * (state["members"][at] - center[:, None])
+        damping = np.full(1, DAMPING, dtype=np.float32)
+        _native.evolution_recombine(
+            scaled, weights, mean, state["variance"][at], damping, 1.0, VARIANCE_RATE, pool=self._context.pool
+        )
+        state["variance"][at] /= state["variance"][at].mean()
+        displacement = (mean - center) / np.sqrt(unit)
+        adapters = self._context.learner.adapters()
+        adapters[at] += np.float32(self._context.settings.evolution_rate) * displacement
+        self._context.learner.set_adapters(adapters)
+        state["generation"][lane] += 1
+        state["asked"][lane] = False
+
+
+def rank_weights(fitness: NDArray[np.float64]) -> NDArray[np.float32]:
+    """CEM-RL's weights of P members: `log((1 + P/2) / rank)` for the better half, rank 1 the best, zero for the rest; sum 1."""
+    parents = max(1, fitness.size // 2)
+    weights = np.zeros(fitness.size, dtype=np.float64)
+    order = np.argsort(-fitness, kind="stable")
+    weights[order[:parents]] = np.log((1 + parents) / np.arange(1, parents + 1))
+    return (weights / weights.sum()).astype(np.float32)
