@@ -5,7 +5,15 @@ leaves either the old or the new. Every read checks size, structure, names, type
 is wrong with a file is a `FileFormatError`.
 """
 
-from apb.files.atomic import atomic_file, publish_folder, published_folder, remove_leftovers, staged_folder, sync_folder
+from apb.files.atomic import (
+    atomic_file,
+    discard_folder,
+    publish_folder,
+    published_folder,
+    remove_leftovers,
+    staged_folder,
+    sync,
+)
 from apb.files.json_files import append_jsonl, dump_json, parse_json, read_json, sha256_file, write_json_atomic
 from apb.files.model_folders import read_folder, write_folder
 from apb.files.tensor_files import read_tensors, write_tensors
@@ -13,6 +21,7 @@ from apb.files.tensor_files import read_tensors, write_tensors
 __all__ = [
     "append_jsonl",
     "atomic_file",
+    "discard_folder",
     "dump_json",
     "parse_json",
     "publish_folder",
@@ -23,7 +32,7 @@ __all__ = [
     "remove_leftovers",
     "sha256_file",
     "staged_folder",
-    "sync_folder",
+    "sync",
     "write_folder",
     "write_json_atomic",
     "write_tensors",

@@ -15,6 +15,7 @@ What a kill leaves behind is hidden (`.<name>.<random>.tmp`) and removed by the 
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
@@ -27,6 +28,7 @@ from apb.errors import RunFolderError
 
 ABANDONED_SECONDS = 3600.0  # no write takes an hour, so a temporary that old belongs to a killed process
 
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -49,7 +51,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def staged_folder(final: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(final).resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(final.parent, f".{final.name}.*.tmp", older_than=ABANDONED_SECONDS)
+    remove_leftovers(final.parent, final.name, older_than=ABANDONED_SECONDS)
     staging = _temporary_beside(final)
     staging.mkdir()
     try:
@@ -79,8 +81,8 @@ def publish_folder(staging: Path, final: Path) -> None:
     _refuse_to_delete_foreign_files(staging, final)
     for folder, _, names in os.walk(staging):
         for name in names:
-            _sync(Path(folder, name))
-        sync_folder(Path(folder))
+            sync(Path(folder, name))
+        sync(Path(folder))
     previous = _previous(final)
     try:
         staging.rename(final)
@@ -95,7 +97,7 @@ def publish_folder(staging: Path, final: Path) -> None:
             except BaseException:
                 previous.rename(final)
                 raise
-    sync_folder(final.parent)
+    sync(final.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
@@ -106,10 +108,13 @@ def published_folder(path: str | os.PathLike[str]) -> Path:
     return previous if not path.exists() and previous.is_dir() else path
 
 
-def remove_leftovers(folder: Path, pattern: str = ".*.tmp", *, older_than: float = 0.0) -> None:
-    """Remove temporaries that killed writers left in `folder`: those that match and are `older_than` seconds old."""
+def remove_leftovers(folder: Path, name: str | None = None, *, older_than: float = 0.0) -> None:
+    """Remove temporaries of `name` (None: of anything) that killed writers left in `folder` `older_than` seconds ago."""
     now = time.time()
-    for leftover in folder.glob(pattern):
+    for leftover in folder.iterdir():
+        match = _TEMPORARY.fullmatch(leftover.name)
+        if match is None or name not in (None, match[1]):
+            continue
         try:
             old_enough = now - leftover.lstat().st_mtime >= older_than
         except FileNotFoundError:
@@ -122,12 +127,15 @@ def remove_leftovers(folder: Path, pattern: str = ".*.tmp", *, older_than: float
             leftover.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder (created, renamed and removed names) to the disk."""
-    _sync(folder)
+def discard_folder(folder: Path) -> None:
+    """Delete a folder so that a kill half way never leaves a part of it under its name."""
+    hidden = _temporary_beside(folder)
+    folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder (names created, renamed and removed), to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

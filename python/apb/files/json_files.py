@@ -55,13 +55,13 @@ def parse_json(data: bytes, source: PathLike) -> Any:
     raise FileFormatError(f"{source} is nested too deeply; expected at most {MAX_JSON_DEPTH} levels")
 
 
-def dump_json(value: Any, *, indent: int | None = None) -> str:
+def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """Return `value` as JSON text; NumPy scalars count as numbers.
 
     Raises `ConfigError`, naming the place, for NaN, infinity, keys that are not text, and anything that JSON has not.
     """
     _check_json(value, "value", 0)
-    return json.dumps(value, allow_nan=False, indent=indent, default=_plain_scalar)
+    return json.dumps(value, allow_nan=False, indent=indent, sort_keys=sort_keys, default=_plain_scalar)
 
 
 def write_json_atomic(path: PathLike, value: Any) -> None:
@@ -77,9 +77,8 @@ def append_jsonl(path: PathLike, record: Mapping[str, Any]) -> None:
     with Path(path).open("ab", buffering=0) as file:
         before = file.seek(0, os.SEEK_END)
         try:
-            written = file.write(line)
-            if written != len(line):  # the disk filled up within the line: ask for the rest to get the system's error
-                file.write(line[written:])
+            while line:
+                line = line[file.write(line) :]  # a disk that fills up takes a part first, and then fails
         except OSError:
             file.truncate(before)
             raise

@@ -1,0 +1,25 @@
+"""Runs on the disk: folder, checkpoints, history, and how a run is asked to stop."""
+
+from apb.runs.checkpoint import Checkpoint, CheckpointWriter, list_steps, load_checkpoint
+from apb.runs.folder import RunFolder, json_hash, last_good_checkpoint
+from apb.runs.history import History, read_evaluations, read_history
+from apb.runs.replay_log import Ring
+from apb.runs.signals import EXIT_STOPPED, StopSignals
+from apb.runs.state_files import TrainingState
+
+__all__ = [
+    "EXIT_STOPPED",
+    "Checkpoint",
+    "CheckpointWriter",
+    "History",
+    "Ring",
+    "RunFolder",
+    "StopSignals",
+    "TrainingState",
+    "json_hash",
+    "last_good_checkpoint",
+    "list_steps",
+    "load_checkpoint",
+    "read_evaluations",
+    "read_history",
+]

@@ -1,0 +1,304 @@
+"""Checkpoints: everything that a run needs to continue exactly, complete or absent, and checked before it is used.
+
+::
+
+    checkpoints/<step>/manifest.json      what is here, with checksums; what it belongs to
+    checkpoints/<step>/policy/            the policy at that step, ready to load
+    checkpoints/<step>/training_state/    the rest (`apb.runs.state_files`)
+    checkpoints/LATEST                    the name of the one to continue from
+
+A save writes, in this order: new replay segments, the checkpoint folder (built aside, published by one rename), LATEST
+(replaced by one rename). Only then is anything old deleted. A kill between any two system calls therefore leaves LATEST
+naming a complete checkpoint with all its segments.
+"""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, RunFolderError
+from apb.files import (
+    atomic_file,
+    discard_folder,
+    dump_json,
+    published_folder,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    staged_folder,
+    sync,
+    write_json_atomic,
+)
+from apb.runs.folder import STEP_NAME, RunFolder, last_good_checkpoint
+from apb.runs.replay_log import Ring, Segment, read_segments, remove_unlisted, write_segments
+from apb.runs.state_files import TrainingState, read_state, write_state
+from apb.system_info import package_version
+
+FORMAT = "apb-checkpoint"
+FORMAT_VERSION = 1
+
+_PART = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that passed all checks: `step` in timesteps, its folder, its identity, state and replay segments."""
+
+    step: int
+    path: Path
+    identity: Mapping[str, str]
+    state: TrainingState
+    segments: tuple[Segment, ...]
+
+    @property
+    def policy(self) -> Path:
+        """The folder of the policy."""
+        return self.path / "policy"
+
+    def read_replay(self, table: Any) -> Ring:
+        """Fill `table`, float32 (K, capacity, W), with the replay of this checkpoint; see `read_segments`."""
+        return read_segments(self.path.parent.parent / "replay", self.segments, table)
+
+
+class CheckpointWriter:
+    """Saves the checkpoints of a run whose lock is held, and deletes the ones that are no longer wanted.
+
+    `identity` says what the checkpoints belong to (`env`, `backbone_hash`, `config_hash`, ...). `parent` is the
+    checkpoint that the run continues from (None: a new run); later ones, of a future that is now abandoned, are
+    deleted. `keep_last` (at least 1, default 2) is how many are kept.
+    """
+
+    def __init__(
+        self, run: RunFolder, identity: Mapping[str, str], *, parent: Checkpoint | None = None, keep_last: int = 2
+    ) -> None:
+        if keep_last < 1:
+            raise ConfigError(f"keep_last = {keep_last}; expected at least 1, or the run could not be resumed")
+        if not run.is_locked:
+            raise RunFolderError(f"run folder {run.path} is not locked; save checkpoints within `with run.lock():`")
+        if parent is None and list_steps(run):
+            raise RunFolderError(f"run folder {run.path} has checkpoints; load one and continue from it as `parent`")
+        self.run = run
+        self.identity = dict(identity)
+        self.keep_last = keep_last
+        self._segments = parent.segments if parent else ()
+        self._step = parent.step if parent else -1
+        run.checkpoints.mkdir(exist_ok=True)
+        run.replay.mkdir(exist_ok=True)
+        sync(run.path)
+        remove_leftovers(run.path)
+        remove_leftovers(run.checkpoints)
+        if parent is not None:
+            self._publish_latest(parent.step)
+        self._delete_unwanted(self._step)
+
+    def save(
+        self, step: int, state: TrainingState, policy_writer: Callable[[Path], object], ring: Ring | None = None
+    ) -> Path:
+        """Save everything at timestep `step`; return the checkpoint's folder.
+
+        `policy_writer(folder)` writes the policy (`policy.save_pretrained`); `ring` is the replay. When anything fails
+        the checkpoint before stays as it is, and what was written is removed. Raises `RunFolderError`, naming that
+        checkpoint, when the disk is full or not writable, and whatever `state` or `policy_writer` raise.
+        """
+        if not self._step <= step < 10**18:
+            raise ConfigError(f"step = {step}; expected at least {self._step}, the step of the checkpoint before")
+        folder = self.run.checkpoints / f"{step:09d}"
+        try:
+            for log in self.run.path.glob("*.jsonl"):
+                sync(log)  # a resume counts on the records up to this step
+            segments = write_segments(self.run.replay, ring, self._segments) if ring is not None else ()
+            with staged_folder(folder) as staging:
+                policy_writer(staging / "policy")
+                write_state(staging / "training_state", state)
+                _write_manifest(staging, step, self.identity, segments)
+            self._publish_latest(step)
+        except BaseException as error:
+            latest = _read_latest(self.run)
+            with suppress(OSError):  # what is left is deleted when the run continues
+                self._delete_unwanted(self._step if latest is None else max(self._step, latest))
+            if isinstance(error, OSError):
+                raise RunFolderError(
+                    f"checkpoint {folder} cannot be written: {error}; {last_good_checkpoint(self.run.path)};"
+                    " make room and continue with `apb resume`"
+                ) from error
+            raise
+        self._segments, self._step = segments, step
+        self._delete_unwanted(step)
+        return folder
+
+    def save_best(self, step: int, metrics: Mapping[str, Any], policy_writer: Callable[[Path], object]) -> Path:
+        """Replace `best/` as a whole by the policy that was just evaluated, with its `evaluation.json`."""
+        try:
+            with staged_folder(self.run.best) as staging:
+                policy_writer(staging)
+                write_json_atomic(staging / "evaluation.json", {"timesteps": step, **metrics})
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.run.best} cannot be written: {error}; {last_good_checkpoint(self.run.path)}"
+            ) from error
+        return self.run.best
+
+    def _publish_latest(self, step: int) -> None:
+        with atomic_file(self.run.checkpoints / "LATEST") as file:
+            file.write(f"{step:09d}\n".encode())
+
+    def _delete_unwanted(self, step: int) -> None:
+        steps = list_steps(self.run)
+        wanted = [other for other in steps if other <= step][-self.keep_last :]
+        for other in steps:
+            if other not in wanted:
+                discard_folder(_folder(self.run, other))
+        self._delete_unlisted_segments()
+
+    def _delete_unlisted_segments(self) -> None:
+        listed: list[Segment] = []
+        for step in list_steps(self.run):
+            try:
+                listed += _read_manifest(_folder(self.run, step)).segments
+            except (FileFormatError, MismatchError):
+                continue  # it cannot be loaded, so it needs no segments
+        remove_unlisted(self.run.replay, listed)
+
+
+def list_steps(run: RunFolder) -> list[int]:
+    """The timesteps of the checkpoints of a run, ascending, whether or not they are intact."""
+    names = [entry.name for entry in run.checkpoints.iterdir()] if run.checkpoints.is_dir() else []
+    names = [name.removeprefix(".").removesuffix(".previous") if name.endswith(".previous") else name for name in names]
+    return sorted({int(name) for name in names if STEP_NAME.fullmatch(name) and name == f"{int(name):09d}"})
+
+
+def load_checkpoint(
+    run: RunFolder, step: int | None = None, *, identity: Mapping[str, str] | None = None
+) -> Checkpoint:
+    """Load the checkpoint at `step`; by default the one that `run` was opened at, or else the last good one.
+
+    Sizes and checksums of all its files and replay segments are verified, and its identity is compared with `identity`
+    if given. When LATEST, or the checkpoint that it names, is damaged, an `ApbWarning` says so and the newest intact
+    one is loaded. Raises `RunFolderError` when there is none, `FileFormatError` when the one at `step` is damaged, and
+    `MismatchError`, naming field and both values, when it belongs to something else or to another format version.
+    """
+    chosen = run.step if step is None else step
+    steps = list_steps(run)
+    if chosen is not None:
+        if chosen not in steps:
+            raise RunFolderError(f"{run.path} has no checkpoint at timestep {chosen}; it has {steps}")
+        return _load(run, chosen, identity)
+    for candidate in _candidates(run, steps):
+        try:
+            return _load(run, candidate, identity)
+        except FileFormatError as error:
+            warnings.warn(f"checkpoint {candidate} is damaged and skipped: {error}", ApbWarning, stacklevel=2)
+    raise RunFolderError(f"{run.path} has no intact checkpoint; start the run again in a new folder")
+
+
+def _candidates(run: RunFolder, steps: list[int]) -> list[int]:
+    newest_first = steps[::-1]
+    latest = _read_latest(run)
+    if latest in steps:
+        return sorted(newest_first, key=lambda step: step != latest)
+    if steps:
+        warnings.warn(
+            f"{run.checkpoints / 'LATEST'} is missing or damaged; taking the newest", ApbWarning, stacklevel=3
+        )
+    return newest_first
+
+
+def _read_latest(run: RunFolder) -> int | None:
+    try:
+        name = (run.checkpoints / "LATEST").read_bytes()[:100].decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(name) if STEP_NAME.fullmatch(name) else None
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    step: int
+    identity: dict[str, str]
+    files: dict[str, tuple[int, str]]
+    segments: tuple[Segment, ...]
+
+
+def _load(run: RunFolder, step: int, identity: Mapping[str, str] | None) -> Checkpoint:
+    folder = _folder(run, step)
+    manifest = _read_manifest(folder)
+    if manifest.step != step:
+        raise FileFormatError(f"{folder} holds the checkpoint of timestep {manifest.step}")
+    for name, (size, digest) in manifest.files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size or sha256_file(path) != digest:
+            raise FileFormatError(f"{path} is missing or differs from its manifest (size or checksum)")
+    for segment in manifest.segments:
+        segment.verify(run.replay)
+    for field in sorted(identity.keys() | manifest.identity.keys()) if identity is not None else ():
+        found, wanted = manifest.identity.get(field), identity.get(field) if identity else None
+        if found != wanted:
+            raise MismatchError(
+                f"checkpoint {folder} belongs to {field} = {found!r}, not to {wanted!r}; resume it with what it"
+                " was made with, or start a new run"
+            )
+    return Checkpoint(step, folder, manifest.identity, read_state(folder / "training_state"), manifest.segments)
+
+
+def _folder(run: RunFolder, step: int) -> Path:
+    return published_folder(run.checkpoints / f"{step:09d}")
+
+
+def _write_manifest(folder: Path, step: int, identity: Mapping[str, str], segments: tuple[Segment, ...]) -> None:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "apb_version": package_version("apb"),
+        "timesteps": step,
+        "identity": dict(identity),
+        "files": {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            for path in paths
+        },
+        "replay": [segment.to_json() for segment in segments],
+    }
+    write_json_atomic(folder / "manifest.json", {**content, "sha256": _digest(content)})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """The checksum of a manifest itself: of everything in it but this."""
+    return hashlib.sha256(dump_json(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(folder: Path) -> _Manifest:
+    path = folder / "manifest.json"
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FileFormatError(f"{path} is not the manifest of a checkpoint")
+    if content.pop("sha256", None) != _digest(content):  # the same rule in every format version
+        raise FileFormatError(f"{path} does not have its own checksum; it was damaged or edited")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise MismatchError(
+            f"{path} has format_version {content.get('format_version')!r}; this version of apb reads {FORMAT_VERSION}:"
+            f" use the version that wrote it, {content.get('apb_version')!r}"
+        )
+    step, identity, files, replay = (content.get(key) for key in ("timesteps", "identity", "files", "replay"))
+    if (
+        type(step) is not int
+        or not isinstance(identity, dict)
+        or not isinstance(files, dict)
+        or not isinstance(replay, list)
+        or not all(isinstance(value, str) for value in identity.values())
+    ):
+        raise FileFormatError(f"{path} has a field of the wrong type")
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or entry.keys() != {"bytes", "sha256"} or not _is_safe(name):
+            raise FileFormatError(f"{path} lists {name!r:.100} in a way that cannot be")
+    checked = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+    return _Manifest(step, identity, checked, tuple(Segment.from_json(entry) for entry in replay))
+
+
+def _is_safe(name: str) -> bool:
+    """Whether a listed name is a plain relative path that stays inside the checkpoint."""
+    return len(name) <= 500 and all(_PART.fullmatch(part) and part.strip(".") for part in name.split("/"))

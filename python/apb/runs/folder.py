@@ -1,0 +1,211 @@
+"""`RunFolder`: where a run lives on the disk, who may write to it, and what it was asked to do.
+
+::
+
+    runs/<env>-<strategy>-<n>/
+      config.json command.txt system_info.json     what was asked for, how, on which machine
+      history.jsonl evaluations.jsonl              what was measured
+      checkpoints/<step>/ checkpoints/LATEST       where to continue from (`apb.runs.checkpoint`)
+      replay/                                      the transitions that checkpoints refer to (`apb.runs.replay_log`)
+      best/                                        the policy of the best evaluation
+      .lock                                        held by the process that writes
+"""
+
+import fcntl
+import hashlib
+import itertools
+import os
+import re
+import shlex
+import sys
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
+from apb.files import atomic_file, dump_json, read_json, sync, write_json_atomic
+from apb.system_info import system_info
+
+DEFAULT_ROOT = Path("runs")
+STEP_NAME = re.compile(r"[0-9]{9,18}")
+
+
+class RunFolder:
+    """One run on the disk. Make it with `RunFolder.create` or `RunFolder.open`.
+
+    Attributes: `path`, the folder; `step`, the checkpoint that `open` was pointed at, in timesteps, or None.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], step: int | None = None) -> None:
+        self.path = Path(path)
+        self.step = step
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str] | None, config: Mapping[str, Any]) -> "RunFolder":
+        """Make a new run folder and write `config.json`, `command.txt` and `system_info.json` into it.
+
+        `path` None picks the first free `runs/<env>-<strategy>-<n>`, with the two names from `config`; two processes
+        never pick the same. Raises `RunFolderError` when `path` is not an empty folder or cannot be written.
+        """
+        dump_json(config)  # refuse an unwritable configuration before anything exists
+        try:
+            run = cls(_new_default_folder(config) if path is None else path)
+            run.path.mkdir(parents=True, exist_ok=True)
+            _require_empty(run.path)
+            with run.lock():
+                _require_empty(run.path)  # another process may have been faster
+                command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+                with atomic_file(run.path / "command.txt") as file:
+                    file.write(shlex.join(command).encode(errors="backslashreplace") + b"\n")
+                write_json_atomic(run.path / "system_info.json", system_info())
+                write_json_atomic(run.path / "config.json", config)
+                sync(run.path.parent)
+        except RunFolderError:
+            raise
+        except OSError as error:
+            raise RunFolderError(f"run_dir = {str(path)!r} cannot be written: {error}; choose another place") from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
+        """Open an existing run, given its folder, one of its checkpoint folders, or a checkpoint's `manifest.json`.
+
+        Raises `RunFolderError` when there is no run.
+        """
+        given = Path(path)
+        place = given.parent if given.name == "manifest.json" else given
+        step = None
+        if STEP_NAME.fullmatch(place.name) and place.parent.name == "checkpoints":
+            place, step = place.parent.parent, int(place.name)
+        if not (place / "config.json").is_file():
+            raise RunFolderError(
+                f"{str(given)!r} is not a run: {place / 'config.json'} does not exist; expected a run folder, one of"
+                " its checkpoints/<step> folders, or a manifest.json in one"
+            )
+        return cls(place, step)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The content of `config.json`; raises `FileFormatError` when it is damaged."""
+        config = read_json(self.path / "config.json")
+        if not isinstance(config, dict):
+            raise FileFormatError(f"{self.path / 'config.json'} is not a JSON object")
+        return config
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def replay(self) -> Path:
+        """The folder of the replay segments."""
+        return self.path / "replay"
+
+    @property
+    def best(self) -> Path:
+        """The folder of the policy of the best evaluation."""
+        return self.path / "best"
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock is not None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing. The system releases the lock when the process ends, however it ends.
+
+        Raises `RunFolderError`, naming the process, when another one (or another `RunFolder` of this one) holds it.
+        """
+        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise RunFolderError(
+                    f"run folder {self.path} is in use by process {holder}; wait until it ends, or choose"
+                    " another folder"
+                ) from None
+            except OSError as error:
+                warnings.warn(
+                    f"{self.path} is on a file system without locks ({error.strerror}); make sure that no other process"
+                    " writes to this run",
+                    ApbWarning,
+                    stacklevel=3,
+                )
+            with suppress(OSError):  # the number is for people: a full disk must not keep a run from being resumed
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            self._lock = descriptor
+            _holders.add(self)
+            yield
+        finally:
+            _holders.discard(self)
+            self._lock = None
+            os.close(descriptor)
+
+    def _forget_lock_after_fork(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+_holders: "weakref.WeakSet[RunFolder]" = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    # A forked simulation worker that outlives a killed run must not keep the run locked.
+    for run in list(_holders):
+        run._forget_lock_after_fork()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+def json_hash(value: Any) -> str:
+    """The SHA-256 of a JSON value, independent of the order of keys; for `config_hash` in a checkpoint's identity."""
+    return hashlib.sha256(dump_json(value, sort_keys=True).encode()).hexdigest()
+
+
+def last_good_checkpoint(path: Path) -> str:
+    """The end of an error message: where the last good checkpoint of the run in `path` lies."""
+    try:
+        name = (path / "checkpoints" / "LATEST").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return "there is no checkpoint yet"
+    return f"the last good checkpoint is {path / 'checkpoints' / name[:18]}"
+
+
+def _require_empty(path: Path) -> None:
+    present = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if present:
+        raise RunFolderError(
+            f"run_dir = {str(path)!r} is not empty ({', '.join(present[:3])}); expected a new or empty folder: give"
+            " another name, or continue that run with `apb resume`"
+        )
+
+
+def _new_default_folder(config: Mapping[str, Any]) -> Path:
+    parts = []
+    for key in ("env", "strategy"):
+        value = config.get(key)
+        if not isinstance(value, str) or not value:
+            raise ConfigError(
+                f"config[{key!r}] = {value!r}; expected a name, since no run_dir is given to name the run"
+            )
+        parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "-", value)[:60].lstrip("."))
+    DEFAULT_ROOT.mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        folder = DEFAULT_ROOT / f"{'-'.join(parts)}-{number}"
+        try:
+            folder.mkdir()  # fails when it exists, so that exactly one process gets each number
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
