@@ -109,7 +109,7 @@ def published_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def remove_leftovers(folder: Path, name: str | None = None, *, older_than: float = 0.0) -> None:
-    """Remove temporaries of `name` (None: of anything) that killed writers left in `folder` `older_than` seconds ago."""
+    """Remove what killed writers of `name` (None: of anything) left in `folder` at least `older_than` seconds ago."""
     now = time.time()
     for leftover in folder.iterdir():
         match = _TEMPORARY.fullmatch(leftover.name)

@@ -97,10 +97,11 @@ def open_regular(path: PathLike) -> Iterator[tuple[BufferedReader, int]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise FileFormatError(f"there is no file {path}; check the path, or write it again") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise FileFormatError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileFormatError(f"{path} is not a regular file")
         yield file, status.st_size
 
 
