@@ -200,5 +200,5 @@ Returns:
     A new float32 array (act,) or (B, act).
 
 Raises:
-    ValueError: the population has more than one member.)");
+    ValueError: the population has more than one member, or an observation is NaN or infinite as a float32.)");
 }

@@ -125,7 +125,13 @@ def test_parameters_of_wrong_length_or_not_finite_are_refused():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("observation_size", 4), ("action_size", "2"), ("backbone_hash", None), ("backbone_hash", 3), ("format", "apb.policy")],
+    [
+        ("observation_size", 4),
+        ("action_size", "2"),
+        ("backbone_hash", None),
+        ("backbone_hash", 3),
+        ("format", "apb.policy"),
+    ],
 )
 def test_a_config_that_was_changed_is_refused(tmp_path, field, value):
     Adapter.initial(BACKBONE, 3, 2).save_pretrained(tmp_path / "a")

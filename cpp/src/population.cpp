@@ -48,6 +48,19 @@ void write_row(const float* from, std::int64_t size, const Transform& transform,
   }
 }
 
+template <class T>
+void require_finite(const View<T, 2>& rows) {
+  for (std::int64_t row = 0; row < rows.shape[0]; ++row) {
+    for (std::int64_t i = 0; i < rows.shape[1]; ++i) {
+      const auto value = rows.data[row * rows.stride[0] + i * rows.stride[1]];
+      if (!std::isfinite(static_cast<float>(value))) {
+        throw std::invalid_argument("obs[" + std::to_string(row) + ", " + std::to_string(i) + "] = " + std::to_string(value) +
+                                    "; expected a finite float32 number");
+      }
+    }
+  }
+}
+
 }  // namespace
 
 // The rows of one call, numbered m · batch + b.
@@ -127,6 +140,7 @@ void Population::act(const RealInput<2>& observations, float* actions) const {
   require_size("members of a population that acts", members_, 1);
   const auto [batch, observation_size] = std::visit([](const auto& view) { return view.shape; }, observations);
   require_size("size of an observation", observation_size, pre_.inputs());
+  std::visit([](const auto& view) { require_finite(view); }, observations);
   const RealInput<3> rows = std::visit(
       [](const auto& view) -> RealInput<3> {
         using Element = std::remove_pointer_t<decltype(view.data)>;

@@ -73,15 +73,12 @@ class Policy:
                 f"observation_space has {shape.observation_size}"
             )
         self.scale, self.offset = spaces.action_scale_and_offset(self.action_space)
-        self._act: Callable[[Any], NDArray[np.float32]] = _native.Actor(
-            _native.Backbone(list(backbone.weights), list(backbone.biases), backbone.input_activation),
-            self.adapter.parameters,
-            shape.observation_size,
-            shape.action_size,
-            scale=self.scale,
-            offset=self.offset,
-            **({} if normalizer is None else normalizer.native_arguments()),
-        ).act
+        native_backbone = _native.Backbone(list(backbone.weights), list(backbone.biases), backbone.input_activation)
+        population = _native.Population(native_backbone, 1, shape.observation_size, shape.action_size)
+        population.load(self.adapter.parameters[None])
+        statistics = {} if normalizer is None else normalizer.native_arguments()
+        population.set_transform(scale=self.scale, offset=self.offset, **statistics)
+        self._act: Callable[[Any], NDArray[np.float32]] = population.act
         # Vectors in and float32 vectors out need no reshaping and no cast: the native call is all of `__call__`.
         ranks = len(self.observation_space.shape), len(self.action_space.shape)
         self._is_plain = ranks == (1, 1) and self.action_space.dtype == np.float32
@@ -236,7 +233,11 @@ class Policy:
                 f"observation[{place}] = {array[index]}; expected finite float32 numbers: look for the env's fault"
             )
         actions = self._act(rows).reshape(*array.shape[:leading], *self.action_space.shape)
-        return actions.astype(self.action_space.dtype, copy=False)
+        if actions.dtype == self.action_space.dtype:
+            return actions
+        # Bounds of another dtype may lie between two float32 numbers.
+        actions = actions.astype(self.action_space.dtype)
+        return np.clip(actions, self.action_space.low, self.action_space.high)
 
     def _replay(self, observations: NDArray[Any], actions: NDArray[Any], source: str | Path) -> None:
         """Raise `MismatchError` unless this machine's actions are the stored ones, up to the rounding of both."""

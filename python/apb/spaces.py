@@ -18,16 +18,17 @@ MAX_SIZE = 1_000_000  # elements of a space read from a file: bounds what a host
 def action_scale_and_offset(space: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The map of outputs a in [-1, 1] to env actions, `offset + scale * a`: two float32 arrays of the flattened space.
 
-    scale = (high - low) / 2 and offset = (high + low) / 2, with scale lowered by as many units in the last place as
-    rounding would otherwise carry an action past a bound. Rounding is monotone, so what holds at a = -1 and a = 1 holds
-    between them.
+    offset = (high + low) / 2 and scale = (high - low) / 2, lowered where float32 rounding would otherwise carry an
+    action past a float32 bound. Rounding is monotone, so what holds at a = -1 and a = 1 holds between them.
     """
-    low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
-    offset = _between(low / 2 + high / 2, low, high)
-    scale = (high / 2 - low / 2).astype(np.float32)
-    while (outside := (scale > 0) & ((offset + scale > high) | (offset - scale < low))).any():
-        scale[outside] = np.nextafter(scale[outside], np.float32(0))
-    return scale, offset
+    largest = np.finfo(np.float32).max
+    low, high = (np.clip(bound, -largest, largest).astype(np.float32).ravel() for bound in (space.low, space.high))
+    wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
+    offset = np.clip(((wide_low + wide_high) / 2).astype(np.float32), low, high)
+    room = np.minimum(wide_high - offset, offset - wide_low)
+    scale = room.astype(np.float32)
+    outside = (scale > room) | (offset + scale > high) | (offset - scale < low)
+    return np.where(outside, np.nextafter(scale, np.float32(0)), scale), offset
 
 
 def to_json(space: Box) -> dict[str, Any]:
@@ -85,13 +86,6 @@ def differences(expected: Box, found: gymnasium.Space[Any]) -> list[str]:
             at = int(apart[0])
             words.append(f"has {end}[{at}] = {theirs[at]:g}, expected {ours[at]:g}")
     return words
-
-
-def _between(middle: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float32]:
-    """`middle` in float32, one step nearer to the interval where rounding left it."""
-    rounded = middle.astype(np.float32)
-    rounded = np.where(rounded > high, np.nextafter(rounded, np.float32(-np.inf)), rounded)
-    return np.where(rounded < low, np.nextafter(rounded, np.float32(np.inf)), rounded)
 
 
 def _number_to_json(value: float) -> float | str:

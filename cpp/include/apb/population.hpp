@@ -48,7 +48,8 @@ class Population {
   void set_transform(const Transform& transform);
 
   // actions[b] = policy of the only member at observations[b], through the transform set before.
-  // Throws std::invalid_argument where there are several members.
+  // Throws std::invalid_argument where there are several members, or for an observation that is not a finite float32:
+  // where actions leave for an env, there is no later place to notice.
   void act(const RealInput<2>& observations, float* actions) const;
 
  private:
