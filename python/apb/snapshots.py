@@ -29,7 +29,6 @@ class EnvState:
 
 _ATTRIBUTES: Mapping[type[object], tuple[str, ...]] = {
     # Wrappers that keep nothing which observations, rewards or ends of episodes depend on.
-    wrappers.ClipAction: (),
     wrappers.ClipReward: (),
     wrappers.DtypeObservation: (),
     wrappers.FlattenObservation: (),
@@ -78,10 +77,10 @@ def save_env(env: AnyEnv) -> EnvState:
     for depth, layer in enumerate(_layers(env)):
         for path in _ATTRIBUTES.get(type(layer), ()):
             value = _get(layer, path)
-            if isinstance(value, np.ndarray):
-                state.arrays[f"{depth}.{path}"] = value.copy()
-            else:
-                state.values[f"{depth}.{path}"] = value.item() if isinstance(value, np.generic) else value
+            if type(value) in (int, float):
+                state.values[f"{depth}.{path}"] = value
+            else:  # Scalars of NumPy too: what starts as an array of rank 0 may become one.
+                state.arrays[f"{depth}.{path}"] = np.array(value)
         if _is_mujoco(layer):
             size = mujoco.mj_stateSize(layer.model, _INTEGRATION_STATE)
             integration = np.empty(size)

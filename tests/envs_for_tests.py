@@ -1,0 +1,79 @@
+"""Small envs whose behaviour is known exactly, for the tests of what runs envs."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+
+class CountingEnv(gymnasium.Env[Any, Any]):
+    """Observes (name, episode, step) and writes down every transition that really happened.
+
+    Episode e has `lengths[e % len(lengths)]` steps; even episodes terminate, odd ones are truncated.
+    """
+
+    observation_space = Box(-np.inf, np.inf, (3,), np.float64)
+    action_space = Box(-2.0, 2.0, (1,), np.float32)
+
+    def __init__(self, lengths: tuple[int, ...] = (3,), name: int = 0) -> None:
+        self.lengths = lengths
+        self.name = name
+        self.episode = -1
+        self.steps = 0
+        self.closed = False
+        self.seeds: list[int | None] = []
+        self.journal: list[tuple[Any, ...]] = []
+
+    def _observe(self) -> Any:
+        return np.array([self.name, self.episode, self.steps], np.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.seeds.append(seed)
+        self.episode += 1
+        self.steps = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        before = self._observe()
+        self.steps += 1
+        reward = 100.0 * self.episode + self.steps
+        ended = self.steps == self.lengths[self.episode % len(self.lengths)]
+        terminated, truncated = ended and self.episode % 2 == 0, ended and self.episode % 2 == 1
+        after = self._observe()
+        self.journal.append((*before, float(action[0]), reward, *after, terminated, truncated))
+        return after, reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class ScriptedEnv(gymnasium.Env[Any, Any]):
+    """Returns what the script says: item t is the result (observation, reward) of step t, or an exception to raise.
+
+    `start` is what `reset` returns or raises. An episode lasts as long as the script.
+    """
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, script: list[Any], start: Any = (0.0, 0.0)) -> None:
+        self.script = script
+        self.start = start
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._result(self.start), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward = self._result(self.script[self.steps])
+        self.steps += 1
+        return observation, reward, False, self.steps == len(self.script), {}
+
+    def _result(self, item: Any) -> Any:
+        if isinstance(item, Exception):
+            raise item
+        return item
