@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from bad_arrays import Call, in_one_buffer, mistakes, shared_memory, wrong_sizes
+from bad_arrays import Call, in_one_buffer, mistakes, of_every, shared_memory, wrong_sizes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -439,28 +439,24 @@ ES_STEP = Call(
 CALLS = {"ask": ASK, "recombine": RECOMBINE, "ranks": RANKS, "step": ES_STEP}
 
 
-def of_every_call(list_cases) -> list:
-    return [pytest.param(call, *case.values, id=f"{name} {case.id}") for name, call in CALLS.items() for case in list_cases(call)]
-
-
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_the_arguments_that_the_refusals_start_from_are_accepted(call):
     call.having()
 
 
-@pytest.mark.parametrize(("call", "name", "value", "error"), of_every_call(mistakes))
+@pytest.mark.parametrize(("call", "name", "value", "error"), of_every(CALLS, mistakes))
 def test_an_array_in_a_wrong_form_is_refused_by_name_and_never_converted(call, name, value, error):
     with pytest.raises(error, match=rf"^{name} (is|has) "):
         call.having(**{name: value})
 
 
-@pytest.mark.parametrize(("call", "name", "value"), of_every_call(wrong_sizes))
+@pytest.mark.parametrize(("call", "name", "value"), of_every(CALLS, wrong_sizes))
 def test_sizes_that_are_zero_or_do_not_agree_are_refused(call, name, value):
     with pytest.raises(ValueError, match=r" has shape .*; expected"):
         call.having(**{name: value})
 
 
-@pytest.mark.parametrize(("call", "names"), of_every_call(shared_memory))
+@pytest.mark.parametrize(("call", "names"), of_every(CALLS, shared_memory))
 def test_arrays_that_share_memory_with_a_written_one_are_refused_and_neighbours_are_not(call, names):
     arrays = [call.arguments()[name] for name in names]
     call.having(**dict(zip(names, in_one_buffer(*arrays, offset=arrays[0].nbytes), strict=True)))
