@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
+from apb.errors import FileFormatError, MismatchError
 from apb.evaluation import EvalResult, run_episodes
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
@@ -59,9 +61,10 @@ class AdaptationLoop:
         self.timesteps = 0
         self.steps = 0
         self.metrics: dict[str, float] = {}
-        self.evaluations: list[dict[str, Any]] = []
         self.profile = dict.fromkeys(PHASES, 0.0)
         self.wall_time = 0.0
+        self.run_dir: Path | None = None
+        self._episode_ended = False
         strategy_type = STRATEGIES[settings.strategy]
         seeds = settings.seeds
         threads = settings.num_threads or available_cpus()
@@ -124,6 +127,7 @@ class AdaptationLoop:
         count = int(transition.valid[0].sum())
         self.timesteps += count
         self.steps += 1
+        self._episode_ended = bool(transition.episodes)
         self._recent.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
         if not self.warming_up and count * self.settings.gradient_steps > 0:
@@ -229,10 +233,66 @@ class AdaptationLoop:
             self.settings.seeds,
             dict(self.metrics),
             PolicyMaker(self.policies),
-            None,
+            self.run_dir,
         )
         answers = [getattr(callback, hook)(state, *arguments) for callback in self.callbacks]
         return all(answer is not False for answer in answers)
+
+    # --- taking it out and putting it back ---------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the replay that an exact continuation needs: nested dicts of arrays and JSON values.
+
+        Raises:
+            ConfigError: the envs are in the middle of episodes and cannot be saved there; see `Simulations.can_snapshot`.
+        """
+        strategy_arrays, strategy_values = self.strategy.state()
+        return {
+            "counters": {"timesteps": self.timesteps, "steps": self.steps, "wall_time": self.wall_time, **self.learner.counters()},
+            "learner": self.learner.state(),
+            "strategy": {"arrays": strategy_arrays, "values": strategy_values},
+            "simulations": self.simulations.snapshot(),
+            "normalizer": {} if self.normalizer is None else self.normalizer.state,
+            "recent_episodes": [list(pair) for pair in self._recent],
+            "profile": dict(self.profile),
+            "callbacks": [callback.state_dict() for callback in self.callbacks],
+        }
+
+    @property
+    def can_save(self) -> bool:
+        """Whether now is a moment for a checkpoint: any, if the envs' state can be saved; else when an episode has just ended."""
+        return self.simulations.can_snapshot or self._episode_ended or self.finished
+
+    def prepare_to_save(self) -> None:
+        """Where the envs' state cannot be saved, cut off the episodes that are still under way, so that all are at a start."""
+        if not self.simulations.can_snapshot:
+            self.strategy.restarted(self.simulations.restart_unfinished())
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`; fill `replay` before.
+
+        Raises:
+            MismatchError, FileFormatError: the state belongs to another run, or is malformed.
+        """
+        try:
+            counters = state["counters"]
+            self.timesteps, self.steps, self.wall_time = (counters[name] for name in ("timesteps", "steps", "wall_time"))
+            self.learner.load_state(state["learner"], counters)
+            self.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
+            if self.normalizer is not None:
+                self.normalizer.load_state(state["normalizer"])
+            self._recent.extend((episode_return, length) for episode_return, length in state["recent_episodes"])
+            self.profile |= state["profile"]
+            saved = state["callbacks"]
+            simulations = state["simulations"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FileFormatError(f"the training state is not one of this version and configuration: {error!r}") from error
+        if len(saved) != len(self.callbacks):
+            raise MismatchError(f"the checkpoint was written with {len(saved)} callback(s); {len(self.callbacks)} are given: pass the same again")
+        for callback, callback_state in zip(self.callbacks, saved, strict=True):
+            callback.load_state_dict(callback_state)
+        self.simulations.restore(simulations)
+        self._sync_actors()
 
     def close(self) -> None:
         """Close envs and threads."""

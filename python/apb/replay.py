@@ -30,7 +30,7 @@ class Replay:
     """Ring buffers of K lanes, written S rows at a time and sampled uniformly with replacement, (K, B) in one call.
 
     A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain arrays:
-    `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` rows ever added per lane.
+    `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows ever added.
 
     Args:
         seeds: One seed per lane, K in all; sampling is a pure function of (seed, draw).
@@ -60,6 +60,7 @@ class Replay:
         self.table = np.zeros((lanes, capacity, 2 * observation_size + action_size + 2), dtype=np.float32)
         self.position = np.zeros(lanes, dtype=np.int64)
         self.size = np.zeros(lanes, dtype=np.int64)
+        self.added = np.zeros(lanes, dtype=np.int64)
         self._keys = np.stack([rng.key(seed, rng.Stream.REPLAY) for seed in seeds])
         self._pool = pool
         shapes = ((batch_size, observation_size), (batch_size, action_size), (batch_size,), (batch_size, observation_size), (batch_size,))
@@ -81,6 +82,7 @@ class Replay:
     ) -> None:
         """Append the valid rows of (K, S, ...) arrays; the oldest rows of a full ring are overwritten."""
         _native.replay_add(self.table, self.position, self.size, observation, action, reward, next_observation, terminated, valid)
+        self.added += valid.sum(axis=1)
 
     def sample(self, draw: int, lanes: slice = slice(None)) -> Batch:
         """Draw (K, B) transitions. The tensors share memory with the next call's for these lanes: use them before it.

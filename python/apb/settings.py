@@ -42,7 +42,9 @@ class AdaptSettings:
     log_freq: int = 1_000
     """Timesteps between records of the history. Ours."""
     keep_last: int = 2
-    """Checkpoints kept besides the best policy, at least 1. Ours."""
+    """Checkpoints kept, at least 1. Ours."""
+    keep_best: bool = True
+    """Keep the policies of the best evaluation in the run folder's `best/`."""
 
     learning_starts: int = 1_000
     """Timesteps of uniformly random actions before learning starts. TD3's code takes 25,000 of 1,000,000 steps, SB3 100; ours fits short budgets."""

@@ -165,7 +165,7 @@ class TD3:
         tensors: dict[str, Tensor] = {}
         groups = {"actor": self.actor, "critics": self.critics, "target_actor": self.target_actor, "target_critics": self.target_critics}
         for group, layers in groups.items():
-            tensors |= {f"{group}/{name}": value for name, value in layers.items()}
+            tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         for group, layers, optimizer in (
             ("actor_adam", self.actor, self.actor_optimizer),
             ("critics_adam", self.critics, self.critic_optimizer),
@@ -173,7 +173,7 @@ class TD3:
             for name, value in layers.items():
                 moments = optimizer.state.get(value, {})
                 for moment in ("exp_avg", "exp_avg_sq"):
-                    tensors[f"{group}/{moment}/{name}"] = moments.get(moment, torch.zeros_like(value))
+                    tensors[f"{group}.{moment}.{name}"] = moments.get(moment, torch.zeros_like(value))
         tensors |= {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
         return {name: value.detach().cpu().numpy().copy() for name, value in tensors.items()}
 
@@ -185,7 +185,7 @@ class TD3:
             groups = {"actor": self.actor, "critics": self.critics, "target_actor": self.target_actor, "target_critics": self.target_critics}
             for group, layers in groups.items():
                 for name, value in layers.items():
-                    value.copy_(torch.from_numpy(state[f"{group}/{name}"]))
+                    value.copy_(torch.from_numpy(state[f"{group}.{name}"]))
         for group, layers, optimizer, steps in (
             ("actor_adam", self.actor, self.actor_optimizer, optimizer_steps[0]),
             ("critics_adam", self.critics, self.critic_optimizer, optimizer_steps[1]),
@@ -195,8 +195,8 @@ class TD3:
             for name, value in layers.items():
                 optimizer.state[value] = {
                     "step": torch.tensor(float(steps), device=self.device),
-                    "exp_avg": torch.from_numpy(state[f"{group}/exp_avg/{name}"].copy()).to(self.device),
-                    "exp_avg_sq": torch.from_numpy(state[f"{group}/exp_avg_sq/{name}"].copy()).to(self.device),
+                    "exp_avg": torch.from_numpy(state[f"{group}.exp_avg.{name}"].copy()).to(self.device),
+                    "exp_avg_sq": torch.from_numpy(state[f"{group}.exp_avg_sq.{name}"].copy()).to(self.device),
                 }
         self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
         self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)

@@ -1,0 +1,193 @@
+"""`adapt`: learn an adapter around a frozen backbone for one env; `resume`: continue such a run exactly."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apb.backbone import Backbone
+from apb.callbacks import Callback
+from apb.environments import EnvLike, EnvSource
+from apb.errors import ConfigError, FileFormatError, InvalidEnvError
+from apb.loop import AdaptationLoop
+from apb.persistence import RunWriter, open_for_resume, run_identity
+from apb.runner import AdaptResult, run_to_end
+from apb.runs import RunFolder, load_checkpoint
+from apb.settings import AdaptSettings
+
+__all__ = ["AdaptResult", "adapt", "resume"]
+
+CallbackLike = Callback | Iterable[Callback] | None
+
+
+def adapt(
+    env: EnvLike | EnvSource,
+    backbone: Backbone | str | Path | None = None,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    eval_env: EnvLike | EnvSource | None = None,
+    run_dir: str | Path | None = None,
+    callback: CallbackLike = None,
+    **options: Any,
+) -> AdaptResult:
+    """Adapt a frozen backbone to an env: learn a linear layer before it and one after it, and a critic, by TD3.
+
+    Args:
+        env: A Gymnasium id, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box` observations and bounded float
+            `Box` actions.
+        backbone: psi, or the folder of a saved one. Default: `Backbone.random(seed)`.
+        env_kwargs: Arguments of `gymnasium.make`, with an id.
+        eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a second time.
+        run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
+        callback: One `Callback` or several.
+        **options: Fields of `AdaptSettings`: strategy, total_timesteps, seed, n_seeds, device, eval_freq, ...
+
+    Returns:
+        An `AdaptResult`: `result.policy(observation)` acts, `result.policy.save_pretrained(folder)` saves.
+
+    Raises:
+        ApbError: in one of its kinds, with what to do next: `ConfigError` and `UnknownNameError` for options, `InvalidEnvError` for an env
+            that cannot be used, `SimulationError` for one that misbehaves, `DivergenceError` for a loss that is not finite, and
+            `RunFolderError` for a run folder that is in use or full.
+    """
+    settings = AdaptSettings.from_options(_resolve_device(options))
+    chosen = _resolve_backbone(backbone, settings.seed)
+    source = EnvSource.resolve(env, env_kwargs)
+    loop = AdaptationLoop(source, _eval_source(source, eval_env, settings), chosen, settings, _callbacks(callback))
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+        if run_dir is None:
+            return run_to_end(loop, None)
+        config = {
+            "job": "adapt",
+            "env": source.env_id or source.name,
+            "strategy": settings.strategy,
+            "env_identity": source.identity,
+            "eval_env_identity": None if eval_env is None else EnvSource.resolve(eval_env).identity,
+            "backbone_hash": chosen.hash,
+            "settings": settings.to_json(),
+        }
+        run = RunFolder.create(None if run_dir == "auto" else run_dir, config)
+        stack.enter_context(run.lock())
+        chosen.save_pretrained(run.path / "backbone")
+        writer = RunWriter(run, loop)
+        stack.callback(writer.close)
+        return run_to_end(loop, writer)
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    env: EnvLike | EnvSource | None = None,
+    eval_env: EnvLike | EnvSource | None = None,
+    callback: CallbackLike = None,
+    num_threads: int | None = None,
+) -> AdaptResult:
+    """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never interrupted.
+
+    Args:
+        run_dir: The run folder, one of its checkpoint folders, or a checkpoint's manifest.json.
+        env, eval_env: Needed only if they were given as objects or functions, which a folder cannot hold.
+        callback: The same callbacks as before, in the same order.
+        num_threads: CPU threads. Default: as before.
+
+    Raises:
+        RunFolderError: no run or no checkpoint there, or another process works in it. FileFormatError, MismatchError: a file is
+            damaged, or belongs to another env, backbone or version. Else as `adapt`.
+    """
+    run, config = open_for_resume(run_dir)
+    try:
+        saved = dict(config["settings"])
+        identity, eval_identity = config["env_identity"], config["eval_env_identity"]
+        settings = AdaptSettings.from_options(saved | ({} if num_threads is None else {"num_threads": num_threads}))
+    except (KeyError, TypeError, ConfigError) as error:
+        raise FileFormatError(f"{run.path / 'config.json'} is not the configuration of an adaptation: {error}") from error
+    source = EnvSource.resolve(env) if env is not None else EnvSource.from_identity(identity)
+    if eval_env is None and eval_identity is not None:
+        eval_env = EnvSource.from_identity(eval_identity)
+    with ExitStack() as stack:
+        stack.enter_context(run.lock())
+        backbone = Backbone.from_pretrained(run.path / "backbone")
+        loop = AdaptationLoop(source, _eval_source(source, eval_env, settings), backbone, settings, _callbacks(callback))
+        stack.callback(loop.close)
+        checkpoint = load_checkpoint(run, identity=run_identity(loop))
+        writer = RunWriter(run, loop, checkpoint)
+        stack.callback(writer.close)
+        return run_to_end(loop, writer)
+
+
+def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn device "auto" into "cuda" or "cpu", and refuse one that torch does not have."""
+    device = options.get("device", "cpu")
+    if device == "auto":
+        return options | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device = {device!r} is not a device; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'") from error
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"device = {device!r} is of kind {kind!r}; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device = {device!r}, but torch {torch.__version__} finds no CUDA device; use 'cpu' or 'auto'")
+    return options
+
+
+def _resolve_backbone(backbone: Backbone | str | Path | None, seed: int) -> Backbone:
+    if backbone is None:
+        return Backbone.random(seed)
+    if isinstance(backbone, str | Path):
+        return Backbone.from_pretrained(backbone)
+    if isinstance(backbone, Backbone):
+        return backbone
+    raise ConfigError(f"backbone is a {type(backbone).__name__}; expected an apb.Backbone, or the folder of a saved one")
+
+
+def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settings: AdaptSettings) -> EnvSource | None:
+    """Where evaluation envs come from: never the object that is trained on."""
+    if settings.eval_freq == 0:
+        return None
+    if eval_env is None:
+        if not source.can_make:
+            raise InvalidEnvError(
+                f"env {source.name} is an object of which no second one can be made, and evaluation needs separate envs; "
+                "pass a function that makes it, or eval_env=, or eval_freq=0"
+            )
+        return source.separate()
+    separate = EnvSource.resolve(eval_env)
+    for name in ("observation_space", "action_space"):
+        if getattr(separate, name).shape != getattr(source, name).shape:
+            raise InvalidEnvError(
+                f"eval_env has {name} {getattr(separate, name)}; expected the shape of env's, {getattr(source, name)}"
+            )
+    return separate
+
+
+def _callbacks(callback: CallbackLike) -> list[Callback]:
+    callbacks = [] if callback is None else [callback] if isinstance(callback, Callback) else list(callback)
+    for item in callbacks:
+        if not isinstance(item, Callback):
+            raise ConfigError(f"callback holds a {type(item).__name__}; expected instances of apb.Callback")
+    return callbacks
+
+
+def _signature_with_options() -> inspect.Signature:
+    """The signature of `adapt` with the fields of `AdaptSettings` spelled out, for help() and editors."""
+    plain = inspect.signature(adapt)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(AdaptSettings)
+    ]
+    own = [p for p in plain.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return plain.replace(parameters=[*own, *options])
+
+
+adapt.__signature__ = _signature_with_options()  # type: ignore[attr-defined]

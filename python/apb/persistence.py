@@ -1,0 +1,139 @@
+"""`RunWriter`: writes what an `AdaptationLoop` does into a run folder, and reads it back to continue exactly."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from apb.errors import MismatchError
+from apb.evaluation import EvalResult
+from apb.loop import AdaptationLoop
+from apb.policy import Policy
+from apb.files import write_json_atomic
+from apb.runs import Checkpoint, CheckpointWriter, History, Ring, RunFolder, json_hash, read_evaluations, read_history
+from apb.settings import AdaptSettings
+
+MACHINE_SETTINGS = ("num_threads", "device", "keep_last", "keep_best")
+"""Options that say how to run, not what: a run may be resumed with others."""
+
+
+class RunWriter:
+    """History, evaluations, checkpoints and the best policy of one run, whose lock is held.
+
+    Args:
+        run: The folder, locked.
+        loop: What runs in it.
+        checkpoint: The checkpoint to continue from; None for a new run.
+    """
+
+    def __init__(self, run: RunFolder, loop: AdaptationLoop, checkpoint: Checkpoint | None = None) -> None:
+        self._run = run
+        self._loop = loop
+        self.history = History(run.path)
+        self.best_score: float | None = None
+        self._writer = CheckpointWriter(run, run_identity(loop), parent=checkpoint, keep_last=loop.settings.keep_last)
+        if checkpoint is not None:
+            self._load(checkpoint)
+        self.saved_at: int | None = None if checkpoint is None else checkpoint.step
+        loop.run_dir = run.path
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        replay = self._loop.replay
+        ring = checkpoint.read_replay(replay.table)
+        replay.position[:], replay.size[:], replay.added[:] = ring.position, ring.size, ring.total_added
+        state = dict(checkpoint.state)
+        self.best_score = state.pop("best_score", None)
+        self._loop.load_state(state)
+        self.history.truncate(checkpoint.step)
+
+    def evaluation(self, results: Sequence[EvalResult]) -> None:
+        """Append the results of all lanes, and keep the policies if their mean is the best so far."""
+        for record in evaluation_records(self._loop, results):
+            self.history.append_evaluation(record)
+        score = sum(result.mean for result in results) / len(results)
+        if self.best_score is None or score > self.best_score:
+            self.best_score = score
+            if self._loop.settings.keep_best:
+                policies = self._loop.policies()
+                self._writer.save_best(self._loop.timesteps, {"mean_reward": score}, lambda path: save_policies(policies, path))
+
+    def checkpoint(self) -> Path:
+        """Write a checkpoint of this moment; returns its folder."""
+        begin = time.perf_counter()
+        loop = self._loop
+        replay = loop.replay
+        ring = Ring(replay.table, replay.position, replay.size, replay.added)
+        policies = loop.policies()
+        state = loop.state() | {"best_score": self.best_score}
+        path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(policies, folder), ring)
+        self.saved_at = loop.timesteps
+        seconds = time.perf_counter() - begin
+        loop.profile["checkpoint"] += seconds
+        loop.wall_time += seconds
+        return path
+
+    def result(self, summary: dict[str, Any]) -> None:
+        """Write `result.json`, the summary of a run that has ended."""
+        write_json_atomic(self._run.path / "result.json", summary)
+
+    def earlier_history(self) -> list[dict[str, Any]]:
+        """Records from before a resume."""
+        return read_history(self._run.path)
+
+    def earlier_evaluations(self) -> list[dict[str, Any]]:
+        """Evaluations from before a resume."""
+        return read_evaluations(self._run.path)
+
+    def close(self) -> None:
+        """Flush and close the history."""
+        self.history.close()
+
+
+def evaluation_records(loop: AdaptationLoop, results: Sequence[EvalResult]) -> list[dict[str, Any]]:
+    """One JSON record per lane: timesteps, seed, mean, deviation, returns and lengths."""
+    return [
+        {
+            "timesteps": loop.timesteps,
+            "seed": seed,
+            "eval/mean_reward": result.mean,
+            "eval/std_reward": result.std,
+            "returns": result.returns.tolist(),
+            "lengths": result.lengths.tolist(),
+        }
+        for seed, result in zip(loop.settings.seeds, results, strict=True)
+    ]
+
+
+def save_policies(policies: Sequence[Policy], folder: Path) -> None:
+    """Write the policy of the only lane into `folder`, or those of several lanes into `folder/seed-<seed>`."""
+    for policy in policies:
+        policy.save_pretrained(folder if len(policies) == 1 else folder / f"seed-{policy.metadata['seed']}")
+
+
+def run_identity(loop: AdaptationLoop) -> dict[str, str]:
+    """What a checkpoint must agree with to be continued: env, backbone and options."""
+    return {
+        "env": json_hash(loop.source.identity),
+        "env_id": str(loop.source.env_id),
+        "backbone_hash": loop.backbone.hash,
+        "config_hash": json_hash(binding_settings(loop.settings)),
+    }
+
+
+def binding_settings(settings: AdaptSettings) -> dict[str, Any]:
+    """The options that decide what a run computes."""
+    return {name: value for name, value in settings.to_json().items() if name not in MACHINE_SETTINGS}
+
+
+def open_for_resume(path: str | Path) -> tuple[RunFolder, dict[str, Any]]:
+    """The folder of an existing run and its configuration.
+
+    Raises:
+        RunFolderError: there is no run. MismatchError: the folder is another kind of run.
+    """
+    run = RunFolder.open(path)
+    config = run.config
+    if config.get("job") != "adapt":
+        raise MismatchError(f"{run.path} holds a run of job {config.get('job')!r}; expected 'adapt'")
+    return run, config
+
