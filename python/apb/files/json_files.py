@@ -6,7 +6,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ def append_jsonl(path: PathLike, record: Mapping[str, Any]) -> None:
             while line:
                 line = line[file.write(line) :]  # a disk that fills up takes a part first, and then fails
         except OSError:
-            file.truncate(before)
+            with suppress(OSError):
+                file.truncate(before)
             raise
 
 

@@ -122,36 +122,38 @@ class RunFolder:
 
         Raises `RunFolderError`, naming the process, when another one (or another `RunFolder` of this one) holds it.
         """
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = self._acquire()
+        _holders.add(self)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise RunFolderError(
-                    f"run folder {self.path} is in use by process {holder}; wait until it ends, or choose"
-                    " another folder"
-                ) from None
-            except OSError as error:
-                warnings.warn(
-                    f"{self.path} is on a file system without locks ({error.strerror}); make sure that no other process"
-                    " writes to this run",
-                    ApbWarning,
-                    stacklevel=3,
-                )
             with suppress(OSError):  # the number is for people: a full disk must not keep a run from being resumed
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            self._lock = descriptor
-            _holders.add(self)
+                os.truncate(self._lock, 0)
+                os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
-            _holders.discard(self)
-            self._lock = None
-            os.close(descriptor)
+            self._release()
 
-    def _forget_lock_after_fork(self) -> None:
-        if self._lock is not None:
+    def _acquire(self) -> int:
+        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise RunFolderError(
+                f"run folder {self.path} is in use by process {holder}; wait until it ends, or choose another folder"
+            ) from None
+        except OSError as error:
+            warnings.warn(
+                f"{self.path} is on a file system without locks ({error.strerror}); make sure that no other process"
+                " writes to this run",
+                ApbWarning,
+                stacklevel=5,
+            )
+        return descriptor
+
+    def _release(self) -> None:
+        _holders.discard(self)
+        if self._lock is not None:  # None in a forked child, which has closed its copy already
             os.close(self._lock)
             self._lock = None
 
@@ -162,7 +164,7 @@ _holders: "weakref.WeakSet[RunFolder]" = weakref.WeakSet()
 def _release_in_child() -> None:
     # A forked simulation worker that outlives a killed run must not keep the run locked.
     for run in list(_holders):
-        run._forget_lock_after_fork()
+        run._release()
 
 
 os.register_at_fork(after_in_child=_release_in_child)

@@ -1,0 +1,135 @@
+"""Promises of `apb.runs.history`: records come back, a kill tears at most the last line, a resume cuts exactly."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from apb.errors import ConfigError, FileFormatError, RunFolderError
+from apb.runs import History, read_evaluations, read_history
+from apb.runs import tensorboard as tensorboard_module
+
+
+@pytest.fixture(autouse=True)
+def _no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: None)
+
+
+def test_records_come_back_in_order_and_are_readable_while_the_run_goes_on(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    assert read_history(tmp_path) == []
+    history.append({"timesteps": 10, "train/critic_loss": 0.5})
+    history.append_evaluation({"timesteps": 10, "eval/mean_reward": -3, "returns": [[1.5, 2]]})
+    history.append({"timesteps": 20, "rollout/ep_rew_mean": 1})
+    assert read_history(tmp_path) == [
+        {"timesteps": 10, "train/critic_loss": 0.5},
+        {"timesteps": 20, "rollout/ep_rew_mean": 1},
+    ]
+    assert read_evaluations(tmp_path) == [{"timesteps": 10, "eval/mean_reward": -3, "returns": [[1.5, 2]]}]
+
+
+def test_truncation_keeps_the_bytes_of_all_records_up_to_the_step(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for step in (10, 20, 20, 30):
+        history.append({"timesteps": step, "time/fps": step / 7})
+        history.append_evaluation({"timesteps": step + 5})
+    whole = (tmp_path / "history.jsonl").read_bytes()
+    history.truncate(20)
+    assert (tmp_path / "history.jsonl").read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])
+    assert [record["timesteps"] for record in read_evaluations(tmp_path)] == [15]
+    history.append({"timesteps": 30, "time/fps": 30 / 7})
+    assert (tmp_path / "history.jsonl").read_bytes() == whole
+
+
+def test_every_torn_last_line_is_left_out_and_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    History(tmp_path).append({"timesteps": 1, "a": "x"})
+    first = path.read_bytes()
+    History(tmp_path).append({"timesteps": 2, "a": "y"})
+    whole = path.read_bytes()
+    for length in range(len(first), len(whole)):
+        path.write_bytes(whole[:length])
+        assert [record["timesteps"] for record in read_history(tmp_path)] == [1]
+        History(tmp_path).append({"timesteps": 2, "a": "y"})
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"timesteps": 1', b"{}", b"[1]", b'{"timesteps": "1"}', b'{"timesteps": NaN}', b"\xff"]
+)
+def test_a_damaged_line_within_the_file_is_named(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "history.jsonl").write_bytes(b'{"timesteps": 0}\n' + line + b'\n{"timesteps": 2}\n')
+    with pytest.raises(FileFormatError, match="line 2"):
+        read_history(tmp_path)
+    with pytest.raises(FileFormatError, match="line 2"):
+        History(tmp_path).truncate(5)
+
+
+@pytest.mark.parametrize("record", [{}, {"timesteps": 1.0}, {"timesteps": -1}, {"timesteps": True}])
+def test_a_record_without_its_timestep_is_refused(tmp_path: Path, record: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="timesteps"):
+        History(tmp_path).append(record)
+
+
+def test_nan_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train/critic_loss = nan"):
+        History(tmp_path).append({"timesteps": 1, "train/critic_loss": math.nan})
+    assert read_history(tmp_path) == []
+
+
+def test_a_full_disk_is_reported_with_the_last_good_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").symlink_to("/dev/full")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "LATEST").write_text("000000500\n")
+    script = "import sys; from apb.runs import History; History.__init__ = lambda s, f: None\n"
+    script += "from pathlib import Path; h = History(0); h.folder = Path(sys.argv[1]); h.append({'timesteps': 1})"
+    result = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
+    message = result.stderr.splitlines()[-1]
+    for part in (RunFolderError.__name__, "No space left", "000000500"):
+        assert part in message
+
+
+def test_numbers_go_to_tensorboard_when_it_is_installed_and_a_resume_hides_what_it_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int | None) -> None:
+            calls.append(("open", Path(folder).name, purge_step))
+
+        def add_scalar(self, key: str, value: float, step: int) -> None:
+            calls.append((key, value, step))
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None:
+            calls.append("close")
+
+    stand_in = ModuleType("torch.utils.tensorboard")
+    stand_in.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: name)
+    history = History(tmp_path)
+    history.append({"timesteps": 10, "rollout/ep_rew_mean": 2, "note": "text", "returns": [1.0]})
+    history.truncate(5)
+    history.append_evaluation({"timesteps": 6, "eval/mean_reward": 3.5})
+    history.close()
+    assert calls == [
+        ("open", "tensorboard", None),
+        ("rollout/ep_rew_mean", 2.0, 10),
+        "close",
+        ("open", "tensorboard", 6),
+        ("eval/mean_reward", 3.5, 6),
+        "close",
+    ]
+
+
+def test_without_tensorboard_nothing_else_is_written(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.append({"timesteps": 1})
+    history.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["history.jsonl"]
