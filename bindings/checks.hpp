@@ -29,7 +29,8 @@ class Array : public py::object {
   PYBIND11_OBJECT(Array, py::object, anything)
 };
 
-// One axis in an expected shape: its letter in the documentation and its extent, or `any` where the array decides.
+// One axis in an expected shape: its name in the documentation (the number itself where it is fixed) and its extent, or `any`
+// where the array decides.
 inline constexpr std::int64_t any = -1;
 struct Axis {
   const char* name;
@@ -46,7 +47,8 @@ std::string describe(const Shape<Rank>& shape) {
   for (const Axis& axis : shape) {
     if (text.size() > 1) text += ", ";
     text += axis.name;
-    if (axis.extent != any) text += "=" + std::to_string(axis.extent);
+    const std::string extent = std::to_string(axis.extent);
+    if (axis.extent != any && extent != axis.name) text += "=" + extent;
   }
   return text + (Rank == 1 ? ",)" : ")");
 }

@@ -19,10 +19,14 @@ constexpr int kTileRows = 8;
 #elif defined(__aarch64__)
 constexpr int kPanelPackets = 4;
 constexpr int kTileRows = 4;
+#elif defined(__AVX2__)
+constexpr int kPanelPackets = 3;
+constexpr int kTileRows = 4;
 #else
-constexpr int kPanelPackets = 2;
-constexpr int kTileRows = 6;
+constexpr int kPanelPackets = 3;
+constexpr int kTileRows = 3;
 #endif
+static_assert(kPanelPackets <= 4);
 constexpr std::int64_t kPanelWidth = kPanelPackets * kLanes;
 // Few rows leave registers free for several panels at once, which hides the latency of the multiply-adds.
 constexpr int kRowPanels = 4;
@@ -80,28 +84,24 @@ void kernel(const Block& block) {
   }
 }
 
-// All rows through panels that stand side by side.
-template <Activation kActivation, int kPanels, int kPackets>
-void run_rows(Block block, std::int64_t rows) {
-  if constexpr (kPanels == 1) {
-    for (; rows >= kTileRows; rows -= kTileRows) {
-      kernel<kActivation, kTileRows, 1, kPackets>(block);
-      block.x += kTileRows * block.x_stride;
-      block.y += kTileRows * block.y_stride;
-    }
-    switch (rows) {
-      case 7: return kernel<kActivation, 7, 1, kPackets>(block);
-      case 6: return kernel<kActivation, 6, 1, kPackets>(block);
-      case 5: return kernel<kActivation, 5, 1, kPackets>(block);
-      case 4: return kernel<kActivation, 4, 1, kPackets>(block);
-      case 3: return kernel<kActivation, 3, 1, kPackets>(block);
-      case 2: return kernel<kActivation, 2, 1, kPackets>(block);
-      case 1: return kernel<kActivation, 1, 1, kPackets>(block);
-      default: return;
-    }
-  } else if (rows == 1) {
-    kernel<kActivation, 1, kPanels, kPackets>(block);
+// The last few rows, fewer than a tile.
+template <Activation kActivation, int kPackets, int kRows>
+void run_remainder(const Block& block, std::int64_t rows) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return kernel<kActivation, kRows, 1, kPackets>(block);
+    run_remainder<kActivation, kPackets, kRows - 1>(block, rows);
   }
+}
+
+// All rows through one panel.
+template <Activation kActivation, int kPackets>
+void run_panel(Block block, std::int64_t rows) {
+  for (; rows >= kTileRows; rows -= kTileRows) {
+    kernel<kActivation, kTileRows, 1, kPackets>(block);
+    block.x += kTileRows * block.x_stride;
+    block.y += kTileRows * block.y_stride;
+  }
+  run_remainder<kActivation, kPackets, kTileRows - 1>(block, rows);
 }
 
 template <Activation kActivation>
@@ -114,15 +114,15 @@ void run_map(Block block, std::int64_t rows, std::int64_t padded_outputs) {
     left -= panels * kPanelWidth;
   };
   if (rows == 1) {
-    for (; left >= kRowPanels * kPanelWidth; advance(kRowPanels)) run_rows<kActivation, kRowPanels, kPanelPackets>(block, 1);
-    for (; left >= 2 * kPanelWidth; advance(2)) run_rows<kActivation, 2, kPanelPackets>(block, 1);
+    for (; left >= kRowPanels * kPanelWidth; advance(kRowPanels)) kernel<kActivation, 1, kRowPanels, kPanelPackets>(block);
+    for (; left >= 2 * kPanelWidth; advance(2)) kernel<kActivation, 1, 2, kPanelPackets>(block);
   }
-  for (; left >= kPanelWidth; advance(1)) run_rows<kActivation, 1, kPanelPackets>(block, rows);
+  for (; left >= kPanelWidth; advance(1)) run_panel<kActivation, kPanelPackets>(block, rows);
   // The last panel is as narrow as its outputs allow.
   switch (left / kLanes) {
-    case 3: return run_rows<kActivation, 1, 3>(block, rows);
-    case 2: return run_rows<kActivation, 1, 2>(block, rows);
-    case 1: return run_rows<kActivation, 1, 1>(block, rows);
+    case 3: return run_panel<kActivation, 3>(block, rows);
+    case 2: return run_panel<kActivation, 2>(block, rows);
+    case 1: return run_panel<kActivation, 1>(block, rows);
     default: return;
   }
 }

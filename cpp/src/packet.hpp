@@ -57,7 +57,7 @@ inline Packet multiply_add(Packet a, Packet b, Packet c) {
 
 inline Packet square_root(Packet x) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Packet>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
+  return reinterpret_cast<Packet>(_mm512_maskz_sqrt_ps(0xFFFF, reinterpret_cast<__m512>(x)));
 #elif defined(__AVX2__)
   return reinterpret_cast<Packet>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
 #elif defined(__aarch64__)

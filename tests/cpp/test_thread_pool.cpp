@@ -1,0 +1,88 @@
+// What apb/thread_pool.hpp promises; run under ThreadSanitizer by .ci/cpp-tests.
+#include "apb/thread_pool.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+
+using apb::ThreadPool;
+
+TEST(pool_refuses_thread_counts_out_of_range) {
+  CHECK_THROWS(std::invalid_argument, ThreadPool(0));
+  CHECK_THROWS(std::invalid_argument, ThreadPool(-1));
+  CHECK_THROWS(std::invalid_argument, ThreadPool(1025));
+}
+
+TEST(pool_runs_every_task_once_and_returns_when_all_are_done) {
+  for (const int threads : {1, 2, 4, 7}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 300; ++round) {
+      const std::int64_t tasks = round % 23;
+      std::vector<int> runs(static_cast<std::size_t>(tasks));  // plain ints: a race here is a race in the pool
+      pool.parallel_for(tasks, [&](std::int64_t task) { ++runs[static_cast<std::size_t>(task)]; });
+      for (const int count : runs) CHECK(count == 1);
+    }
+  }
+}
+
+TEST(pool_wakes_up_after_sleeping) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::vector<int> runs(64);
+    pool.parallel_for(64, [&](std::int64_t task) { ++runs[static_cast<std::size_t>(task)]; });
+    for (const int count : runs) CHECK(count == 1);
+  }
+}
+
+TEST(pool_uses_its_workers) {
+  ThreadPool pool(2);
+  // Each of the two tasks waits until the other has started: it ends only if two threads run them.
+  std::atomic<int> started{0};
+  pool.parallel_for(2, [&](std::int64_t) {
+    started.fetch_add(1);
+    while (started.load() < 2) std::this_thread::yield();
+  });
+  CHECK(started.load() == 2);
+}
+
+TEST(pool_serves_several_callers_at_once) {
+  ThreadPool pool(3);
+  std::vector<std::thread> callers;
+  std::atomic<std::int64_t> total{0};
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) {
+        std::vector<std::int64_t> squares(37);
+        pool.parallel_for(37, [&](std::int64_t task) { squares[static_cast<std::size_t>(task)] = task * task; });
+        for (std::int64_t i = 0; i < 37; ++i) CHECK(squares[static_cast<std::size_t>(i)] == i * i);
+        total.fetch_add(37);
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(total.load() == 4 * 200 * 37);
+}
+
+TEST(pool_ends_cleanly_at_any_moment) {
+  for (int round = 0; round < 100; ++round) {
+    ThreadPool pool(4);
+    std::atomic<int> done{0};
+    if (round % 2 == 0) pool.parallel_for(5, [&](std::int64_t) { done.fetch_add(1); });
+    CHECK(done.load() == (round % 2 == 0 ? 5 : 0));
+  }
+}
+
+TEST(pool_does_not_allocate_per_call) {
+  ThreadPool pool(3);
+  std::atomic<std::int64_t> sum{0};
+  pool.parallel_for(8, [&](std::int64_t task) { sum.fetch_add(task); });
+  const std::int64_t before = apb::test::allocations();
+  for (int round = 0; round < 100; ++round) pool.parallel_for(8, [&](std::int64_t task) { sum.fetch_add(task); });
+  CHECK(apb::test::allocations() == before);
+  CHECK(sum.load() == 101 * 28);
+}
