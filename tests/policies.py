@@ -1,13 +1,12 @@
 """Small backbones, adapters and policies for the tests, and hypothesis strategies that draw them."""
 
 import numpy as np
-from gymnasium.spaces import Box
-from hypothesis import strategies as st
-
 from apb.adapter import Adapter, AdapterShape
 from apb.backbone import Backbone
 from apb.normalization import Normalizer
 from apb.policy import Policy
+from gymnasium.spaces import Box
+from hypothesis import strategies as st
 
 
 def observation_box(size, dtype=np.float64):

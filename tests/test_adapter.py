@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from apb.adapter import Adapter, AdapterShape, draw_initial
 from apb.backbone import Backbone
 from apb.errors import ConfigError, FileFormatError, MismatchError
+from hypothesis import given
+from hypothesis import strategies as st
 
 BACKBONE = Backbone.random(0, input_size=4, hidden_sizes=(6, 5))
 sizes = st.integers(1, 12)

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from apb.backbone import Backbone
 from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SMALL = {"input_size": 4, "hidden_sizes": (6, 5)}
 

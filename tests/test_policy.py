@@ -1,4 +1,4 @@
-"""Promises of `Policy`: its equation, its bounds, independence of the batch, the permutation identity, and clear refusals."""
+"""Promises of `Policy`: its equation, its bounds, independence of the batch, the permutation identity, refusals."""
 
 import copy
 import subprocess
@@ -9,6 +9,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from apb.adapter import Adapter
+from apb.backbone import Backbone
+from apb.errors import ConfigError, InvalidEnvError, MismatchError
+from apb.normalization import Normalizer
+from apb.policy import Policy
+from apb.reference import reference_forward
+from apb.spaces import action_scale_and_offset
 from gymnasium.spaces import Box, Dict, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,14 +27,6 @@ from policies import (
     random_adapter,
     random_normalizer,
 )
-
-from apb.adapter import Adapter
-from apb.backbone import Backbone
-from apb.errors import ConfigError, InvalidEnvError, MismatchError
-from apb.normalization import Normalizer
-from apb.policy import Policy
-from apb.reference import reference_forward
-from apb.spaces import action_scale_and_offset
 
 
 def reference(policy, observations):

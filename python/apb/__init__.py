@@ -5,6 +5,7 @@ policies run without torch.
 """
 
 from importlib.metadata import version
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from apb.errors import (
@@ -57,25 +58,39 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # One import statement per module, rather than a table of module names: nothing is ever imported by a computed name.
-    match name:
-        case "adapt" | "resume" | "AdaptResult":
-            from apb import adaptation as home
-        case "Adapter" | "AdapterShape":
-            from apb import adapter as home
-        case "Backbone":
-            from apb import backbone as home
-        case "Callback":
-            from apb import callbacks as home
-        case "evaluate" | "EvalResult":
-            from apb import evaluation as home
-        case "Policy":
-            from apb import policy as home
-        case _:
-            raise AttributeError(f"module 'apb' has no attribute {name!r}; {nearest(name, __all__)}")
-    value = getattr(home, name)
+    value = getattr(_home(name), name)
     globals()[name] = value
     return value
+
+
+def _home(name: str) -> ModuleType:
+    # One import statement per module, not a table of module names: nothing is ever imported by a computed name.
+    match name:
+        case "adapt" | "resume" | "AdaptResult":
+            from apb import adaptation
+
+            return adaptation
+        case "Adapter" | "AdapterShape":
+            from apb import adapter
+
+            return adapter
+        case "Backbone":
+            from apb import backbone
+
+            return backbone
+        case "Callback":
+            from apb import callbacks
+
+            return callbacks
+        case "evaluate" | "EvalResult":
+            from apb import evaluation
+
+            return evaluation
+        case "Policy":
+            from apb import policy
+
+            return policy
+    raise AttributeError(f"module 'apb' has no attribute {name!r}; {nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

@@ -189,7 +189,7 @@ class Policy:
             policy._replay(groups["parity"]["observations"], groups["parity"]["actions"], path)
         except (FileFormatError, MismatchError):
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FileFormatError(
                 f"{path} does not hold a valid policy: {error!r}; write it anew with save_pretrained"
             ) from error

@@ -97,11 +97,12 @@ def _bound_from_json(name: str, values: object, size: int, dtype: np.dtype[Any])
         found = f"{len(values)} elements" if isinstance(values, list) else _shorten(values)
         raise FileFormatError(f"{name}: expected a list of {size} numbers; found {found}")
     infinite = {"inf": np.inf, "-inf": -np.inf}
+    largest = float(np.finfo(dtype).max)
     numbers = np.empty(size, dtype=dtype)
     for i, value in enumerate(values):
         if isinstance(value, str) and value in infinite:
             numbers[i] = infinite[value]
-        elif type(value) in (int, float) and abs(value) <= np.finfo(dtype).max:
+        elif type(value) in (int, float) and abs(value) <= largest:
             numbers[i] = value
         else:
             raise FileFormatError(f"{name}[{i}] = {_shorten(value)}; expected a {dtype} number, 'inf' or '-inf'")
