@@ -114,7 +114,8 @@ TEST(rings_wrap_around_and_skip_what_is_not_valid) {
   CHECK(row(0, 0) == std::vector<float>{3000, 3001, 3002, 3100, 3101, 3102, 3200, 3201, 3300, 1});
   CHECK(row(0, 1) == std::vector<float>{1000, 1001, 1002, 1100, 1101, 1102, 1200, 1201, 1300, 1});
   CHECK(row(1, 1) == std::vector<float>{3009, 3010, 3011, 3109, 3110, 3111, 3206, 3207, 3303, 0});
-  CHECK(row(1, 2) == std::vector<float>{2006, 2007, 2008, 2106, 2107, 2108, 2204, 2205, 2302, 1});
+  CHECK(row(1, 0) == std::vector<float>{3006, 3007, 3008, 3106, 3107, 3108, 3204, 3205, 3302, 1});
+  CHECK(row(1, 2) == std::vector<float>{2009, 2010, 2011, 2109, 2110, 2111, 2206, 2207, 2303, 0});
 }
 
 TEST(numbers_that_are_not_finite_are_refused_before_anything_is_stored) {
