@@ -100,7 +100,11 @@ def mistakes(call: Call) -> list[Any]:
 def wrong_sizes(call: Call) -> list[Any]:
     """Parameters (name, value): each array with no entry, and with one more, along each axis that others fix."""
     return [
-        pytest.param(name, np.delete(array, np.s_[entries:], axis) if entries == 0 else longer, id=f"{name}: {entries} along {axis}")
+        pytest.param(
+            name,
+            np.delete(array, np.s_[entries:], axis) if entries == 0 else longer,
+            id=f"{name}: {entries} along {axis}",
+        )
         for name, array in _arrays(call).items()
         for axis in range(array.ndim)
         for longer in [np.concatenate([array, array.take([0], axis)], axis)]
@@ -123,5 +127,7 @@ def shared_memory(call: Call) -> list[Any]:
 def of_every(calls: dict[str, Call], list_cases: Callable[[Call], list[Any]]) -> list[Any]:
     """The parameters of all calls in one list, each with its call in front."""
     return [
-        pytest.param(call, *case.values, id=f"{name} {case.id}") for name, call in calls.items() for case in list_cases(call)
+        pytest.param(call, *case.values, id=f"{name} {case.id}")
+        for name, call in calls.items()
+        for case in list_cases(call)
     ]

@@ -1,15 +1,14 @@
-"""The native evolution against NumPy and torch: bit for bit where the equation fixes every rounding, bounded elsewhere."""
+"""The native evolution against NumPy and torch: bit for bit where an equation fixes every rounding."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from bad_arrays import Call, in_one_buffer, mistakes, of_every, shared_memory, wrong_sizes
+from apb import _native
+from bad_arrays import Call
 from hypothesis import given
 from hypothesis import strategies as st
-
-from apb import _native
 
 ROUNDOFF = 2.0**-24
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 7), st.sampled_from([1, 2, 5, 255, 256, 257, 700]))  # K, P, n
@@ -107,7 +106,9 @@ def test_a_larger_population_starts_with_the_members_of_a_smaller_one():
 
 
 @given(SIZES, SEEDS, st.floats(0, 1), st.floats(0, 1))
-def test_recombination_is_its_equation_in_float32_summed_in_the_order_of_the_members(sizes, seed, mean_rate, variance_rate):
+def test_recombination_is_its_equation_in_float32_summed_in_the_order_of_the_members(
+    sizes, seed, mean_rate, variance_rate
+):
     lanes, members, parameters = sizes
     rng = np.random.default_rng(seed)
     x, w = floats(rng, lanes, members, parameters), random_weights(rng, lanes, members)
@@ -149,7 +150,9 @@ def test_recombination_lies_within_its_rounding_bound_of_the_exact_update(sizes,
 def test_rates_of_one_and_equal_weights_give_the_sample_mean_and_the_spread_around_the_old_mean():
     x = np.array([[[1.0], [3.0], [5.0], [7.0]]], np.float32)
     mean, variance = np.array([[2.0]], np.float32), np.array([[100.0]], np.float32)
-    _native.evolution_recombine(x, np.full((1, 4), 0.25, np.float32), mean, variance, np.array([0.5], np.float32), 1.0, 1.0)
+    _native.evolution_recombine(
+        x, np.full((1, 4), 0.25, np.float32), mean, variance, np.array([0.5], np.float32), 1.0, 1.0
+    )
     assert mean == 4.0
     assert variance == (1 + 1 + 9 + 25) / 4 + 0.5
 
@@ -167,42 +170,6 @@ def test_a_member_of_weight_zero_is_not_read():
     weights = np.array([[0.5, 0.0, 0.5]], np.float32)
     _native.evolution_recombine(x, weights, mean, variance, np.zeros(1, np.float32), 1.0, 1.0)
     assert (mean[0, 0], variance[0, 0]) == (2.0, 5.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("weights", [[0.5, 0.5], [1.5, -0.5]], r"weights\[1, 1\] = -0.5"),
-        ("weights", [[0.5, np.nan], [0.5, 0.5]], r"weights\[0, 1\] = nan"),
-        ("weights", [[0.5, 0.5], [1.0, 1.0]], r"sum of weights\[1\] = 2.0+; expected 1"),
-        ("weights", [[0.0, 0.0], [0.5, 0.5]], r"sum of weights\[0\] = 0.0+; expected 1"),
-        ("weights", [[np.inf, 0.0], [0.5, 0.5]], r"sum of weights\[0\] = inf"),
-        ("damping", [0.0, -1.0], r"damping\[1\] = -1"),
-        ("damping", [np.nan, 0.0], r"damping\[0\] = nan"),
-        ("damping", [np.inf, 0.0], r"damping\[0\] = inf"),
-        ("mean_rate", 1.5, "mean_rate = 1.5"),
-        ("mean_rate", -0.5, "mean_rate = -0.5"),
-        ("mean_rate", np.nan, "mean_rate = nan"),
-        ("variance_rate", 2.0, "variance_rate = 2"),
-        ("variance_rate", np.nan, "variance_rate = nan"),
-    ],
-)
-def test_recombination_refuses_values_out_of_range_by_name_and_changes_nothing(name, value, message):
-    arguments = RECOMBINE.arguments()
-    before = {key: np.copy(array) for key, array in arguments.items()}
-    arguments[name] = np.array(value, np.float32) if isinstance(value, list) else value
-    with pytest.raises(ValueError, match=message):
-        _native.evolution_recombine(**arguments)
-    np.testing.assert_array_equal(arguments["mean"], before["mean"])
-    np.testing.assert_array_equal(arguments["variance"], before["variance"])
-
-
-@pytest.mark.parametrize("sigma", [-1.0, np.nan, np.inf])
-def test_ask_refuses_a_sigma_that_is_no_standard_deviation(sigma):
-    arguments = ASK.arguments()
-    arguments["sigma"][1, 2] = sigma
-    with pytest.raises(ValueError, match=r"sigma\[1, 2\] = .*expected a finite standard deviation"):
-        _native.evolution_ask(**arguments)
 
 
 # ---- ranks
@@ -274,7 +241,7 @@ def test_the_step_is_its_equation_in_float32_on_the_noise_of_the_generation(size
     _native.openai_es_step(mean, sigma, weights, keys, generation, 0.01, 0.005, m1, m2, step)
     np.testing.assert_array_equal(m1, expected1)
     np.testing.assert_array_equal(m2, expected2)
-    # pow() of the two languages may differ in its last bit, which is far below float32 except where it decides a rounding.
+    # pow() may differ from Python's in its last bit, and so decide how a factor is rounded.
     np.testing.assert_allclose(mean, expected_mean, rtol=4 * ROUNDOFF, atol=4 * ROUNDOFF * 0.1)
 
 
@@ -295,32 +262,8 @@ def test_steps_follow_torchs_adam_on_the_gradient_estimate_of_the_members(weight
         theirs.grad = torch.from_numpy(gradient)
         adam.step()
         _native.openai_es_step(mean, sigma, weights, keys, generation, 0.01, weight_decay, m1, m2, generation + 1)
-        # Adam's step has the sign of g where g is large; a g near zero may be off by its cancellation, so allow 1 % of a step.
+        # Adam divides g by its size, so a g that is nearly cancelled loses digits: allow 1 % of a step.
         np.testing.assert_allclose(mean, theirs.numpy(), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("sigma", [1.0, 0.0], r"sigma\[1\] = 0"),
-        ("sigma", [np.nan, 1.0], r"sigma\[0\] = nan"),
-        ("sigma", [np.inf, 1.0], r"sigma\[0\] = inf"),
-        ("weights", [[0.0, np.nan], [0.0, 0.0]], r"weights\[0, 1\] = nan"),
-        ("weights", [[0.0, 0.0], [np.inf, 0.0]], r"weights\[1, 0\] = inf"),
-        ("learning_rate", -1.0, "learning_rate = -1"),
-        ("learning_rate", np.inf, "learning_rate = inf"),
-        ("weight_decay", np.nan, "weight_decay = nan"),
-        ("weight_decay", -0.1, "weight_decay = -0.1"),
-        ("step", 0, "step = 0"),
-    ],
-)
-def test_the_step_refuses_values_out_of_range_by_name_and_changes_nothing(name, value, message):
-    arguments = ES_STEP.arguments()
-    before = arguments["mean"].copy()
-    arguments[name] = np.array(value, np.float32) if isinstance(value, list) else value
-    with pytest.raises(ValueError, match=message):
-        _native.openai_es_step(**arguments)
-    np.testing.assert_array_equal(arguments["mean"], before)
 
 
 # ---- all of them
@@ -368,7 +311,11 @@ def large_call(function: str) -> Call:
             return {"members": x, "weights": weights, "mean": mean, "variance": abs(mean), **rates}
         moments = {"moment1": np.zeros_like(mean), "moment2": np.zeros_like(mean)}
         rest = {"generation": 3, "learning_rate": 0.1, "weight_decay": 0.1, "step": 1}
-        return {"mean": mean, "sigma": np.ones(lanes, np.float32), "weights": floats(rng, lanes, members), "keys": keys} | moments | rest
+        return (
+            {"mean": mean, "sigma": np.ones(lanes, np.float32), "weights": floats(rng, lanes, members), "keys": keys}
+            | moments
+            | rest
+        )
 
     written = {"evolution_ask": {"out"}, "evolution_recombine": {"mean", "variance"}}
     return Call(getattr(_native, function), arguments, frozenset(written.get(function, {"mean", "moment1", "moment2"})))
@@ -386,91 +333,3 @@ def test_results_are_the_same_bits_for_any_number_of_threads_and_callers(functio
         for result in callers.map(lambda _: outcome(call, pool), range(40)):
             for array, expected in zip(result, alone, strict=True):
                 np.testing.assert_array_equal(array, expected)
-
-
-ASK = Call(
-    _native.evolution_ask,
-    lambda: {
-        "mean": np.zeros((2, 5), np.float32),
-        "sigma": np.ones((2, 5), np.float32),
-        "keys": np.ones((2, 2), np.uint64),
-        "generation": 0,
-        "out": np.zeros((2, 3, 5), np.float32),
-    },
-    written=frozenset({"out"}),
-    free=frozenset({("out", 1)}),
-)
-RECOMBINE = Call(
-    _native.evolution_recombine,
-    lambda: {
-        "members": np.ones((2, 2, 5), np.float32),
-        "weights": np.full((2, 2), 0.5, np.float32),
-        "mean": np.zeros((2, 5), np.float32),
-        "variance": np.ones((2, 5), np.float32),
-        "damping": np.zeros(2, np.float32),
-        "mean_rate": 1.0,
-        "variance_rate": 1.0,
-    },
-    written=frozenset({"mean", "variance"}),
-)
-RANKS = Call(
-    _native.centered_ranks,
-    lambda: {"fitness": np.zeros((2, 3), np.float32), "out": np.zeros((2, 3), np.float32)},
-    written=frozenset({"out"}),
-    real=frozenset({"fitness"}),
-)
-ES_STEP = Call(
-    _native.openai_es_step,
-    lambda: {
-        "mean": np.zeros((2, 5), np.float32),
-        "sigma": np.ones(2, np.float32),
-        "weights": np.zeros((2, 2), np.float32),
-        "keys": np.ones((2, 2), np.uint64),
-        "generation": 0,
-        "learning_rate": 0.1,
-        "weight_decay": 0.0,
-        "moment1": np.zeros((2, 5), np.float32),
-        "moment2": np.zeros((2, 5), np.float32),
-        "step": 1,
-    },
-    written=frozenset({"mean", "moment1", "moment2"}),
-    free=frozenset({("weights", 1)}),
-)
-CALLS = {"ask": ASK, "recombine": RECOMBINE, "ranks": RANKS, "step": ES_STEP}
-
-
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_the_arguments_that_the_refusals_start_from_are_accepted(call):
-    call.having()
-
-
-@pytest.mark.parametrize(("call", "name", "value", "error"), of_every(CALLS, mistakes))
-def test_an_array_in_a_wrong_form_is_refused_by_name_and_never_converted(call, name, value, error):
-    with pytest.raises(error, match=rf"^{name} (is|has) "):
-        call.having(**{name: value})
-
-
-@pytest.mark.parametrize(("call", "name", "value"), of_every(CALLS, wrong_sizes))
-def test_sizes_that_are_zero_or_do_not_agree_are_refused(call, name, value):
-    with pytest.raises(ValueError, match=r" has shape .*; expected"):
-        call.having(**{name: value})
-
-
-@pytest.mark.parametrize(("call", "names"), of_every(CALLS, shared_memory))
-def test_arrays_that_share_memory_with_a_written_one_are_refused_and_neighbours_are_not(call, names):
-    arrays = [call.arguments()[name] for name in names]
-    call.having(**dict(zip(names, in_one_buffer(*arrays, offset=arrays[0].nbytes), strict=True)))
-    with pytest.raises(ValueError, match=rf"(?=.*{names[0]})(?=.*{names[1]}).* share memory"):
-        call.having(**dict(zip(names, in_one_buffer(*arrays, offset=8), strict=True)))
-
-
-@pytest.mark.parametrize("call", [ASK, ES_STEP], ids=["ask", "step"])
-@pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (2**64, ValueError), (1.5, TypeError), ("1", TypeError), (None, TypeError)])
-def test_a_generation_that_is_no_counter_is_refused_by_name(call, value, error):
-    with pytest.raises(error, match=r"generation = .*expected an integer in \[0, 2\^64\)"):
-        call.having(generation=value)
-
-
-def test_a_generation_may_be_a_numpy_integer_and_reach_the_end_of_its_range():
-    ASK.having(generation=np.int64(5))
-    ASK.having(generation=2**64 - 1)

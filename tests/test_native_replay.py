@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from bad_arrays import Call, in_one_buffer, mistakes, of_every, shared_memory, wrong_sizes
+from apb import _native
 from hypothesis import given
 from hypothesis import strategies as st
-
-from apb import _native
 
 OBS, ACT = 3, 2
 WIDTH = 2 * OBS + ACT + 2
@@ -50,7 +48,9 @@ def transitions(rng: np.random.Generator, lanes: int, slots: int, dtype=np.float
 
 def row(step: dict[str, np.ndarray], lane: int, slot: int) -> np.ndarray:
     parts = [step[name][lane, slot] for name in ("obs", "next_obs", "action", "reward")]
-    return np.concatenate([*map(np.atleast_1d, parts), [0.0 if step["terminated"][lane, slot] else 1.0]]).astype(np.float32)
+    return np.concatenate([*map(np.atleast_1d, parts), [0.0 if step["terminated"][lane, slot] else 1.0]]).astype(
+        np.float32
+    )
 
 
 def add(ring: Ring, step: dict[str, np.ndarray]) -> None:
@@ -72,7 +72,13 @@ def sample(table, size, keys, draw, batch, pool=None) -> dict[str, np.ndarray]:
 # ---- add
 
 
-@given(st.integers(1, 3), st.integers(1, 7), st.lists(st.integers(1, 9), min_size=1, max_size=5), SEEDS, st.sampled_from([np.float32, np.float64]))
+@given(
+    st.integers(1, 3),
+    st.integers(1, 7),
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    SEEDS,
+    st.sampled_from([np.float32, np.float64]),
+)
 def test_a_lane_holds_what_a_deque_of_its_valid_transitions_holds(lanes, capacity, slots_of_steps, seed, dtype):
     rng = np.random.default_rng(seed)
     ring, model = empty_ring(lanes, capacity), [deque(maxlen=capacity) for _ in range(lanes)]
@@ -238,67 +244,6 @@ def test_sampling_refuses_a_lane_that_is_empty_or_larger_than_its_table(size):
     assert np.isnan(out["obs"]).all()
 
 
-# ---- arguments
-
-STATE = {"table": lambda: numbered_table(2, 4), "position": lambda: np.zeros(2, np.int64), "size": lambda: np.full(2, 4)}
-ADD = Call(
-    _native.replay_add,
-    lambda: {name: make() for name, make in STATE.items()} | transitions(np.random.default_rng(0), 2, 3),
-    written=frozenset(STATE),
-    strided=frozenset({"obs", "action", "reward", "next_obs", "terminated", "valid"}),
-    real=frozenset({"obs", "reward", "next_obs"}),
-    free=frozenset({("table", 1)}),
-)
-SAMPLE = Call(
-    _native.replay_sample,
-    lambda: {
-        "table": numbered_table(2, 4),
-        "size": np.full(2, 4),
-        "keys": np.ones((2, 2), np.uint64),
-        "draw": 0,
-        **outputs(2, 3),
-    },
-    written=frozenset(outputs(1, 1)),
-    free=frozenset({("table", 1)}),
-)
-CALLS = {"add": ADD, "sample": SAMPLE}
-
-
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_the_arguments_that_the_refusals_start_from_are_accepted(call):
-    call.having()
-
-
-@pytest.mark.parametrize(
-    ("call", "name", "value", "error"),
-    [case for case in of_every(CALLS, mistakes) if case.id != "sample indices: none"],
-)
-def test_an_array_in_a_wrong_form_is_refused_by_name_and_never_converted(call, name, value, error):
-    with pytest.raises(error, match=rf"^{name} (is|has) "):
-        call.having(**{name: value})
-
-
-@pytest.mark.parametrize(("call", "name", "value"), of_every(CALLS, wrong_sizes))
-def test_sizes_that_are_zero_or_do_not_agree_are_refused(call, name, value):
-    with pytest.raises(ValueError, match=r" has shape .*; expected"):
-        call.having(**{name: value})
-
-
-@pytest.mark.parametrize(("call", "names"), of_every(CALLS, shared_memory))
-def test_arrays_that_share_memory_with_a_written_one_are_refused_and_neighbours_are_not(call, names):
-    arrays = [call.arguments()[name] for name in names]
-    apart = -(-arrays[0].nbytes // 8) * 8
-    call.having(**dict(zip(names, in_one_buffer(*arrays, offset=apart), strict=True)))
-    with pytest.raises(ValueError, match=rf"(?=.*{names[0]})(?=.*{names[1]}).* share memory"):
-        call.having(**dict(zip(names, in_one_buffer(*arrays, offset=8), strict=True)))
-
-
 def test_two_inputs_may_share_memory():
     step = transitions(np.random.default_rng(0), 1, 2)
     add(empty_ring(1, 4), step | {"next_obs": step["obs"], "valid": np.ones((1, 2), bool)})
-
-
-@pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (2**64, ValueError), (0.5, TypeError), ("1", TypeError), (None, TypeError)])
-def test_a_draw_that_is_no_counter_is_refused_by_name(value, error):
-    with pytest.raises(error, match=r"draw = .*expected an integer in \[0, 2\^64\)"):
-        SAMPLE.having(draw=value)
