@@ -7,7 +7,7 @@ is wrong with a file is a `FileFormatError`.
 
 from apb.files.atomic import (
     atomic_file,
-    discard_folder,
+    discard,
     publish_folder,
     published_folder,
     remove_leftovers,
@@ -21,7 +21,7 @@ from apb.files.tensor_files import read_tensors, write_tensors
 __all__ = [
     "append_jsonl",
     "atomic_file",
-    "discard_folder",
+    "discard",
     "dump_json",
     "parse_json",
     "publish_folder",

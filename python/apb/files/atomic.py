@@ -121,17 +121,14 @@ def remove_leftovers(folder: Path, name: str | None = None, *, older_than: float
             continue  # another process removed it first
         if not old_enough:
             continue
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
-def discard_folder(folder: Path) -> None:
-    """Delete a folder so that a kill half way never leaves a part of it under its name."""
-    hidden = _temporary_beside(folder)
-    folder.rename(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
+def discard(path: Path) -> None:
+    """Delete a file or a folder so that a kill half way never leaves a part of it under its name."""
+    hidden = _temporary_beside(path)
+    path.rename(hidden)
+    _remove(hidden)
 
 
 def sync(path: Path) -> None:
@@ -141,6 +138,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _temporary_beside(path: Path) -> Path:

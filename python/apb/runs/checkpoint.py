@@ -24,7 +24,7 @@ from typing import Any
 from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, RunFolderError
 from apb.files import (
     atomic_file,
-    discard_folder,
+    discard,
     dump_json,
     published_folder,
     read_json,
@@ -152,7 +152,7 @@ class CheckpointWriter:
         wanted = [other for other in steps if other <= step][-self.keep_last :]
         for other in steps:
             if other not in wanted:
-                discard_folder(_folder(self.run, other))
+                discard(_folder(self.run, other))
         self._delete_unlisted_segments()
 
     def _delete_unlisted_segments(self) -> None:

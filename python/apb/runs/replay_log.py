@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, FileFormatError
-from apb.files import read_tensors, sha256_file, write_tensors
+from apb.files import discard, read_tensors, sha256_file, write_tensors
 
 SEGMENT_BYTES = 64 * 2**20  # a segment is read as a whole, so its size bounds what a resume needs beside the ring
 
@@ -152,8 +152,8 @@ def remove_unlisted(folder: Path, listed: Sequence[Segment]) -> None:
     """Remove everything in `folder` that no manifest lists: what was overwritten, abandoned, or half written."""
     names = {segment.name for segment in listed}
     for path in folder.glob("*"):
-        if path.name not in names and path.is_file():
-            path.unlink(missing_ok=True)
+        if path.name not in names or not path.is_file():
+            discard(path)
 
 
 def _is_there(folder: Path, segment: Segment) -> bool:

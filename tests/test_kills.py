@@ -1,0 +1,83 @@
+"""Promise of runs: killed with SIGKILL at any moment, they continue and end with the bytes of one that never was."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from apb import files
+from apb.runs import RunFolder
+from toy_run import at, contents, continue_run
+
+TESTS = Path(__file__).parent
+
+KILLED_AT_EVERY_CALL = """
+import itertools, os, sys, warnings
+sys.path.insert(0, sys.argv[2])
+import toy_run
+from apb.runs import CheckpointWriter, RunFolder, load_checkpoint
+warnings.simplefilter("error")
+run = RunFolder.create(sys.argv[1], {"env": "Toy-v0"})
+with run.lock():
+    toy_run.saved(run, 5, 10)
+last = 10
+for deadline in itertools.count(1):
+    child = os.fork()
+    if child == 0:
+        with run.lock():
+            writer = CheckpointWriter(run, toy_run.IDENTITY, parent=load_checkpoint(run))
+            calls = itertools.count(1)
+            def guard(event, arguments):
+                if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "test.fsync"):
+                    if next(calls) == deadline:
+                        os._exit(9)
+            sync = os.fsync
+            os.fsync = lambda descriptor: (sys.audit("test.fsync"), sync(descriptor))
+            sys.addaudithook(guard)
+            toy_run.save(writer, last + 5)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    latest = int((run.checkpoints / "LATEST").read_text())
+    assert latest in (last, last + 5), deadline
+    last = latest
+    toy_run.assert_is_at(run, last)
+    if status == 0:
+        break
+toy_run.assert_no_debris(run)
+print(deadline, last)
+"""
+
+
+def test_a_kill_at_any_call_of_a_save_leaves_a_checkpoint_that_loads_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_AT_EVERY_CALL, str(tmp_path / "run"), str(TESTS)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    calls, last = map(int, result.stdout.split())
+    assert calls > 50  # the kills really happened at many places, and some saves got through
+    assert last > 15
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_bytes_of_one_that_never_was(tmp_path: Path) -> None:
+    total, moments = 40, random.Random(20)
+    for name in ("killed", "unharmed"):
+        RunFolder.create(tmp_path / name, {"env": "Toy-v0"})
+    continue_run(tmp_path / "unharmed", total)
+    kills, patience = 0, 0.2
+    while True:
+        command = [sys.executable, str(TESTS / "toy_run.py"), str(tmp_path / "killed"), str(total)]
+        with subprocess.Popen(command) as process:
+            deadline = time.monotonic() + patience * moments.uniform(0.5, 1.5)
+            while process.poll() is None and (kills >= 20 or time.monotonic() < deadline):
+                time.sleep(0.001)
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+                patience *= 1.1  # a slow machine needs longer to get anywhere
+        if process.returncode >= 0:
+            break
+    assert process.returncode == 0
+    assert kills >= 2
+    weights = files.read_tensors(tmp_path / f"killed/checkpoints/{total:09d}/policy/model.safetensors")["weights"]
+    assert weights.tobytes() == at(total).weights.tobytes()
+    assert contents(tmp_path / "killed") == contents(tmp_path / "unharmed")
