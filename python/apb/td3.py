@@ -103,9 +103,10 @@ class TD3:
         return policy_actions(actor | self._frozen, observation, self.backbone.input_activation)
 
     def _descend(self, optimizer: torch.optim.Optimizer, layers: Layers, loss: Tensor) -> None:
-        # Lanes share no parameter, so the gradient of the sum is each lane's own gradient.
-        for value, gradient in zip(layers.values(), torch.autograd.grad(loss.sum(), list(layers.values())), strict=True):
-            value.grad = gradient
+        # Lanes share no parameter, so the gradient of the sum is each lane's own gradient. `backward` lays gradients out as
+        # their parameters are, which the fused optimiser takes for granted; `autograd.grad` would not.
+        optimizer.zero_grad()
+        loss.sum().backward(inputs=list(layers.values()))
         optimizer.step()
 
     def _draw_noise(self) -> Tensor:
@@ -211,9 +212,10 @@ class TD3:
         return steps[0], steps[1]
 
     def _tensors(self, arrays: dict[str, NDArray[np.float32]], lanes: int | None = None) -> Layers:
+        # Row-major even where NumPy would keep the order of a broadcast array: the optimiser's moments are loaded row-major.
         added_axis = lanes is not None
         return {
-            name: torch.from_numpy(np.array(value[None] if added_axis else value, dtype=np.float32)).to(self.device)
+            name: torch.from_numpy(np.array(value[None] if added_axis else value, dtype=np.float32, order="C")).to(self.device)
             for name, value in arrays.items()
         }
 
