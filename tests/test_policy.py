@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from apb.adapter import Adapter
+from apb.adapter import Adapter, AdapterShape
 from apb.backbone import Backbone
 from apb.errors import ConfigError, InvalidEnvError, MismatchError
 from apb.normalization import Normalizer
@@ -74,6 +74,16 @@ def test_the_rounding_bound_is_tight_enough_to_see_a_wrong_weight():
     policy = make_policy(seed=3)
     _, bound = reference(policy, draw_observations(policy, 50))
     assert bound.max() < 1e-4
+
+
+def test_the_rounding_bound_follows_an_error_through_later_layers():
+    # 10^4 s - 3000 is 0 at s = 0.3, but only 10^-4 near it in float32; no later layer rounds that much by itself.
+    one = np.ones((1, 1), np.float32)
+    backbone = Backbone((one,), (one[0],))
+    adapter = Adapter(AdapterShape(1, 1, 1, 1), np.array([1e4, -3000, 1, -1], np.float32))
+    policy = Policy(backbone, adapter, observation_box(1), action_box(1))
+    expected, bound = reference(policy, np.array([[0.3]]))
+    assert 1e-5 < np.abs(policy(np.array([[0.3]])) - expected) <= bound < 1e-2
 
 
 # --- shapes, dtypes, bounds

@@ -127,8 +127,7 @@ class RunningNormalizer:
 
     def snapshot(self, lane: int = 0) -> Normalizer:
         """The frozen map of one lane as it is now, for a `Policy`."""
-        inverse_std = np.maximum(self.inverse_std[lane], np.finfo(np.float32).tiny).astype(np.float32)
-        return Normalizer(self.mean[lane].astype(np.float32), inverse_std, self.clip)
+        return Normalizer(self.mean[lane].astype(np.float32), self.inverse_std[lane].astype(np.float32), self.clip)
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
