@@ -1,0 +1,359 @@
+"""One update of `TD3` is the update of Fujimoto et al. (2018): held to a TD3 written with `nn.Module` and `optim.Adam`, lane by lane."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from apb import _native, rng
+from apb.networks import critic_values
+from apb.td3 import TD3
+from learning import draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
+from torch import nn
+
+SETTINGS = small_settings(
+    learning_rate=1e-3,
+    critic_learning_rate=3e-3,
+    tau=0.05,
+    gamma=0.9,
+    policy_delay=2,
+    target_policy_noise=0.6,
+    target_noise_clip=0.4,
+)
+# Both sides compute in float32 with sums in another order. A gradient then differs by about 1e-7 of its terms, and Adam turns
+# a relative difference d of a gradient into a difference of about learning_rate * d. Weights that a wrong rule moves differ by
+# about learning_rate, 1e-3: a hundred times this.
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def make(seeds=(4,), backbone=None, settings=SETTINGS, **options):
+    backbone = small_backbone() if backbone is None else backbone
+    return TD3(backbone, small_shape(backbone), seeds, settings, **options)
+
+
+class OracleActor(nn.Module):
+    """TD3's actor cut in three: only `pre`, `post` and, if asked for, `body` have parameters that learn."""
+
+    def __init__(self, layers, lane, backbone, trainable):
+        super().__init__()
+        frozen = {name: torch.from_numpy(value.copy()) for name, value in backbone.tensors().items()}
+        values = frozen | {name: value[lane].detach().clone() for name, value in layers.items()}
+        modules = {}
+        for name, weight in values.items():
+            layer, kind = name.rsplit(".", 1)
+            if kind == "weight":
+                modules[layer] = nn.Linear(weight.shape[1], weight.shape[0])
+        for name, value in values.items():
+            layer, kind = name.rsplit(".", 1)
+            getattr(modules[layer], kind).data = value
+        self.pre, self.post = modules["pre"], modules["post"]
+        self.body = nn.ModuleList(modules[name] for name in sorted(modules) if name.startswith("layers."))
+        self.body.requires_grad_(trainable)
+        self.entrance = nn.ReLU() if backbone.input_activation else nn.Identity()
+
+    def forward(self, observation):
+        x = self.entrance(self.pre(observation))
+        for layer in self.body:
+            x = torch.relu(layer(x))
+        return torch.tanh(self.post(x))
+
+
+class OracleCritic(nn.Module):
+    def __init__(self, layers, lane, twin):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for i in range(3):
+            weight = layers[f"{i}.weight"][lane, twin].detach().clone()
+            layer = nn.Linear(weight.shape[1], weight.shape[0])
+            layer.weight.data, layer.bias.data = weight, layers[f"{i}.bias"][lane, twin].detach().clone()
+            self.layers.append(layer)
+
+    def forward(self, observation, action):
+        x = torch.cat([observation, action], 1)
+        return self.layers[2](torch.relu(self.layers[1](torch.relu(self.layers[0](x))))).squeeze(1)
+
+
+class OracleTD3:
+    """One lane of TD3 as in the paper, with the initial weights of lane `lane` of `td3`."""
+
+    def __init__(self, td3, lane):
+        s = self.settings = td3.settings
+        self.seed = td3.seeds[lane]
+        self.actor = OracleActor(td3.actor, lane, td3.backbone, td3.trainable_backbone)
+        self.critics = nn.ModuleList(OracleCritic(td3.critics, lane, twin) for twin in range(2))
+        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, td3.trainable_backbone)
+        self.target_critics = nn.ModuleList(OracleCritic(td3.target_critics, lane, twin) for twin in range(2))
+        self.actor_adam = torch.optim.Adam([p for p in self.actor.parameters() if p.requires_grad], lr=s.learning_rate)
+        self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)
+        self.updates = 0
+        self.clipped_noise = self.clipped_actions = self.second_is_smaller = 0.0
+
+    def update(self, batch):
+        s = self.settings
+        self.updates += 1
+        observation, action, reward, following, alive = (getattr(batch, name)[0] for name in batch.__slots__)
+        with torch.no_grad():
+            noise = torch.empty_like(action).numpy()
+            _native.philox_normal(rng.key(self.seed, rng.Stream.TARGET_NOISE), rng.counter(self.updates), noise.reshape(-1))
+            noise = torch.from_numpy(noise) * s.target_policy_noise
+            clipped = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
+            noisy = self.target_actor(following) + clipped
+            next_action = noisy.clamp(-1, 1)
+            first, second = (critic(following, next_action) for critic in self.target_critics)
+            target = reward + alive * s.gamma * torch.minimum(first, second)
+            self.clipped_noise += (noise != clipped).float().mean().item()
+            self.clipped_actions += (noisy != next_action).float().mean().item()
+            self.second_is_smaller += (second < first).float().mean().item()
+        self.critic_loss = sum(nn.functional.mse_loss(critic(observation, action), target) for critic in self.critics)
+        self.critic_adam.zero_grad()
+        self.critic_loss.backward()
+        self.critic_adam.step()
+        if self.updates % s.policy_delay == 0:
+            self.actor_loss = -self.critics[0](observation, self.actor(observation)).mean()
+            self.actor_adam.zero_grad()
+            self.actor_loss.backward()
+            self.actor_adam.step()
+            for target_net, net in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
+                for target_value, value in zip(target_net.parameters(), net.parameters(), strict=True):
+                    target_value.data.copy_((1 - s.tau) * target_value.data + s.tau * value.data)
+
+    def assert_equals(self, td3, lane):
+        for group in ("actor", "target_actor"):
+            own, found = getattr(self, group), getattr(td3, group)
+            modules = {"pre": own.pre, "post": own.post} | {f"layers.{i}": layer for i, layer in enumerate(own.body)}
+            for name, value in found.items():
+                layer, kind = name.rsplit(".", 1)
+                expected = getattr(modules[layer], kind)
+                torch.testing.assert_close(value[lane], expected, **TOLERANCE, msg=lambda text, n=name, g=group: f"{g}.{n}: {text}")
+        for group in ("critics", "target_critics"):
+            for name, value in getattr(td3, group).items():
+                layer, kind = name.rsplit(".", 1)
+                for twin, critic in enumerate(getattr(self, group)):
+                    torch.testing.assert_close(value[lane, twin], getattr(critic.layers[int(layer)], kind), **TOLERANCE)
+        torch.testing.assert_close(td3.critic_loss[lane], self.critic_loss, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize(("reading", "trainable"), [("A", False), ("B", False), ("A", True)])
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes):
+    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable)
+    for target in (td3.actor, td3.target_actor):
+        target["post.bias"].data[:] = torch.tensor([1.5, -1.5])  # near the bounds, so that clipping target actions matters
+    # Critics of mean 0 on the first batch, so that either twin is the smaller one at times.
+    first = draw_batch(lanes, seed=0)
+    action = torch.tensor([0.9, -0.9]).expand_as(first.action)
+    means = critic_values(td3.target_critics, first.next_observation, action).mean(dim=2, keepdim=True)
+    for layers in (td3.critics, td3.target_critics):
+        layers["2.bias"].data -= means.detach()
+    oracles = [OracleTD3(td3, lane) for lane in range(lanes)]
+    for number in range(7):
+        batch = draw_batch(lanes, seed=number)
+        td3.update(batch)
+        for lane, oracle in enumerate(oracles):
+            oracle.update(lane_of(batch, lane))
+            oracle.assert_equals(td3, lane)
+            if number % 2:
+                torch.testing.assert_close(td3.actor_loss[lane], oracle.actor_loss, rtol=1e-4, atol=1e-5)
+    # The comparison says something only where noise and actions were clipped and each twin was the smaller one at times.
+    assert min(oracles[0].clipped_noise, oracles[0].clipped_actions, oracles[0].second_is_smaller) > 0.1 * 7
+    assert oracles[0].second_is_smaller < 0.9 * 7
+
+
+def test_a_trained_backbone_of_reading_a_is_plain_td3():
+    """Obs-32-32-act with ReLUs, all of it learned: the network of TD3's authors, at a smaller width."""
+    backbone = small_backbone("A")
+    td3 = make(backbone=backbone, trainable_backbone=True)
+    actor = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2), nn.Tanh())
+    assert {name: tuple(value.shape[1:]) for name, value in td3.actor.items()} == {
+        "pre.weight": (32, 5),
+        "pre.bias": (32,),
+        "layers.0.weight": (32, 32),
+        "layers.0.bias": (32,),
+        "post.weight": (2, 32),
+        "post.bias": (2,),
+    }
+    assert sum(value.numel() for value in td3.actor.values()) == sum(value.numel() for value in actor.parameters())
+    before = {name: value.detach().clone() for name, value in td3.actor.items()}
+    for number in range(2):
+        td3.update(draw_batch(1, seed=number))
+    assert all((before[name] != value).any() for name, value in td3.actor.items())
+
+
+@pytest.mark.parametrize("terminated", [0.0, 1.0])
+def test_only_a_termination_ends_the_future(terminated):
+    td3 = make(settings=small_settings(gamma=0.9, target_policy_noise=0.0))
+    batch = draw_batch(1, seed=5, terminated=terminated)
+    oracle = OracleTD3(td3, 0)
+    with torch.no_grad():
+        future = oracle.target_actor(batch.next_observation[0])
+        value = torch.minimum(*(critic(batch.next_observation[0], future) for critic in oracle.target_critics))
+        target = batch.reward[0] + (0.9 * value if terminated == 0 else 0.0)
+        q = [critic(batch.observation[0], batch.action[0]) for critic in oracle.critics]
+    td3.update(batch)
+    expected = sum(((value - target) ** 2).mean() for value in q)
+    torch.testing.assert_close(td3.critic_loss[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("delay", [1, 2, 3])
+def test_policy_and_targets_move_once_in_policy_delay_updates(delay):
+    td3 = make(settings=small_settings(policy_delay=delay))
+    for number in range(1, 8):
+        before = td3.state()
+        td3.update(draw_batch(1, seed=number))
+        after = td3.state()
+        moved = {group: any((before[n] != after[n]).any() for n in before if n.startswith(f"{group}.")) for group in
+                 ("actor", "target_actor", "target_critics", "critics")}
+        on_time = number % delay == 0
+        assert moved == {"actor": on_time, "target_actor": on_time, "target_critics": on_time, "critics": True}
+        assert td3.optimizer_steps == (number // delay, number)
+
+
+def test_the_actor_step_raises_the_first_critics_value():
+    td3 = make(settings=small_settings(policy_delay=1, learning_rate=1e-3, critic_learning_rate=1e-12))
+    batch = draw_batch(1, seed=1)
+    losses = []
+    for _ in range(30):
+        td3.update(batch)
+        losses.append(td3.actor_loss.item())
+    assert losses[-1] < losses[0] - 0.003
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_the_critic_step_lowers_its_loss():
+    td3 = make(settings=small_settings(gamma=0.0))
+    batch = draw_batch(1, seed=1)
+    losses = []
+    for _ in range(60):
+        td3.update(batch)
+        losses.append(td3.critic_loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("reading", ["A", "B"])
+def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_layers(reading):
+    backbone = small_backbone(reading)
+    hash_before, before = backbone.hash, copy.deepcopy(backbone.tensors())
+    td3 = make(backbone=backbone)
+    adapters = td3.adapters()
+    for number in range(4):
+        td3.update(draw_batch(1, seed=number))
+    assert td3.lane_backbone(0) is backbone
+    assert same_arrays(before, backbone.tensors())
+    assert small_backbone(reading).hash == hash_before == backbone.hash
+    assert set(td3.actor) == {"pre.weight", "pre.bias", "post.weight", "post.bias"}
+    for name, value in td3.shape.split(td3.adapters()).items():
+        assert (value != td3.shape.split(adapters)[name]).any(), name
+
+
+def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():
+    backbone = small_backbone("A")
+    hash_before = backbone.hash
+    td3 = make((1, 2), backbone, trainable_backbone=True)
+    for number in range(4):
+        td3.update(draw_batch(2, seed=number))
+    trained = [td3.lane_backbone(lane) for lane in range(2)]
+    assert backbone.hash == hash_before
+    assert len({backbone.hash, trained[0].hash, trained[1].hash}) == 3
+    assert trained[0].input_activation
+    assert same_arrays(trained[1].tensors(), {name: td3.actor[name][1].detach().numpy() for name in backbone.tensors()})
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_lanes_in_one_program_learn_what_they_learn_alone(trainable):
+    seeds, backbone = (3, 8, 21), small_backbone("A")
+    together = make(seeds, backbone, trainable_backbone=trainable)
+    alone = [make((seed,), backbone, trainable_backbone=trainable) for seed in seeds]
+    for lane, td3 in enumerate(alone):
+        for name, value in td3.state().items():
+            assert (together.state()[name][lane] == value[0]).all(), name
+    for number in range(6):
+        batch = draw_batch(3, seed=number)
+        together.update(batch)
+        for lane, td3 in enumerate(alone):
+            td3.update(lane_of(batch, lane))
+    for lane, td3 in enumerate(alone):
+        for name, value in td3.state().items():
+            np.testing.assert_allclose(together.state()[name][lane], value[0], **TOLERANCE, err_msg=name)
+
+
+def test_what_a_lane_learns_does_not_depend_on_the_data_of_another():
+    first, second = make((3, 8)), make((3, 8))
+    for number in range(5):
+        batch = draw_batch(2, seed=number)
+        first.update(batch)
+        for name in batch.__slots__:
+            getattr(batch, name)[1] *= 0.5
+        second.update(batch)
+    for name, value in first.state().items():
+        assert (value[0] == second.state()[name][0]).all(), name
+    assert (first.adapters()[1] != second.adapters()[1]).any()
+
+
+def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
+    td3 = make((5, 6))
+    start = td3.state()
+    assert (start["actor.post.weight"][0] != start["actor.post.weight"][1]).any()
+    assert (start["critics.0.weight"][0] != start["critics.0.weight"][1]).any()
+    assert (start["critics.0.weight"][0, 0] != start["critics.0.weight"][0, 1]).any()
+    for number in range(4):
+        td3.update(draw_batch(2, seed=number))
+    td3.reset(1)
+    anew = td3.state()
+    assert td3.resets == 1
+    assert td3.updates == 4
+    assert td3.optimizer_steps == (0, 0)
+    for name in ("actor.post.weight", "critics.0.weight", "critics.2.bias"):
+        assert (anew[name] != start[name]).any(), name
+    for name, value in anew.items():
+        if name.startswith("target_"):
+            assert (value == anew[name.removeprefix("target_")]).all(), name
+        if "_adam" in name:
+            assert (value == 0).all(), name
+    again = make((5, 6))
+    again.reset(1)
+    fresh = {name: value for name, value in again.state().items() if not name.endswith("_loss")}
+    assert same_arrays(fresh, {name: anew[name] for name in fresh})
+    td3.reset(0)
+    assert same_arrays({n: v for n, v in start.items() if "loss" not in n}, {n: v for n, v in td3.state().items() if "loss" not in n})
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("updates", [0, 1, 2, 5])
+def test_a_saved_state_continues_bit_for_bit(updates, trainable):
+    original, resumed = (make((1, 9), small_backbone("A"), trainable_backbone=trainable) for _ in range(2))
+    original.reset(2)
+    for number in range(updates):
+        original.update(draw_batch(2, seed=number))
+    resumed.update(draw_batch(2, seed=77))
+    resumed.load_state(original.state(), original.updates, original.resets, original.optimizer_steps)
+    assert same_arrays(original.state(), resumed.state())
+    for number in range(updates, updates + 5):
+        for td3 in (original, resumed):
+            td3.update(draw_batch(2, seed=number))
+    assert same_arrays(original.state(), resumed.state())
+    assert (original.updates, original.resets, original.optimizer_steps) == (resumed.updates, resumed.resets, resumed.optimizer_steps)
+
+
+def test_a_state_is_a_copy_that_later_updates_leave_alone():
+    td3 = make()
+    td3.update(draw_batch(1))
+    state = td3.state()
+    kept = {name: value.copy() for name, value in state.items()}
+    td3.update(draw_batch(1))
+    assert same_arrays(state, kept)
+
+
+def test_adapters_go_out_and_in_as_flat_vectors_and_leave_targets_and_optimisers_alone():
+    td3 = make((1, 2))
+    for number in range(2):
+        td3.update(draw_batch(2, seed=number))
+    state = td3.state()
+    flat = np.random.default_rng(0).standard_normal((2, td3.shape.num_parameters)).astype(np.float32)
+    td3.set_adapters(flat)
+    assert (td3.adapters() == flat).all()
+    assert (td3.actor["post.weight"][1].detach().numpy() == td3.shape.split(flat)["post.weight"][1]).all()
+    others = {name: value for name, value in td3.state().items() if not name.startswith("actor.")}
+    assert same_arrays(others, {name: state[name] for name in others})
+    td3.update(draw_batch(2, seed=2))
+    td3.update(draw_batch(2, seed=3))
+    assert (td3.adapters() != flat).any(), "the optimiser still moves the adapters that were set"
