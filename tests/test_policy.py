@@ -349,6 +349,7 @@ def test_observations_that_are_not_real_numbers_are_refused(observation):
         (Discrete(5), action_box(3), InvalidEnvError, "observation_space"),
         (Dict({"a": observation_box(5)}), action_box(3), InvalidEnvError, "observation_space"),
         (Box(0, 255, (5,), np.uint8), action_box(3), InvalidEnvError, "observation_space"),
+        (observation_box(5, np.longdouble), action_box(3), InvalidEnvError, "observation_space"),
         (observation_box(5), Discrete(3), InvalidEnvError, "action_space"),
         (observation_box(5), Box(-np.inf, np.inf, (3,)), InvalidEnvError, "action_space"),
         (observation_box(5), Box(0, np.inf, (3,)), InvalidEnvError, "action_space"),

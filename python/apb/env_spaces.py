@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from apb.errors import InvalidEnvError
 
+FLOAT_DTYPES = ("float16", "float32", "float64")  # what a saved policy can name
+
 
 class ActionBounds:
     """The affine map from [-1, 1] to an action space: `action = clip(offset + scale * a, low, high)`.
@@ -78,7 +80,7 @@ _OBSERVATION_ADVICE = (
 def _require_float_box(argument: str, space: gymnasium.Space[Any], advice: str) -> spaces.Box:
     if not isinstance(space, spaces.Box):
         raise InvalidEnvError(f"{argument} = {space} is not supported; expected one Box of floats; {advice}")
-    if not np.issubdtype(space.dtype, np.floating):
+    if str(space.dtype) not in FLOAT_DTYPES:
         raise InvalidEnvError(f"{argument} = {space} has dtype {space.dtype}; expected a Box of floats; {advice}")
     if flat_size(space) == 0:
         raise InvalidEnvError(f"{argument} = {space} has no elements; expected at least one; {advice}")

@@ -8,9 +8,9 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from apb.env_spaces import FLOAT_DTYPES
 from apb.errors import FileFormatError
 
-FLOAT_DTYPES = ("float16", "float32", "float64")
 MAX_DIMENSIONS = 8
 MAX_SIZE = 1_000_000  # elements of a space read from a file: bounds what a hostile config can allocate
 
