@@ -5,6 +5,7 @@ from apb.adapter import Adapter, AdapterShape
 from apb.backbone import Backbone
 from apb.normalization import Normalizer
 from apb.policy import Policy
+from apb.reference import reference_forward
 from gymnasium.spaces import Box
 from hypothesis import strategies as st
 
@@ -60,3 +61,16 @@ def policies(draw):
         Box(low, high),
         random_normalizer(observation_size, seed) if draw(st.booleans()) else None,
     )
+
+
+def reference(policy, observations):
+    """The exact actions of `policy`, and how far float32 may lie from them."""
+    return reference_forward(
+        policy.backbone, policy.adapter, observations, policy.normalizer, policy.scale, policy.offset
+    )
+
+
+def draw_observations(policy, rows, seed=0, dtype=np.float64):
+    """Normal observations (rows, obs) of a size that neither vanishes nor saturates."""
+    size = policy.adapter.shape.observation_size
+    return np.random.default_rng(seed).normal(0, 2, (rows, size)).astype(dtype)
