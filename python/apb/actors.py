@@ -1,4 +1,5 @@
-"""`LaneActors`: the native forward pass for the policies of K lanes, each with any number of adapters, inside the learning loop."""
+"""`LaneActors`: the native forward pass for the policies of K lanes, each with any number of adapters, inside the
+learning loop."""
 
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ from apb.normalization import Normalizer
 
 
 class LaneActors:
-    """Actions in [-1, 1] of K lanes. Lanes that share psi and no observation statistics are one native call, others one call each.
+    """Actions in [-1, 1] of K lanes. Lanes that share psi and no observation statistics are one native call, others one
+    call each.
 
     Args:
         backbones: One per lane; the same object where lanes share it.
@@ -20,7 +22,9 @@ class LaneActors:
         pool: Native threads; None uses the caller's.
     """
 
-    def __init__(self, backbones: Sequence[Backbone], shape: AdapterShape, pool: "_native.ThreadPool | None" = None) -> None:
+    def __init__(
+        self, backbones: Sequence[Backbone], shape: AdapterShape, pool: "_native.ThreadPool | None" = None
+    ) -> None:
         self._shape = shape
         self._pool = pool
         self._natives: dict[int, _native.Backbone] = {}

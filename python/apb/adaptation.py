@@ -12,11 +12,11 @@ import torch
 from apb.backbone import Backbone
 from apb.callbacks import Callback
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ConfigError, FileFormatError, InvalidEnvError
+from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
-from apb.runs import RunFolder, load_checkpoint
+from apb.runs import RunFolder, list_steps, load_checkpoint
 from apb.settings import AdaptSettings
 
 __all__ = ["AdaptResult", "adapt", "resume"]
@@ -37,11 +37,13 @@ def adapt(
     """Adapt a frozen backbone to an env: learn a linear layer before it and one after it, and a critic, by TD3.
 
     Args:
-        env: A Gymnasium id, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box` observations and bounded float
+        env: A Gymnasium id, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box` observations
+            and bounded float
             `Box` actions.
         backbone: psi, or the folder of a saved one. Default: `Backbone.random(seed)`.
         env_kwargs: Arguments of `gymnasium.make`, with an id.
-        eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a second time.
+        eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a
+            second time.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.
         **options: Fields of `AdaptSettings`: strategy, total_timesteps, seed, n_seeds, device, eval_freq, ...
@@ -50,8 +52,10 @@ def adapt(
         An `AdaptResult`: `result.policy(observation)` acts, `result.policy.save_pretrained(folder)` saves.
 
     Raises:
-        ApbError: in one of its kinds, with what to do next: `ConfigError` and `UnknownNameError` for options, `InvalidEnvError` for an env
-            that cannot be used, `SimulationError` for one that misbehaves, `DivergenceError` for a loss that is not finite, and
+        ApbError: in one of its kinds, with what to do next: `ConfigError` and `UnknownNameError` for options,
+            `InvalidEnvError` for an env
+            that cannot be used, `SimulationError` for one that misbehaves, `DivergenceError` for a loss that is not
+            finite, and
             `RunFolderError` for a run folder that is in use or full.
     """
     settings = AdaptSettings.from_options(_resolve_device(options))
@@ -87,7 +91,8 @@ def resume(
     callback: CallbackLike = None,
     num_threads: int | None = None,
 ) -> AdaptResult:
-    """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never interrupted.
+    """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never
+    interrupted.
 
     Args:
         run_dir: The run folder, one of its checkpoint folders, or a checkpoint's manifest.json.
@@ -96,25 +101,39 @@ def resume(
         num_threads: CPU threads. Default: as before.
 
     Raises:
-        RunFolderError: no run or no checkpoint there, or another process works in it. FileFormatError, MismatchError: a file is
+        RunFolderError: no run there, or no checkpoint that is intact, or another process works in it. FileFormatError, MismatchError: a
+            file is
             damaged, or belongs to another env, backbone or version. Else as `adapt`.
     """
     run, config = open_for_resume(run_dir)
     try:
         saved = dict(config["settings"])
-        identity, eval_identity = config["env_identity"], config["eval_env_identity"]
+        identity, eval_identity = dict(config["env_identity"]), config["eval_env_identity"]
         settings = AdaptSettings.from_options(saved | ({} if num_threads is None else {"num_threads": num_threads}))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise FileFormatError(f"{run.path / 'config.json'} is not the configuration of an adaptation: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{run.path / 'config.json'} is not the configuration of an adaptation: {error}"
+        ) from error
     source = EnvSource.resolve(env) if env is not None else EnvSource.from_identity(identity)
+    if source.identity != identity:
+        names = [name for name in source.identity if source.identity[name] != identity.get(name)]
+        raise MismatchError(
+            f"env {source.name} is not the one that the run in {run.path} learns in: they differ in "
+            + ", ".join(f"{name} ({source.identity[name]!r}, was {identity.get(name)!r})" for name in names)
+            + "; resume it with the same env, or start a new run"
+        )
     if eval_env is None and eval_identity is not None:
         eval_env = EnvSource.from_identity(eval_identity)
     with ExitStack() as stack:
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
-        loop = AdaptationLoop(source, _eval_source(source, eval_env, settings), backbone, settings, _callbacks(callback))
+        loop = AdaptationLoop(
+            source, _eval_source(source, eval_env, settings), backbone, settings, _callbacks(callback)
+        )
         stack.callback(loop.close)
-        checkpoint = load_checkpoint(run, identity=run_identity(loop))
+        # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
+        begun = run.step is not None or list_steps(run)
+        checkpoint = load_checkpoint(run, identity=run_identity(loop)) if begun else None
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
         return run_to_end(loop, writer)
@@ -128,11 +147,15 @@ def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:
     try:
         kind = torch.device(device).type
     except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device = {device!r} is not a device; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'") from error
+        raise ConfigError(
+            f"device = {device!r} is not a device; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'"
+        ) from error
     if kind not in ("cpu", "cuda"):
         raise ConfigError(f"device = {device!r} is of kind {kind!r}; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device = {device!r}, but torch {torch.__version__} finds no CUDA device; use 'cpu' or 'auto'")
+        raise ConfigError(
+            f"device = {device!r}, but torch {torch.__version__} finds no CUDA device; use 'cpu' or 'auto'"
+        )
     return options
 
 
@@ -143,7 +166,9 @@ def _resolve_backbone(backbone: Backbone | str | Path | None, seed: int) -> Back
         return Backbone.from_pretrained(backbone)
     if isinstance(backbone, Backbone):
         return backbone
-    raise ConfigError(f"backbone is a {type(backbone).__name__}; expected an apb.Backbone, or the folder of a saved one")
+    raise ConfigError(
+        f"backbone is a {type(backbone).__name__}; expected an apb.Backbone, or the folder of a saved one"
+    )
 
 
 def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settings: AdaptSettings) -> EnvSource | None:
@@ -167,7 +192,11 @@ def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settin
 
 
 def _callbacks(callback: CallbackLike) -> list[Callback]:
-    callbacks = [] if callback is None else [callback] if isinstance(callback, Callback) else list(callback)
+    if callback is None or isinstance(callback, Callback):
+        return [] if callback is None else [callback]
+    if not isinstance(callback, Iterable):
+        raise ConfigError(f"callback = {callback!r}; expected an instance of apb.Callback, or a list of them")
+    callbacks = list(callback)
     for item in callbacks:
         if not isinstance(item, Callback):
             raise ConfigError(f"callback holds a {type(item).__name__}; expected instances of apb.Callback")

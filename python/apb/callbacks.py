@@ -50,7 +50,8 @@ class PolicyMaker:
 class Callback:
     """Base of callbacks: override what you need. A hook that returns False stops the run after the current step.
 
-    One that keeps state between calls returns it from `state_dict` (JSON values) and takes it back in `load_state_dict`, so that
+    One that keeps state between calls returns it from `state_dict` (JSON values) and takes it back in
+    `load_state_dict`, so that
     a resumed run goes on exactly.
     """
 
@@ -87,6 +88,7 @@ class StopTrainingOnRewardThreshold(Callback):
         self.reward_threshold = reward_threshold
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
+        """See `Callback`."""
         return any(result.mean < self.reward_threshold for result in results)
 
 
@@ -101,6 +103,7 @@ class StopTrainingOnNoModelImprovement(Callback):
         self._without = 0
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
+        """See `Callback`."""
         mean = sum(result.mean for result in results) / len(results)
         better = self._best is None or mean > self._best
         self._best = mean if better else self._best
@@ -108,7 +111,9 @@ class StopTrainingOnNoModelImprovement(Callback):
         return self._without < self.max_no_improvement_evals
 
     def state_dict(self) -> dict[str, Any]:
+        """See `Callback`."""
         return {"best": self._best, "without": self._without}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Callback`."""
         self._best, self._without = state["best"], state["without"]

@@ -29,7 +29,8 @@ class DivergenceError(ApbError, ArithmeticError):
 
 
 class MismatchError(ApbError, ValueError):
-    """Two things do not belong together: a policy and an env, a checkpoint and a backbone, a file and a format version."""
+    """Two things do not belong together: a policy and an env, a checkpoint and a backbone, a file and a format
+    version."""
 
 
 class FileFormatError(ApbError, ValueError):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.environments import EnvLike, EnvSource, Simulations
 from apb.errors import ConfigError, require_range
+from apb.policy import Policy
 from apb.settings import MAX_SEED
 
 MAX_PARALLEL = 32
@@ -19,7 +20,8 @@ MAX_PARALLEL = 32
 class Predictor(Protocol):
     """SB3's protocol of a policy: `predict(obs, state, episode_start, deterministic) -> (action, state)`."""
 
-    def predict(self, observation: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]: ...
+    def predict(self, observation: Any, /, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Actions for observations, and the state of a recurrent policy."""
 
 
 @dataclass(frozen=True)
@@ -59,34 +61,45 @@ def evaluate(
     """Run a policy for some episodes.
 
     Args:
-        policy: An `apb.Policy`, any object with SB3's `predict`, or a function from observations (E, *obs) to actions (E, *act) of the env.
+        policy: An `apb.Policy`, any object with SB3's `predict`, or a function from observations (E, *obs) to actions
+            (E, *act) of the env.
         env: An id, an `Env`, or a factory. An `Env` object is used itself, one episode after the other.
         n_eval_episodes: Number of episodes E, in [1, 100000].
         seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts.
         deterministic: Passed to `predict`.
 
     Raises:
-        InvalidEnvError, UnknownNameError: the env cannot be used. MismatchError: the policy is of another shape. SimulationError: the
+        InvalidEnvError, UnknownNameError: the env cannot be used. MismatchError: the policy is of another shape.
+            SimulationError: the
         env raised or returned something malformed.
     """
     require_range("n_eval_episodes", n_eval_episodes, 1, 100_000)
     require_range("seed", seed, 0, MAX_SEED)
     source = EnvSource.resolve(env)
-    if hasattr(policy, "check_spaces"):
-        policy.check_spaces(source.observation_space, source.action_space)
+    if isinstance(policy, Policy):
+        policy.check_env(source)
     predict = _predictor(policy, source, deterministic)
-    slots = min(n_eval_episodes, MAX_PARALLEL if source.can_make else 1)
+    slots = parallel_episodes(source, n_eval_episodes)
     with Simulations(source, 1, slots, [seed], rng.Stream.EVAL_EPISODE) as simulations:
-        returns, lengths = run_episodes(simulations, n_eval_episodes, lambda observations: predict(observations[0])[None])
+        returns, lengths = run_episodes(
+            simulations, n_eval_episodes, lambda observations: predict(observations[0])[None]
+        )
     return EvalResult(returns[0], lengths[0])
+
+
+def parallel_episodes(source: EnvSource, episodes: int) -> int:
+    """Simulations that an evaluation of so many episodes uses per lane: one where no second env can be made."""
+    return min(episodes, MAX_PARALLEL) if source.can_make else 1
 
 
 def run_episodes(
     simulations: Simulations, episodes: int, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns and lengths (K, E) of E episodes per lane under `act`, observations (K, S, obs) -> actions (K, S, act) in [-1, 1].
+    """Returns and lengths (K, E) of E episodes per lane under `act`, observations (K, S, obs) -> actions (K, S, act) in
+    [-1, 1].
 
-    Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which episodes count
+    Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which
+    episodes count
     does not depend on how long they are.
     """
     rounds = -(-episodes // simulations.slots)
@@ -119,12 +132,16 @@ def _predictor(
     elif callable(policy):
         call = policy
     else:
-        raise ConfigError(f"policy is a {type(policy).__name__}; expected an apb.Policy, an object with predict(), or a function")
+        raise ConfigError(
+            f"policy is a {type(policy).__name__}; expected an apb.Policy, an object with predict(), or a function"
+        )
 
     def predict(observations: NDArray[np.float32]) -> NDArray[np.float32]:
         actions = np.asarray(call(observations.reshape(-1, *shape).astype(dtype, copy=False)), dtype=np.float64)
         if actions.shape != (len(observations), *low.shape):
-            raise ConfigError(f"the policy returned actions of shape {actions.shape}; expected {(len(observations), *low.shape)}")
+            raise ConfigError(
+                f"the policy returned actions of shape {actions.shape}; expected {(len(observations), *low.shape)}"
+            )
         unit: NDArray[np.float32] = (2 * (actions - low) / span - 1).reshape(len(observations), -1).astype(np.float32)
         return unit
 

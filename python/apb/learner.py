@@ -1,4 +1,5 @@
-"""`Learner`: the lanes of a run as groups that are updated side by side, one torch thread each on a CPU, one group on a GPU."""
+"""`Learner`: the lanes of a run as groups that are updated side by side, one torch thread each on a CPU, one group on a
+GPU."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from apb.td3 import TD3, TD3Settings
 class Learner:
     """TD3 over K lanes.
 
-    On a CPU every lane is its own group, and groups are spread over `num_threads` workers with one intra-op thread each; a single
+    On a CPU every lane is its own group, and groups are spread over `num_threads` workers with one intra-op thread
+    each; a single
     lane uses the threads inside its matrix products instead. On CUDA all lanes form one group, one batched program.
 
     Args:
@@ -41,7 +43,8 @@ class Learner:
         size = 1 if device == "cpu" else len(seeds)
         self._lanes = [slice(start, start + size) for start in range(0, len(seeds), size)]
         self._groups = [
-            TD3(backbone, shape, seeds[lanes], settings, trainable_backbone=trainable_backbone, device=device) for lanes in self._lanes
+            TD3(backbone, shape, seeds[lanes], settings, trainable_backbone=trainable_backbone, device=device)
+            for lanes in self._lanes
         ]
         self.device = torch.device(device)
         workers = min(num_threads, len(self._groups))
@@ -51,8 +54,11 @@ class Learner:
         self.sampling_seconds = 0.0
 
     def set_normalization(self, mean: NDArray[np.float64], inverse_std: NDArray[np.float64], clip: float) -> None:
-        """Normalise sampled observations from now on: mean and inverse_std (K, obs), as `Normalizer` does for acting."""
-        tensors = [torch.from_numpy(array.astype(np.float32)).to(self.device).unsqueeze(1) for array in (mean, inverse_std)]
+        """Normalise sampled observations from now on: mean and inverse_std (K, obs), as `Normalizer` does for
+        acting."""
+        tensors = [
+            torch.from_numpy(array.astype(np.float32)).to(self.device).unsqueeze(1) for array in (mean, inverse_std)
+        ]
         self._statistics = (tensors[0], tensors[1], clip)
 
     @property
@@ -75,7 +81,12 @@ class Learner:
             for group, lanes in zip(self._groups, self._lanes, strict=True):
                 self._update_group(group, lanes, replay, count)
         else:
-            list(self._workers.map(lambda pair: self._update_group(*pair, replay, count), zip(self._groups, self._lanes, strict=True)))
+            jobs = [
+                self._workers.submit(self._update_group, group, lanes, replay, count)
+                for group, lanes in zip(self._groups, self._lanes, strict=True)
+            ]
+            for job in jobs:
+                job.result()
         self._check_finite()
 
     def _update_group(self, group: TD3, lanes: slice, replay: Replay, count: int) -> None:
@@ -106,7 +117,8 @@ class Learner:
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,)."""
         return {
-            name: torch.cat([getattr(group, name) for group in self._groups]).cpu().numpy() for name in ("actor_loss", "critic_loss")
+            name: torch.cat([getattr(group, name) for group in self._groups]).cpu().numpy()
+            for name in ("actor_loss", "critic_loss")
         }
 
     def reset(self) -> None:
@@ -135,7 +147,12 @@ class Learner:
     def counters(self) -> dict[str, int]:
         """Integers for an exact continuation."""
         actor_steps, critic_steps = self._groups[0].optimizer_steps
-        return {"updates": self.updates, "resets": self.resets, "actor_steps": actor_steps, "critic_steps": critic_steps}
+        return {
+            "updates": self.updates,
+            "resets": self.resets,
+            "actor_steps": actor_steps,
+            "critic_steps": critic_steps,
+        }
 
     def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
         """Continue from `state()` and `counters()`."""

@@ -17,8 +17,8 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import FileFormatError, MismatchError
-from apb.evaluation import EvalResult, run_episodes
+from apb.errors import ConfigError, FileFormatError, MismatchError
+from apb.evaluation import EvalResult, parallel_episodes, run_episodes
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
@@ -65,6 +65,7 @@ class AdaptationLoop:
         self.wall_time = 0.0
         self.run_dir: Path | None = None
         self._episode_ended = False
+        self._last_count = 0
         strategy_type = STRATEGIES[settings.strategy]
         seeds = settings.seeds
         threads = settings.num_threads or available_cpus()
@@ -87,7 +88,9 @@ class AdaptationLoop:
         capacity = min(settings.buffer_size, settings.total_timesteps)
         self.replay = Replay(seeds, capacity, observation_size, action_size, settings.batch_size)
         self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
-        self.strategy = strategy_type(StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool))
+        self.strategy = strategy_type(
+            StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool)
+        )
         self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
         self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
         self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
@@ -118,7 +121,12 @@ class AdaptationLoop:
         transition = self.simulations.step(actions)
         stepped = time.perf_counter()
         self.replay.add(
-            transition.observation, transition.action, transition.reward, transition.next_observation, transition.terminated, transition.valid
+            transition.observation,
+            transition.action,
+            transition.reward,
+            transition.next_observation,
+            transition.terminated,
+            transition.valid,
         )
         if self.normalizer is not None:
             self.normalizer.update(transition.observation, transition.valid)
@@ -126,6 +134,7 @@ class AdaptationLoop:
         # Lanes are in step: every lane has as many valid rows as every other.
         count = int(transition.valid[0].sum())
         self.timesteps += count
+        self._last_count = count
         self.steps += 1
         self._episode_ended = bool(transition.episodes)
         self._recent.extend((episode.return_, episode.length) for episode in transition.episodes)
@@ -140,20 +149,24 @@ class AdaptationLoop:
         self._sync_actors()
         end = time.perf_counter()
         sampled = self.learner.sampling_seconds - sampled
-        self._spend(forward=acted - begin, simulation=stepped - acted, sampling=sampled, update=end - updating - sampled)
+        self._spend(
+            forward=acted - begin, simulation=stepped - acted, sampling=sampled, update=end - updating - sampled
+        )
         self.wall_time += end - begin
-        keep_on = all([self.emit("on_episode_end", episode) for episode in transition.episodes])
-        return self.emit("on_step") and keep_on
+        answers = [self.emit("on_episode_end", episode) for episode in transition.episodes]
+        return self.emit("on_step") and all(answers)
 
     def due(self, interval: int) -> bool:
         """Whether the last step reached or passed a multiple of `interval` timesteps; never for 0."""
-        return interval > 0 and self._crossed(interval, self.simulations.slots)
+        return interval > 0 and self._crossed(interval, self._last_count)
 
     def _crossed(self, interval: int, count: int) -> bool:
         return self.timesteps // interval > (self.timesteps - count) // interval
 
     def _random_actions(self) -> NDArray[np.float32]:
-        actions = np.empty((self.simulations.lanes, self.simulations.slots, self.simulations.bounds.size), dtype=np.float32)
+        actions = np.empty(
+            (self.simulations.lanes, self.simulations.slots, self.simulations.bounds.size), dtype=np.float32
+        )
         for lane, key in enumerate(self._warmup_keys):
             _native.philox_uniform(key, rng.counter(self.steps), actions[lane].reshape(-1))
         return 2 * actions - 1
@@ -178,15 +191,20 @@ class AdaptationLoop:
     def evaluate(self, stream: rng.Stream = rng.Stream.EVAL_EPISODE) -> list[EvalResult]:
         """Evaluate the noise-free policies, one result per lane, always from the same starts of the stream."""
         begin = time.perf_counter()
-        assert self._eval_source is not None
+        if self._eval_source is None:
+            raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
         if self._eval_simulations is None or self._eval_simulations.stream != stream:
             if self._eval_simulations is not None:
                 self._eval_simulations.close()
-            episodes = self.settings.n_eval_episodes
-            self._eval_simulations = Simulations(self._eval_source, len(self.settings.seeds), episodes, self.settings.seeds, stream)
+            slots = parallel_episodes(self._eval_source, self.settings.n_eval_episodes)
+            self._eval_simulations = Simulations(
+                self._eval_source, len(self.settings.seeds), slots, self.settings.seeds, stream
+            )
         adapters = self.learner.adapters()[:, None]
         returns, lengths = run_episodes(
-            self._eval_simulations, self.settings.n_eval_episodes, lambda observations: self.actors.forward(adapters, observations)
+            self._eval_simulations,
+            self.settings.n_eval_episodes,
+            lambda observations: self.actors.forward(adapters, observations),
         )
         self._spend(evaluation=time.perf_counter() - begin)
         self.wall_time += time.perf_counter() - begin
@@ -201,16 +219,31 @@ class AdaptationLoop:
                 Adapter(self.shape, adapter),
                 *space,
                 normalizer=None if self.normalizer is None else self.normalizer.snapshot(lane),
-                metadata={"env": self.source.name, "seed": self.settings.seeds[lane], "timesteps": self.timesteps, "strategy": self.settings.strategy},
+                metadata={
+                    "env": self.source.name,
+                    "seed": self.settings.seeds[lane],
+                    "timesteps": self.timesteps,
+                    "strategy": self.settings.strategy,
+                },
             )
-            for lane, (backbone, adapter) in enumerate(zip(self.learner.backbones(), self.learner.adapters(), strict=True))
+            for lane, (backbone, adapter) in enumerate(
+                zip(self.learner.backbones(), self.learner.adapters(), strict=True)
+            )
         ]
 
     def record(self) -> dict[str, float]:
         """The current metrics, with the keys of SB3; also kept in `metrics`."""
-        losses = {f"train/{name}": float(values.mean()) for name, values in self.learner.losses().items()} if self.learner.updates else {}
+        losses = (
+            {f"train/{name}": float(values.mean()) for name, values in self.learner.losses().items()}
+            if self.learner.updates
+            else {}
+        )
         recent = np.array(self._recent, dtype=np.float64).reshape(-1, 2)
-        rollout = {"rollout/ep_rew_mean": float(recent[:, 0].mean()), "rollout/ep_len_mean": float(recent[:, 1].mean())} if len(recent) else {}
+        rollout = (
+            {"rollout/ep_rew_mean": float(recent[:, 0].mean()), "rollout/ep_len_mean": float(recent[:, 1].mean())}
+            if len(recent)
+            else {}
+        )
         fps = self.timesteps * self.simulations.lanes / max(self.wall_time, 1e-9)
         self.metrics = {
             "timesteps": self.timesteps,
@@ -244,27 +277,36 @@ class AdaptationLoop:
         """Everything but the replay that an exact continuation needs: nested dicts of arrays and JSON values.
 
         Raises:
-            ConfigError: the envs are in the middle of episodes and cannot be saved there; see `Simulations.can_snapshot`.
+            ConfigError: the envs are in the middle of episodes and cannot be saved there; see
+                `Simulations.can_snapshot`.
         """
         strategy_arrays, strategy_values = self.strategy.state()
         return {
-            "counters": {"timesteps": self.timesteps, "steps": self.steps, "wall_time": self.wall_time, **self.learner.counters()},
+            "counters": {
+                "timesteps": self.timesteps,
+                "steps": self.steps,
+                "wall_time": self.wall_time,
+                **self.learner.counters(),
+            },
             "learner": self.learner.state(),
             "strategy": {"arrays": strategy_arrays, "values": strategy_values},
             "simulations": self.simulations.snapshot(),
             "normalizer": {} if self.normalizer is None else self.normalizer.state,
             "recent_episodes": [list(pair) for pair in self._recent],
             "profile": dict(self.profile),
-            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            "metrics": dict(self.metrics),
+            "callbacks": [state for callback in self.callbacks if (state := callback.state_dict())],
         }
 
     @property
     def can_save(self) -> bool:
-        """Whether now is a moment for a checkpoint: any, if the envs' state can be saved; else when an episode has just ended."""
+        """Whether now is a moment for a checkpoint: any, if the envs' state can be saved; else when an episode has just
+        ended."""
         return self.simulations.can_snapshot or self._episode_ended or self.finished
 
     def prepare_to_save(self) -> None:
-        """Where the envs' state cannot be saved, cut off the episodes that are still under way, so that all are at a start."""
+        """Where the envs' state cannot be saved, cut off the episodes that are still under way, so that all are at a
+        start."""
         if not self.simulations.can_snapshot:
             self.strategy.restarted(self.simulations.restart_unfinished())
 
@@ -276,20 +318,29 @@ class AdaptationLoop:
         """
         try:
             counters = state["counters"]
-            self.timesteps, self.steps, self.wall_time = (counters[name] for name in ("timesteps", "steps", "wall_time"))
+            self.timesteps, self.steps, self.wall_time = (
+                counters[name] for name in ("timesteps", "steps", "wall_time")
+            )
             self.learner.load_state(state["learner"], counters)
             self.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
             if self.normalizer is not None:
                 self.normalizer.load_state(state["normalizer"])
             self._recent.extend((episode_return, length) for episode_return, length in state["recent_episodes"])
             self.profile |= state["profile"]
+            self.metrics = dict(state["metrics"])
             saved = state["callbacks"]
             simulations = state["simulations"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise FileFormatError(f"the training state is not one of this version and configuration: {error!r}") from error
-        if len(saved) != len(self.callbacks):
-            raise MismatchError(f"the checkpoint was written with {len(saved)} callback(s); {len(self.callbacks)} are given: pass the same again")
-        for callback, callback_state in zip(self.callbacks, saved, strict=True):
+            raise FileFormatError(
+                f"the training state is not one of this version and configuration: {error!r}"
+            ) from error
+        # Callbacks without state, such as a progress bar, may come and go between the parts of a run.
+        stateful = [callback for callback in self.callbacks if callback.state_dict()]
+        if len(saved) != len(stateful):
+            raise MismatchError(
+                f"the checkpoint holds the state of {len(saved)} callback(s); {len(stateful)} that keep state are given: pass the same again"
+            )
+        for callback, callback_state in zip(stateful, saved, strict=True):
             callback.load_state_dict(callback_state)
         self.simulations.restore(simulations)
         self._sync_actors()

@@ -1,10 +1,12 @@
 """Policies and twin critics of many lanes as functions of named tensors: the forward half of `td3.py`, in torch.
 
-Layers are named tensors with the lane axis K in front: "pre.weight" (K, d_in, obs), "layers.0.weight" (K or 1, out, in), ...;
+Layers are named tensors with the lane axis K in front: "pre.weight" (K, d_in, obs), "layers.0.weight" (K or 1, out,
+    in), ...;
 1 stands for a backbone that all lanes share. Weights are (out, in) as in `torch.nn.Linear`.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -50,11 +52,12 @@ def critic_values(layers: Layers, observation: Tensor, action: Tensor) -> Tensor
 
 
 def draw_critics(input_size: int, seeds: Sequence[int], draw: int) -> dict[str, NDArray[np.float32]]:
-    """Initial twin critics: "<i>.weight" (K, 2, out, in) and "<i>.bias" (K, 2, out), uniform +-1/sqrt(fan_in) as in TD3's code."""
+    """Initial twin critics: "<i>.weight" (K, 2, out, in) and "<i>.bias" (K, 2, out), uniform +-1/sqrt(fan_in) as in
+    TD3's code."""
     sizes = (input_size, *CRITIC_HIDDEN_SIZES, 1)
     layers = {}
     generators = [rng.generator(seed, rng.Stream.CRITIC, draw) for seed in seeds]
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         bound = 1 / np.sqrt(fan_in)
         for name, shape in ((f"{i}.weight", (2, fan_out, fan_in)), (f"{i}.bias", (2, fan_out))):
             layers[name] = np.stack([g.uniform(-bound, bound, shape) for g in generators]).astype(np.float32)

@@ -1,17 +1,21 @@
 """`RunWriter`: writes what an `AdaptationLoop` does into a run folder, and reads it back to continue exactly."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apb.errors import MismatchError
+from apb.errors import ApbWarning, MismatchError
 from apb.evaluation import EvalResult
 from apb.loop import AdaptationLoop
+from apb.plotting import CURVE_FILE, plot_runs
 from apb.policy import Policy
 from apb.files import write_json_atomic
 from apb.runs import Checkpoint, CheckpointWriter, History, Ring, RunFolder, json_hash, read_evaluations, read_history
 from apb.settings import AdaptSettings
+
+RESULT_FILE = "result.json"
 
 MACHINE_SETTINGS = ("num_threads", "device", "keep_last", "keep_best")
 """Options that say how to run, not what: a run may be resumed with others."""
@@ -32,7 +36,9 @@ class RunWriter:
         self.history = History(run.path)
         self.best_score: float | None = None
         self._writer = CheckpointWriter(run, run_identity(loop), parent=checkpoint, keep_last=loop.settings.keep_last)
-        if checkpoint is not None:
+        if checkpoint is None:
+            self.history.truncate(-1)
+        else:
             self._load(checkpoint)
         self.saved_at: int | None = None if checkpoint is None else checkpoint.step
         loop.run_dir = run.path
@@ -55,7 +61,9 @@ class RunWriter:
             self.best_score = score
             if self._loop.settings.keep_best:
                 policies = self._loop.policies()
-                self._writer.save_best(self._loop.timesteps, {"mean_reward": score}, lambda path: save_policies(policies, path))
+                self._writer.save_best(
+                    self._loop.timesteps, {"mean_reward": score}, lambda path: save_policies(policies, path)
+                )
 
     def checkpoint(self) -> Path:
         """Write a checkpoint of this moment; returns its folder."""
@@ -73,8 +81,15 @@ class RunWriter:
         return path
 
     def result(self, summary: dict[str, Any]) -> None:
-        """Write `result.json`, the summary of a run that has ended."""
-        write_json_atomic(self._run.path / "result.json", summary)
+        """Write `result.json`, the summary of a run that has ended, and draw `curve.png` from its evaluations."""
+        write_json_atomic(self._run.path / RESULT_FILE, summary)
+        if not self.earlier_evaluations():
+            return
+        try:
+            plot_runs([self._run.path], self._run.path / CURVE_FILE)
+        except OSError as error:
+            # What was learned is on the disk already: a picture less must not look like a failed run.
+            warnings.warn(f"no learning curve was drawn: {error}", ApbWarning, stacklevel=2)
 
     def earlier_history(self) -> list[dict[str, Any]]:
         """Records from before a resume."""
@@ -136,4 +151,3 @@ def open_for_resume(path: str | Path) -> tuple[RunFolder, dict[str, Any]]:
     if config.get("job") != "adapt":
         raise MismatchError(f"{run.path} holds a run of job {config.get('job')!r}; expected 'adapt'")
     return run, config
-

@@ -1,4 +1,5 @@
-"""`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors without a copy."""
+"""`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors without a
+copy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from apb.memory import available_memory
 
 @dataclass(slots=True)
 class Batch:
-    """A batch of transitions, K lanes of B rows: observation (K, B, obs), action (K, B, act), reward (K, B), next_observation, not_terminated (K, B).
+    """A batch of transitions, K lanes of B rows: observation (K, B, obs), action (K, B, act), reward (K, B),
+    next_observation, not_terminated (K, B).
 
     `not_terminated` is 1 where the next state has a value, also after a truncation, and 0 after a termination.
     """
@@ -29,8 +31,10 @@ class Batch:
 class Replay:
     """Ring buffers of K lanes, written S rows at a time and sampled uniformly with replacement, (K, B) in one call.
 
-    A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain arrays:
-    `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows ever added.
+    A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain
+    arrays:
+    `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows ever
+    added.
 
     Args:
         seeds: One seed per lane, K in all; sampling is a pure function of (seed, draw).
@@ -63,7 +67,13 @@ class Replay:
         self.added = np.zeros(lanes, dtype=np.int64)
         self._keys = np.stack([rng.key(seed, rng.Stream.REPLAY) for seed in seeds])
         self._pool = pool
-        shapes = ((batch_size, observation_size), (batch_size, action_size), (batch_size,), (batch_size, observation_size), (batch_size,))
+        shapes = (
+            (batch_size, observation_size),
+            (batch_size, action_size),
+            (batch_size,),
+            (batch_size, observation_size),
+            (batch_size,),
+        )
         self._arrays = tuple(np.zeros((lanes, *shape), dtype=np.float32) for shape in shapes)
 
     @staticmethod
@@ -81,7 +91,9 @@ class Replay:
         valid: NDArray[np.bool_],
     ) -> None:
         """Append the valid rows of (K, S, ...) arrays; the oldest rows of a full ring are overwritten."""
-        _native.replay_add(self.table, self.position, self.size, observation, action, reward, next_observation, terminated, valid)
+        _native.replay_add(
+            self.table, self.position, self.size, observation, action, reward, next_observation, terminated, valid
+        )
         self.added += valid.sum(axis=1)
 
     def sample(self, draw: int, lanes: slice = slice(None)) -> Batch:

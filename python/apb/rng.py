@@ -1,6 +1,8 @@
-"""Counter-based randomness: every draw is a pure function of (seed, stream, counter), so the only RNG state is integers.
+"""Counter-based randomness: every draw is a pure function of (seed, stream, counter), so the only RNG state is
+integers.
 
-The generator is Philox4x64-10 (Salmon et al. 2011, as in `numpy.random.Philox`). The key is `(seed, stream)`; the counter
+The generator is Philox4x64-10 (Salmon et al. 2011, as in `numpy.random.Philox`). The key is `(seed, stream)`; the
+counter
 names the draw. No global generator is ever read or seeded.
 """
 

@@ -1,4 +1,5 @@
-"""`run_to_end`: drives an `AdaptationLoop` through its budget, with records, evaluations and checkpoints where they are due."""
+"""`run_to_end`: drives an `AdaptationLoop` through its budget, with records, evaluations and checkpoints where they are
+due."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +50,12 @@ class AdaptResult:
             "stopped_by": self.stopped_by,
             "profile": dict(self.profile),
             "final": [
-                {"mean": result.mean, "std": result.std, "returns": result.returns.tolist(), "lengths": result.lengths.tolist()}
+                {
+                    "mean": result.mean,
+                    "std": result.std,
+                    "returns": result.returns.tolist(),
+                    "lengths": result.lengths.tolist(),
+                }
                 for result in self.final
             ],
         }
@@ -134,7 +140,9 @@ def run_to_end(loop: AdaptationLoop, writer: RunWriter | None) -> AdaptResult:
     run = _Run(loop, writer)
     try:
         stopped_by = run.to_end()
-        final = tuple(loop.evaluate(rng.Stream.FINAL_EPISODE)) if loop.settings.eval_freq and stopped_by == "budget" else ()
+        final = (
+            tuple(loop.evaluate(rng.Stream.FINAL_EPISODE)) if loop.settings.eval_freq and stopped_by == "budget" else ()
+        )
     except (SimulationError, DivergenceError) as error:
         if loop.run_dir is None:
             where = "nothing was saved, since the run had no run_dir"

@@ -1,4 +1,5 @@
-"""`AdaptSettings`: every option of `adapt` with its default and the source of it; library, CLI and run folder share this one definition."""
+"""`AdaptSettings`: every option of `adapt` with its default and the source of it; library, CLI and run folder share
+this one definition."""
 
 import math
 from collections.abc import Mapping
@@ -47,7 +48,8 @@ class AdaptSettings:
     """Keep the policies of the best evaluation in the run folder's `best/`."""
 
     learning_starts: int = 1_000
-    """Timesteps of uniformly random actions before learning starts. TD3's code takes 25,000 of 1,000,000 steps, SB3 100; ours fits short budgets."""
+    """Timesteps of uniformly random actions before learning starts. TD3's code takes 25,000 of 1,000,000 steps, SB3
+    100; ours fits short budgets."""
     gradient_steps: int = 1
     """Updates per timestep and lane once learning has started. 1 in TD3's code."""
     buffer_size: int = 1_000_000
@@ -69,23 +71,33 @@ class AdaptSettings:
     target_noise_clip: float = 0.5
     """Bound of that noise. 0.5 in TD3's code."""
     reset_interval: int | None = None
-    """Timesteps between resets of adapters, critics, targets and optimisers; the replay stays. Default: none. (The paper resets, and does not say how often.)"""
+    """Timesteps between resets of adapters, critics, targets and optimisers; the replay stays. Default: none. (The
+    paper resets, and does not say how often.)"""
 
     action_noise: float = 0.1
-    """Strategy "action_noise": standard deviation of the exploration noise, in units of the normalised action. 0.1 in TD3's code."""
+    """Strategy "action_noise": standard deviation of the exploration noise, in units of the normalised action. 0.1 in
+    TD3's code."""
     param_noise: float = 0.2
-    """Strategy "param_noise": how far the members' actions are from the actor's, root mean square in units of the normalised action.
+    """Strategy "param_noise": how far the members' actions are from the actor's, root mean square in units of the
+    normalised action.
     0.2 is the target distance of adaptive parameter noise in OpenAI's baselines (Plappert et al. 2018)."""
     population_size: int = 10
-    """Strategy "param_noise": members per lane, at least 2, each in its own simulation where the env can be made several times. 10 in CEM-RL's code."""
+    """Strategy "param_noise": members per lane, at least 2, each in its own simulation where the env can be made
+    several times. 10 in CEM-RL's code."""
     evolution_rate: float = 0.1
-    """Strategy "param_noise": how far each generation pulls the actor towards its better half, in [0, 1]; 0 only explores. Ours."""
+    """Strategy "param_noise": how far each generation pulls the actor towards its better half, in [0, 1]; 0 only
+    explores. Ours."""
 
     def __post_init__(self) -> None:
         from apb.strategies import STRATEGIES
 
-        if self.strategy not in STRATEGIES:
-            raise UnknownNameError(f"strategy = {self.strategy!r} is unknown; {nearest(str(self.strategy), STRATEGIES)}")
+        if not isinstance(self.strategy, str) or self.strategy not in STRATEGIES:
+            raise UnknownNameError(
+                f"strategy = {self.strategy!r} is unknown; {nearest(str(self.strategy), STRATEGIES)}"
+            )
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}; expected True or False")
         for name, (low, high) in _INTEGER_RANGES.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
@@ -101,9 +113,13 @@ class AdaptSettings:
                 raise ConfigError(f"{name} = {value!r}; expected a finite number")
             require_range(name, value, low_f, high_f, low_open=low_open)
         if self.num_threads is not None and self.num_threads > 4 * available_cpus():
-            raise ConfigError(f"num_threads = {self.num_threads} is more than four times the {available_cpus()} cores at hand; leave it out to use them all")
+            raise ConfigError(
+                f"num_threads = {self.num_threads} is more than four times the {available_cpus()} cores at hand; leave it out to use them all"
+            )
         if self.seed + self.n_seeds - 1 > MAX_SEED:
-            raise ConfigError(f"seed = {self.seed} with n_seeds = {self.n_seeds} goes beyond {MAX_SEED}; choose a smaller seed")
+            raise ConfigError(
+                f"seed = {self.seed} with n_seeds = {self.n_seeds} goes beyond {MAX_SEED}; choose a smaller seed"
+            )
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -123,6 +139,8 @@ class AdaptSettings:
                 raise UnknownNameError(f"adapt() has no option {name!r}; {nearest(name, known)}")
         return cls(**options)
 
+
+_FLAGS = ("trainable_backbone", "normalize_observations", "keep_best")
 
 _OPTIONAL = ("num_threads", "reset_interval", "critic_learning_rate")
 

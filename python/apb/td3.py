@@ -1,7 +1,10 @@
-"""`TD3`: how a group of lanes learns (Fujimoto et al. 2018), with the backbone frozen or, for the plain-TD3 control, trained.
+"""`TD3`: how a group of lanes learns (Fujimoto et al. 2018), with the backbone frozen or, for the plain-TD3 control,
+trained.
 
-Symbols (docs/algorithm.md derives them): policy of lane k `pi_k(s) = tanh(T_k psi(P_k s + p_k) + t_k)`, twin critics `Q_k1, Q_k2`,
-primes for the Polyak-averaged targets, `d` for "not terminated". Every tensor has the lane axis K in front; lanes share nothing
+Symbols (docs/algorithm.md derives them): policy of lane k `pi_k(s) = tanh(T_k psi(P_k s + p_k) + t_k)`, twin critics
+`Q_k1, Q_k2`,
+primes for the Polyak-averaged targets, `d` for "not terminated". Every tensor has the lane axis K in front; lanes share
+nothing
 but a frozen psi, so one program serves one lane on a CPU thread and many lanes on a GPU.
 """
 
@@ -38,7 +41,8 @@ class TD3:
     """Actor, twin critics, targets and optimisers of K lanes that are updated together.
 
     Args:
-        backbone: psi. Its weights are shared by the lanes and never written unless `trainable_backbone`, which gives each lane a copy.
+        backbone: psi. Its weights are shared by the lanes and never written unless `trainable_backbone`, which gives
+            each lane a copy.
         shape: Sizes of the adapters.
         seeds: One seed per lane, K in all; fixes initial weights and target noise.
         settings: Hyper-parameters.
@@ -103,7 +107,8 @@ class TD3:
         return policy_actions(actor | self._frozen, observation, self.backbone.input_activation)
 
     def _descend(self, optimizer: torch.optim.Optimizer, layers: Layers, loss: Tensor) -> None:
-        # Lanes share no parameter, so the gradient of the sum is each lane's own gradient. `backward` lays gradients out as
+        # Lanes share no parameter, so the gradient of the sum is each lane's own gradient. `backward` lays gradients
+        # out as
         # their parameters are, which the fused optimiser takes for granted; `autograd.grad` would not.
         optimizer.zero_grad()
         loss.sum().backward(inputs=list(layers.values()))
@@ -162,9 +167,15 @@ class TD3:
         return Backbone(weights, biases, self.backbone.input_activation, {"kind": "trained with the task"})
 
     def state(self) -> dict[str, NDArray[np.float32]]:
-        """All tensors that an exact continuation needs, by name, each with the lane axis in front; counters are in `counters`."""
+        """All tensors that an exact continuation needs, by name, each with the lane axis in front; counters are in
+        `counters`."""
         tensors: dict[str, Tensor] = {}
-        groups = {"actor": self.actor, "critics": self.critics, "target_actor": self.target_actor, "target_critics": self.target_critics}
+        groups = {
+            "actor": self.actor,
+            "critics": self.critics,
+            "target_actor": self.target_actor,
+            "target_critics": self.target_critics,
+        }
         for group, layers in groups.items():
             tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         for group, layers, optimizer in (
@@ -178,12 +189,19 @@ class TD3:
         tensors |= {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
         return {name: value.detach().cpu().numpy().copy() for name, value in tensors.items()}
 
-    def load_state(self, state: dict[str, NDArray[np.float32]], updates: int, resets: int, optimizer_steps: tuple[int, int]) -> None:
+    def load_state(
+        self, state: dict[str, NDArray[np.float32]], updates: int, resets: int, optimizer_steps: tuple[int, int]
+    ) -> None:
         """Continue from `state()` and the counters that were saved with it."""
         self.reset(resets)
         self.updates = updates
         with torch.no_grad():
-            groups = {"actor": self.actor, "critics": self.critics, "target_actor": self.target_actor, "target_critics": self.target_critics}
+            groups = {
+                "actor": self.actor,
+                "critics": self.critics,
+                "target_actor": self.target_actor,
+                "target_critics": self.target_critics,
+            }
             for group, layers in groups.items():
                 for name, value in layers.items():
                     value.copy_(torch.from_numpy(state[f"{group}.{name}"]))
@@ -212,10 +230,13 @@ class TD3:
         return steps[0], steps[1]
 
     def _tensors(self, arrays: dict[str, NDArray[np.float32]], lanes: int | None = None) -> Layers:
-        # Row-major even where NumPy would keep the order of a broadcast array: the optimiser's moments are loaded row-major.
+        # Row-major even where NumPy would keep the order of a broadcast array: the optimiser's moments are loaded
+        # row-major.
         added_axis = lanes is not None
         return {
-            name: torch.from_numpy(np.array(value[None] if added_axis else value, dtype=np.float32, order="C")).to(self.device)
+            name: torch.from_numpy(np.array(value[None] if added_axis else value, dtype=np.float32, order="C")).to(
+                self.device
+            )
             for name, value in arrays.items()
         }
 

@@ -1,8 +1,9 @@
-"""`Strategy`: the protocol of exploration, how an agent acts while it adapts; one file per strategy beside this one."""
+"""`Strategy`: the base of exploration, how an agent acts while it adapts; one file per strategy beside this one."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StrategyContext:
-    """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the learner, the native
+    """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the
+    learner, the native
     forward pass, and native threads."""
 
     settings: "AdaptSettings"
@@ -31,25 +33,32 @@ class StrategyContext:
     pool: "_native.ThreadPool | None"
 
 
-class Strategy(Protocol):
-    """How K lanes explore. Once per step of all simulations the loop calls `adapters`, `perturb`, `observe`, and in between the learner is updated.
+class Strategy(ABC):
+    """How K lanes explore. Once per step of all simulations the loop calls `adapters`, `perturb` and `observe`, and in
+    between the learner is updated.
 
     Everything random is a function of (seed, stream, counter); `state` holds the rest that an exact continuation needs.
+
+    Args:
+        context: What the strategy works with.
     """
 
     name: ClassVar[str]
 
+    @abstractmethod
     def __init__(self, context: StrategyContext) -> None: ...
 
     @staticmethod
     def slots(settings: "AdaptSettings") -> int:
         """Simulations per lane that the strategy wants; the run uses 1 where the env cannot be made several times."""
+        return 1
 
+    @abstractmethod
     def adapters(self) -> NDArray[np.float32]:
         """The adapters to act with now, shape (K, M, n) with M = 1 or M = S."""
 
     def perturb(self, actions: NDArray[np.float32], step: int) -> None:
-        """Change the actions (K, S, act) in place; `step` counts the calls of all simulations since the start of the run."""
+        """Change the actions (K, S, act) in place; `step` counts the steps of all simulations since the run began."""
 
     def observe(self, transition: "Transition", warming_up: bool) -> None:
         """See what the actions led to; `warming_up` while actions are random and owe nothing to `adapters`."""
@@ -62,6 +71,7 @@ class Strategy(Protocol):
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays and JSON values for an exact continuation."""
+        return {}, {}
 
     def load_state(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """Continue from `state()`."""

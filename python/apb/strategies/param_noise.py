@@ -2,11 +2,15 @@
 
 One generation of a lane (docs/algorithm.md has the equations and says what is taken from where):
 
-1. *Ask*: P members `x_i = mu +- c sigma z_i`, antithetic, around the current actor mu with a diagonal sigma. The scale c is set so that
-   the members' actions on recent observations differ from the actor's by `param_noise` (the measure of Plappert et al. 2018).
-2. *Evaluate*: the members act, one per simulation, until each has finished an episode of its own. Every transition goes to the
+1. *Ask*: P members `x_i = mu +- c sigma z_i`, antithetic, around the current actor mu with a diagonal sigma. The scale
+  c is set so that
+   the members' actions on recent observations differ from the actor's by `param_noise` (the measure of Plappert et al.
+   2018).
+2. *Evaluate*: the members act, one per simulation, until each has finished an episode of its own. Every transition goes
+  to the
    replay, and TD3 goes on improving the actor meanwhile.
-3. *Tell*: the better half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates the variance around mu and pulls the
+3. *Tell*: the better half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates the variance around mu and
+  pulls the
    actor by `evolution_rate` times its weighted displacement.
 """
 
@@ -16,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import _native, rng
-from apb.strategies.base import StrategyContext
+from apb.strategies.base import Strategy, StrategyContext
 
 if TYPE_CHECKING:
     from apb.environments import Transition
@@ -32,7 +36,7 @@ PROBE_ROWS = 32
 """Recent observations per lane on which the distance of actions is measured. Ours."""
 
 
-class ParamNoise:
+class ParamNoise(Strategy):
     """The populations of K lanes; each goes through its generations at its own pace."""
 
     name = "param_noise"
@@ -49,7 +53,8 @@ class ParamNoise:
             "probe": np.zeros((lanes, PROBE_ROWS, context.shape.observation_size), dtype=np.float32),
             "returns": np.zeros((lanes, members), dtype=np.float64),
             "episodes": np.zeros((lanes, members), dtype=np.int64),
-            # The member that acts in each simulation, whether its current episode is its own from the start, and whether
+            # The member that acts in each simulation, whether its current episode is its own from the start, and
+            # whether
             # the simulation is at the start of an episode.
             "acting": np.zeros((lanes, context.slots), dtype=np.int64),
             "own": np.zeros((lanes, context.slots), dtype=np.bool_),
@@ -61,24 +66,24 @@ class ParamNoise:
 
     @staticmethod
     def slots(settings: "AdaptSettings") -> int:
+        """See `Strategy`: one per member."""
         return settings.population_size
 
     def adapters(self) -> NDArray[np.float32]:
+        """See `Strategy`."""
         state = self._arrays
         for lane in np.flatnonzero(~state["asked"]):
             self._ask(int(lane))
         members: NDArray[np.float32] = np.take_along_axis(state["members"], state["acting"][:, :, None], axis=1)
         return members
 
-    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
-        pass
-
     def observe(self, transition: "Transition", warming_up: bool) -> None:
+        """See `Strategy`."""
         state = self._arrays
         probed = int(state["probed"][0])
         state["probe"][:, probed % PROBE_ROWS] = transition.observation[:, probed % self._context.slots]
         state["probed"] += 1
-        state["fresh"][:] = False
+        state["fresh"][transition.valid] = False
         for episode in transition.episodes:
             lane, slot = episode.lane, episode.slot
             state["fresh"][lane, slot] = True
@@ -92,17 +97,21 @@ class ParamNoise:
             self._tell(int(lane))
 
     def restarted(self, rows: NDArray[np.bool_]) -> None:
+        """See `Strategy`."""
         self._arrays["fresh"][rows] = True
         self._arrays["own"][rows] = self._arrays["asked"].repeat(rows.shape[1]).reshape(rows.shape)[rows]
 
     def reset(self) -> None:
+        """See `Strategy`."""
         self._arrays["asked"][:] = False
         self._arrays["variance"][:] = 1
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """See `Strategy`."""
         return {name: array.copy() for name, array in self._arrays.items()}, {}
 
     def load_state(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
+        """See `Strategy`."""
         for name, array in self._arrays.items():
             array[...] = arrays[name]
 
@@ -111,7 +120,12 @@ class ParamNoise:
         state["center"][at] = self._context.learner.adapters()[at]
         generation = int(state["generation"][lane])
         _native.evolution_ask(
-            state["center"][at], np.sqrt(state["variance"][at]), self._keys[at], generation, state["members"][at], pool=self._context.pool
+            state["center"][at],
+            np.sqrt(state["variance"][at]),
+            self._keys[at],
+            generation,
+            state["members"][at],
+            pool=self._context.pool,
         )
         self._scale(lane)
         state["returns"][lane] = 0
@@ -132,11 +146,11 @@ class ParamNoise:
         state["own"][lane, slot] = True
 
     def _scale(self, lane: int) -> None:
-        """Move the members along their lines from the center until their actions are `param_noise` away from its actions."""
+        """Move the members along their lines from the center until their actions are `param_noise` away from its
+        actions."""
         state, at = self._arrays, slice(lane, lane + 1)
-        rows = min(int(state["probed"][0]), PROBE_ROWS)
-        if rows == 0:
-            return
+        # Before the first observation the zeros that the probe starts with must do.
+        rows = max(1, min(int(state["probed"][0]), PROBE_ROWS))
         members, center = state["members"][at], state["center"][at][:, None]
         probe = state["probe"][at, :rows]
         count = members.shape[1]
@@ -154,7 +168,8 @@ class ParamNoise:
         fitness = state["returns"][lane] / state["episodes"][lane]
         weights = rank_weights(fitness)[None]
         mean, center = state["center"][at].copy(), state["center"][at]
-        # Only the shape of the variance matters, since `_scale` sets its size at every ask: bring the estimate to mean 1.
+        # Only the shape of the variance matters, since `_scale` sets its size at every ask: bring the estimate to mean
+        # 1.
         spread = (state["members"][at] - center[:, None]) ** 2
         unit = np.float32(1 / max(float(spread.mean()), 1e-30))
         scaled = center[:, None] + np.sqrt(unit) * (state["members"][at] - center[:, None])
@@ -172,7 +187,8 @@ class ParamNoise:
 
 
 def rank_weights(fitness: NDArray[np.float64]) -> NDArray[np.float32]:
-    """CEM-RL's weights of P members: `log((1 + P/2) / rank)` for the better half, rank 1 the best, zero for the rest; sum 1."""
+    """CEM-RL's weights of P members: `log((1 + P/2) / rank)` for the better half, rank 1 the best, zero for the rest;
+    sum 1."""
     parents = max(1, fitness.size // 2)
     weights = np.zeros(fitness.size, dtype=np.float64)
     order = np.argsort(-fitness, kind="stable")

@@ -1,0 +1,126 @@
+"""Runs or resumes one cell of a study: `python -m benchmarks.science.cell STUDY ENV METHOD SEED RUNS`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+import apb
+from apb.backbone import Backbone
+from apb.environments import EnvSource
+from apb.runs import list_steps
+from apb.runs.folder import RunFolder
+from apb.system_info import system_info
+from benchmarks.science.run import write_raw
+from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell, Method
+
+CHECKPOINT_FREQ = 25_000
+
+
+def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An `adapt`, continued if its run folder has a checkpoint; returns header and evaluations."""
+    if run_dir.exists() and list_steps(RunFolder(run_dir)):
+        result = apb.resume(run_dir)
+    else:
+        if run_dir.exists():
+            run_dir.rename(run_dir.with_name(f"{run_dir.name}.without-checkpoint-{time.time_ns()}"))
+        result = apb.adapt(
+            cell.env,
+            Backbone.random(cell.seed, **method.backbone),
+            run_dir=run_dir,
+            total_timesteps=cell.total_timesteps,
+            seed=cell.seed,
+            eval_freq=EVAL_FREQ,
+            n_eval_episodes=EVAL_EPISODES,
+            checkpoint_freq=CHECKPOINT_FREQ,
+            num_threads=1,
+            **method.options,
+        )
+    if result.stopped_by != "budget":
+        raise SystemExit(f"{cell.name} was stopped by {result.stopped_by}; start the same command again to go on")
+    header = {
+        "backbone_hash": result.policy.backbone.hash,
+        "trained_parameters": result.adapter.num_parameters,
+        "wall_time": result.wall_time,
+        "final_returns": result.final[0].returns.tolist(),
+    }
+    return header, list(result.evaluations)
+
+
+def run_sb3(cell: Cell, method: Method) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """SB3's TD3 with the hyper-parameters of TD3's authors, evaluated as ours is."""
+    from stable_baselines3 import TD3
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.noise import NormalActionNoise
+
+    evaluations: list[dict[str, Any]] = []
+
+    class Evaluate(BaseCallback):
+        def _on_training_start(self) -> None:
+            self._evaluate()
+
+        def _on_step(self) -> bool:
+            if self.num_timesteps % EVAL_FREQ == 0:
+                self._evaluate()
+            return True
+
+        def _evaluate(self) -> None:
+            result = apb.evaluate(self.model, EnvSource.resolve(cell.env), EVAL_EPISODES, seed=cell.seed)
+            evaluations.append(
+                {
+                    "timesteps": self.num_timesteps,
+                    "seed": cell.seed,
+                    "eval/mean_reward": result.mean,
+                    "eval/std_reward": result.std,
+                    "returns": result.returns.tolist(),
+                }
+            )
+
+    torch.set_num_threads(1)
+    env = gymnasium.make(cell.env)
+    actions = env.action_space.shape[0]
+    model = TD3(
+        "MlpPolicy",
+        env,
+        learning_rate=3e-4,
+        learning_starts=method.options["learning_starts"],
+        action_noise=NormalActionNoise(np.zeros(actions), 0.1 * np.ones(actions)),
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=cell.seed,
+        device="cpu",
+    )
+    begin = time.perf_counter()
+    model.learn(cell.total_timesteps, callback=Evaluate())
+    wall_time = time.perf_counter() - begin
+    final = apb.evaluate(model, cell.env, EVAL_EPISODES, seed=cell.seed + 10**6)
+    return {"wall_time": wall_time, "final_returns": final.returns.tolist()}, evaluations
+
+
+def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
+    """Run the cell and write its raw file."""
+    cell = next(c for c in STUDIES[study].cells() if (c.env, c.method, c.seed) == (env, method_name, int(seed)))
+    method = METHODS[method_name]
+    if method.peer == "sb3":
+        header, evaluations = run_sb3(cell, method)
+    else:
+        header, evaluations = run_apb(cell, method, Path(runs) / study / cell.name)
+    facts = {
+        "study": study,
+        "env": env,
+        "method": method_name,
+        "label": method.label,
+        "seed": cell.seed,
+        "total_timesteps": cell.total_timesteps,
+        "backbone": method.backbone,
+        "options": method.options,
+        "system": system_info(),
+    }
+    write_raw(study, cell, facts | header, evaluations)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,94 @@
+"""Runs the cells of a study, several at a time with one thread each; a cell that was interrupted is resumed, a finished
+one is kept."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell
+
+RAW = Path("docs/results")
+
+
+def raw_file(study: str, cell: Cell) -> Path:
+    """Where the evaluations of a finished cell are committed: one JSON record per line, a header first."""
+    return RAW / study / "raw" / f"{cell.name}.jsonl"
+
+
+def run_study(study: str, workers: int, runs: Path, seeds: set[int] | None, methods: set[str] | None) -> int:
+    """Run what is missing, `workers` at a time; returns the number of cells that failed."""
+    todo = deque(
+        cell
+        for cell in STUDIES[study].cells()
+        if not raw_file(study, cell).exists()
+        and (seeds is None or cell.seed in seeds)
+        and (methods is None or cell.method in methods)
+    )
+    running: dict[subprocess.Popen[bytes], Cell] = {}
+    failed = 0
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "APB_NUM_THREADS": "1"}
+    while todo or running:
+        while todo and len(running) < workers:
+            cell = todo.popleft()
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.science.cell",
+                study,
+                cell.env,
+                cell.method,
+                str(cell.seed),
+                str(runs),
+            ]
+            running[subprocess.Popen(command, env=environment)] = cell
+        time.sleep(1)
+        for process in [process for process in running if process.poll() is not None]:
+            cell = running.pop(process)
+            failed += process.returncode != 0
+            print(
+                f"{cell.name}: {'done' if process.returncode == 0 else f'exit code {process.returncode}'}; {len(todo)} waiting",
+                flush=True,
+            )
+    return failed
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science.run", description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--workers", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1))
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/science"),
+        help="folder for run folders; keep it to resume (default: %(default)s)",
+    )
+    parser.add_argument("--seeds", type=int, nargs="*", help="only these seeds")
+    parser.add_argument("--methods", choices=METHODS, nargs="*", help="only these methods")
+    options = parser.parse_args()
+    return run_study(
+        options.study,
+        options.workers,
+        options.runs,
+        set(options.seeds) if options.seeds else None,
+        set(options.methods) if options.methods else None,
+    )
+
+
+def write_raw(study: str, cell: Cell, header: dict[str, object], evaluations: list[dict[str, object]]) -> None:
+    """Write the committed record of a finished cell."""
+    path = raw_file(study, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [header | {"eval_freq": EVAL_FREQ, "n_eval_episodes": EVAL_EPISODES}, *evaluations]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

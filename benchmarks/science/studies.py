@@ -1,0 +1,96 @@
+"""`STUDIES`: what is compared with what, on which envs, for how long, with how many seeds; one `Cell` is one run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn a task.
+
+    Attributes:
+        label: What tables and figures call it.
+        backbone: Arguments of `Backbone.random`, beside the seed.
+        options: Options of `adapt`, beside budget and seed.
+        peer: "apb", or "sb3" for Stable-Baselines3's TD3 with the same hyper-parameters.
+    """
+
+    label: str
+    backbone: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    peer: str = "apb"
+
+
+PLAIN_TD3: dict[str, Any] = {"trainable_backbone": True, "strategy": "action_noise"}
+PUBLISHED_WARMUP = {"learning_starts": 25_000}
+
+METHODS = {
+    "b-action": Method("APB, reading B, action noise", {"reading": "B"}, {"strategy": "action_noise"}),
+    "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
+    "a-action": Method("APB, reading A, action noise", {"reading": "A"}, {"strategy": "action_noise"}),
+    "td3": Method("plain TD3, 1,000 random steps", {"reading": "A"}, PLAIN_TD3),
+    "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
+    "sb3-td3-25k": Method("SB3's TD3, 25,000 random steps", {}, PUBLISHED_WARMUP, peer="sb3"),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison: every method on every env, with the same budget and seeds.
+
+    Attributes:
+        title: For the head of the page and the figures.
+        budgets: Env id -> timesteps per run.
+        methods: Keys of `METHODS`.
+        seeds: Seed of each run; for APB also the seed of its random backbone.
+        report_at: Timesteps at which tables give the return.
+    """
+
+    title: str
+    budgets: dict[str, int]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    report_at: tuple[int, ...]
+
+    def cells(self) -> Iterator["Cell"]:
+        """All runs; seed by seed, so that a part of the study is already a fair comparison."""
+        for seed in self.seeds:
+            for env, budget in self.budgets.items():
+                for method in self.methods:
+                    yield Cell(env, method, seed, budget)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study."""
+
+    env: str
+    method: str
+    seed: int
+    total_timesteps: int
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder and raw file."""
+        return f"{self.env}-{self.method}-{self.seed}"
+
+
+STUDIES = {
+    "correctness": Study(
+        "Plain TD3 against the published curves",
+        {"HalfCheetah-v5": 300_000},
+        ("td3-25k", "sb3-td3-25k"),
+        (0, 1, 2),
+        (50_000, 100_000, 200_000, 300_000),
+    ),
+    "random-backbone": Study(
+        "A random frozen backbone against plain TD3",
+        {"HalfCheetah-v5": 100_000, "Hopper-v5": 50_000, "Walker2d-v5": 50_000},
+        ("b-action", "b-param", "a-action", "td3", "td3-25k"),
+        (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000, 100_000),
+    ),
+}
+EVAL_FREQ = 5_000
+EVAL_EPISODES = 10
