@@ -213,6 +213,7 @@ class AdaptationLoop:
     def policies(self) -> list[Policy]:
         """The noise-free policy of each lane as it is now."""
         space = self.source.observation_space, self.source.action_space
+        identity = self.source.identity
         return [
             Policy(
                 backbone,
@@ -220,10 +221,11 @@ class AdaptationLoop:
                 *space,
                 normalizer=None if self.normalizer is None else self.normalizer.snapshot(lane),
                 metadata={
-                    "env": self.source.name,
+                    "env_id": identity["id"],
+                    "env_kwargs": identity["kwargs"] if identity["recreatable"] else None,
+                    "strategy": self.settings.strategy,
                     "seed": self.settings.seeds[lane],
                     "timesteps": self.timesteps,
-                    "strategy": self.settings.strategy,
                 },
             )
             for lane, (backbone, adapter) in enumerate(

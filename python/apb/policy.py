@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -16,6 +16,12 @@ from apb.errors import ConfigError, FileFormatError, MismatchError
 from apb.model_card import model_card
 from apb.normalization import Normalizer
 from apb.reference import reference_forward
+
+if TYPE_CHECKING:
+    from apb.env_source import EnvSource
+
+if TYPE_CHECKING:
+    from apb.env_source import EnvSource
 
 FORMAT = "apb.policy"
 FORMAT_VERSION = 1
@@ -119,7 +125,9 @@ class Policy:
         """Number of weights and biases, backbone and adapter together."""
         return self.backbone.num_parameters + self.adapter.num_parameters
 
-    def check_env(self, env: gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+    def check_env(
+        self, env: "gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any] | EnvSource"
+    ) -> None:
         """Raise unless `env` has the spaces of the policy: equal shapes and bounds; the float dtype may differ.
 
         Raises:

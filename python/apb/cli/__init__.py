@@ -1,0 +1,136 @@
+"""`main`: the command `apb`: finds the verb, runs it, prints its outcome, turns errors into messages and exit codes."""
+
+import contextlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+from apb.errors import ApbError, UnknownNameError, nearest
+
+VERBS = {
+    "adapt": "adapt a frozen backbone to an env; without arguments, to HalfCheetah-v5",
+    "eval": "evaluate the policy of a run, or a saved policy",
+    "resume": "continue a run that was stopped or killed, exactly",
+    "plot": "draw the learning curves of one run or of several",
+    "render": "film a policy, as mp4 or GIF",
+    "info": "versions, processor, threads and devices, for reports",
+}
+
+EXIT_OK = 0
+EXIT_UNEXPECTED = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    unexpected error, with a traceback: please report it
+  2    something to correct: an argument, an env, a file; the message says what
+  75   a signal (Ctrl-C, SIGTERM) stopped the run, which wrote a checkpoint first: `apb resume RUN` continues it
+  130  interrupted with nothing to save, or by a second Ctrl-C"""
+
+_USAGE = "\n".join(
+    [
+        "usage: apb VERB [options]",
+        "",
+        "Adapt a frozen policy backbone to a new control task by learning two linear layers.",
+        "",
+        "verbs:",
+        *(f"  {verb:<8} {summary}" for verb, summary in VERBS.items()),
+        "",
+        "`apb VERB --help` shows the options of a verb; `--json` makes it print one JSON object on standard output.",
+        "`apb --version` prints the version.",
+        "",
+        EXIT_CODES,
+    ]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (default: those of the process); returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except ApbError as error:
+        notes = getattr(error, "__notes__", [])
+        print(f"apb: error: {error}", *notes, sep="\n", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt as error:
+        print(f"apb: interrupted{f': {error}' if str(error) else ''}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `apb ... | head`. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except SystemExit as leaving:
+        # The option parser has already printed its help or its complaint.
+        return leaving.code if isinstance(leaving.code, int) else EXIT_UNEXPECTED
+    except Exception:
+        traceback.print_exc()
+        return EXIT_UNEXPECTED
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_USAGE)
+        return EXIT_OK
+    verb, *rest = given
+    if verb == "--version":
+        from apb import __version__
+
+        print(f"apb {__version__}")
+        return EXIT_OK
+    if verb not in VERBS:
+        raise UnknownNameError(f"there is no verb {verb!r}; {nearest(verb, VERBS)}; `apb --help` explains them")
+    import tyro
+
+    module = _module(verb)
+    options = tyro.cli(
+        module.Options,
+        prog=f"apb {verb}",
+        args=rest,
+        description=f"{module.Options.__doc__}\n\n{EXIT_CODES}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    warnings.showwarning = _show_warning
+    # Standard output is for the outcome alone, whatever envs and libraries print on the way.
+    with contextlib.redirect_stdout(sys.stderr):
+        outcome = module.run(options)
+    outcome.print(as_json=options.json)
+    return int(outcome.exit_code)
+
+
+def _module(verb: str) -> ModuleType:
+    # One import statement per verb: nothing is ever imported by a computed name, and only what is needed is loaded.
+    match verb:
+        case "adapt":
+            from apb.cli import adapt
+
+            return adapt
+        case "eval":
+            from apb.cli import eval as verb_eval
+
+            return verb_eval
+        case "resume":
+            from apb.cli import resume
+
+            return resume
+        case "plot":
+            from apb.cli import plot
+
+            return plot
+        case "render":
+            from apb.cli import render
+
+            return render
+        case _:
+            from apb.cli import info
+
+            return info
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    print(f"apb: warning: {message}", file=sys.stderr)

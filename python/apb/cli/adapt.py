@@ -1,0 +1,86 @@
+"""`apb adapt`: the main job."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from apb.backbone import Backbone, Initialization, Reading
+from apb.cli.arguments import json_object
+from apb.cli.outcome import Outcome
+from apb.cli.summary import RunSummary
+from apb.errors import ConfigError
+from apb.settings import AdaptSettings
+
+MAIN_JOB_ENV = "HalfCheetah-v5"
+MAIN_JOB_TIMESTEPS = 30_000
+"""Enough to see a HalfCheetah learn to run, and a few minutes on four cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(AdaptSettings):
+    """Adapt a frozen backbone to an env: learn two linear layers around it, by TD3.
+
+    With no argument at all it adapts a random backbone to HalfCheetah-v5, in a few minutes. It writes a run folder with
+    history, checkpoints, policy and learning curve, shows its progress, and ends with a table of returns.
+    """
+
+    env: Positional[str] = MAIN_JOB_ENV
+    """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first."""
+    backbone: str = "random"
+    """"random", or the folder of a saved backbone."""
+    reading: Reading = "B"
+    """A random backbone's cut. B: 32-256-256, what is learned before it starts as the identity. A: TD3's own network,
+    whose first and last layers are learned."""
+    init: Initialization = "pytorch"
+    """A random backbone's initialisation."""
+    run_dir: Path | None = None
+    """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>."""
+    env_kwargs: str = "{}"
+    """Arguments of gymnasium.make, as a JSON object."""
+    json: bool = False
+    """Print one JSON object on standard output instead of the table."""
+    total_timesteps: int = MAIN_JOB_TIMESTEPS
+    """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours: a
+    few minutes on four cores."""
+
+    def __post_init__(self) -> None:
+        """Check nothing here: `adapt` checks the options, and its messages are shown as they are."""
+
+
+def run(options: Options) -> Outcome:
+    """Adapt, with a progress bar, and summarise the run folder."""
+    env_kwargs = json_object("--env-kwargs", options.env_kwargs)
+    # Imported here, so that a slip in the options is told before torch is loaded.
+    from apb.adaptation import adapt
+    from apb.progress import ProgressBarCallback
+    from apb.runs import RunFolder
+
+    with ProgressBarCallback(f"{options.env} · {options.strategy}") as bar:
+        result = adapt(
+            options.env,
+            _backbone(options),
+            env_kwargs=env_kwargs,
+            run_dir="auto" if options.run_dir is None else options.run_dir,
+            callback=bar,
+            **_settings(options),
+        )
+    return RunSummary.read(RunFolder.open(str(result.run_dir))).outcome()
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    return {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
+
+
+def _backbone(options: Options) -> Backbone:
+    if options.backbone == "random":
+        return Backbone.random(options.seed, reading=options.reading, init=options.init)
+    defaults = {field.name: field.default for field in fields(Options)}
+    for name in ("reading", "init"):
+        if getattr(options, name) != defaults[name]:
+            raise ConfigError(
+                f"--{name} {getattr(options, name)} describes a random backbone, and --backbone {options.backbone} is a"
+                " saved one; leave one of them out"
+            )
+    return Backbone.from_pretrained(options.backbone)

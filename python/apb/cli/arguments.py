@@ -1,0 +1,103 @@
+"""Arguments that several verbs take: JSON objects, and the policies that a path stands for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apb.env_source import EnvSource
+from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError
+from apb.files import parse_json
+from apb.policy import Policy
+from apb.runs import RunFolder, load_checkpoint
+
+EXAMPLE = """expected a JSON object, for example '{"width": 640}'"""
+
+
+def json_object(option: str, text: str) -> dict[str, Any]:
+    """Parse an option that is a JSON object; raises `ConfigError`."""
+    try:
+        value = parse_json(text.encode(), option)
+    except FileFormatError as error:
+        raise ConfigError(f"{error}; {EXAMPLE}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{option} = {text!r} is a {type(value).__name__}; {EXAMPLE}")
+    return value
+
+
+@dataclass(frozen=True)
+class SavedPolicy:
+    """A policy on the disk, and the env that it was adapted to.
+
+    Attributes:
+        path: Its folder.
+        policy: The policy.
+        seed: The seed it was learned with, or None if its file does not tell.
+        env_identity: What `EnvSource.from_identity` takes, or None if unknown.
+    """
+
+    path: Path
+    policy: Policy
+    seed: int | None
+    env_identity: dict[str, Any] | None
+
+
+def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Id and arguments of the env that the user named, or else of the one that the policy was adapted to.
+
+    Raises:
+        ConfigError: the files do not tell the env. InvalidEnvError, UnknownNameError: it cannot be made from what they
+            tell.
+    """
+    if env is not None:
+        return env, dict(env_kwargs)
+    if saved.env_identity is None:
+        raise ConfigError(f"{saved.path} does not tell its env; give the env after the path")
+    recorded = saved.env_identity.get("kwargs")
+    kwargs = (recorded if isinstance(recorded, dict) else {}) | dict(env_kwargs)
+    try:
+        source = EnvSource.from_identity({**saved.env_identity, "kwargs": kwargs})
+    except ApbError as error:
+        error.add_note("Here: give the env after the path; `module:Id-v0` imports the module that registers it.")
+        raise
+    return source.name, kwargs
+
+
+def find_policies(path: Path) -> list[SavedPolicy]:
+    """The policies that `path` stands for: a policy's folder, a run (its latest checkpoint), or a run's `best/`.
+
+    Raises:
+        RunFolderError: there is neither. FileFormatError, MismatchError: the files are damaged.
+    """
+    folder, identity = path, None
+    try:
+        run = RunFolder.open(path)
+    except RunFolderError:
+        run = None
+    if run is not None and _is_run(run):
+        folder = load_checkpoint(run).policy
+        identity = run.config.get("env_identity")
+    children = sorted(folder.glob("seed-*"), key=lambda child: (len(child.name), child.name)) if folder.is_dir() else []
+    folders = children or [folder]
+    if not children and not (folder / "config.json").is_file():
+        raise RunFolderError(
+            f"{str(path)!r} is neither a run nor a policy: it has no config.json; expected a folder such as"
+            " runs/<name>, runs/<name>/best, or one written by save_pretrained"
+        )
+    return [_load(child, identity) for child in folders]
+
+
+def _is_run(run: RunFolder) -> bool:
+    try:
+        return "job" in run.config
+    except ApbError:
+        return False
+
+
+def _load(folder: Path, identity: dict[str, Any] | None) -> SavedPolicy:
+    policy = Policy.from_pretrained(folder)
+    seed, env_id = policy.metadata.get("seed"), policy.metadata.get("env_id")
+    if identity is None and isinstance(env_id, str):
+        kwargs = policy.metadata.get("env_kwargs")
+        identity = {"id": env_id, "kwargs": kwargs, "recreatable": isinstance(kwargs, dict)}
+    return SavedPolicy(folder, policy, seed if isinstance(seed, int) else None, identity)

@@ -1,0 +1,59 @@
+"""`apb eval`: returns of saved policies on fresh episodes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from tyro.conf import Positional
+
+from apb.cli.arguments import choose_env, find_policies, json_object
+from apb.cli.outcome import Outcome
+from apb.env_source import EnvSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Evaluate the latest policy of a run (one per seed), or a saved policy, without exploration noise."""
+
+    path: Positional[Path]
+    """Run folder, its best/ folder, or the folder of a saved policy."""
+    env: Positional[str | None] = None
+    """Gymnasium id. Default: the env that the policy was adapted to."""
+    n_eval_episodes: int = 10
+    """Episodes per policy, in [1, 100000]. 10 in TD3's code."""
+    seed: int = 0
+    """Seed of the episodes, in [0, 2^63); equal seeds give equal starts to all policies."""
+    env_kwargs: str = "{}"
+    """Arguments of gymnasium.make, as a JSON object; beside those that the run was made with, unless ENV is given."""
+    json: bool = False
+    """Print one JSON object on standard output instead of the table."""
+
+
+def run(options: Options) -> Outcome:
+    """Evaluate each policy in its own simulations, all from the same starts."""
+    from apb.evaluation import evaluate
+
+    saved_policies = find_policies(options.path)
+    env, kwargs = choose_env(saved_policies[0], options.env, json_object("--env-kwargs", options.env_kwargs))
+    source = EnvSource.resolve(env, kwargs)
+    rows = []
+    table = Table(title=f"{env}: return per episode over {options.n_eval_episodes} episodes")
+    for name in ("policy", "mean ± std", "lowest", "highest", "mean length"):
+        table.add_column(name, justify="left" if name == "policy" else "right", overflow="fold")
+    for saved in saved_policies:
+        result = evaluate(saved.policy, source, options.n_eval_episodes, seed=options.seed)
+        rows.append(
+            {
+                "policy": str(saved.path),
+                "seed": saved.seed,
+                "mean": result.mean,
+                "std": result.std,
+                "returns": result.returns.tolist(),
+                "lengths": result.lengths.tolist(),
+            }
+        )
+        numbers = result.returns.min(), result.returns.max(), result.lengths.mean()
+        shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
+        table.add_row(str(saved.path), *shown)
+    data = {"env": env, "env_kwargs": kwargs, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
+    return Outcome({**data, "policies": rows}, [table])

@@ -1,0 +1,46 @@
+"""`apb render`: a film of a policy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from apb.cli.arguments import choose_env, find_policies, json_object
+from apb.cli.outcome import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Film the latest policy of a run (of its first seed), or a saved policy, at the start of an episode.
+
+    It works without a screen where EGL or OSMesa is installed; MUJOCO_GL overrides the choice between them.
+    """
+
+    path: Positional[Path]
+    """Run folder, its best/ folder, or the folder of a saved policy."""
+    env: Positional[str | None] = None
+    """Gymnasium id. Default: the env that the policy was adapted to."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Film to write: .mp4 or .gif. Default: <name of the folder>.mp4 in the current folder."""
+    seed: int = 0
+    """Seed of the episode, in [0, 2^63): the film shows the first episode of `apb eval` with this seed."""
+    seconds: float = 20.0
+    """Length at most, in the env's own time, in (0, 3600]; the film ends earlier if the episode does. Ours."""
+    env_kwargs: str = "{}"
+    """Arguments of gymnasium.make, as a JSON object, for example '{"width": 640, "height": 480}' for a MuJoCo env."""
+    json: bool = False
+    """Print one JSON object on standard output."""
+
+
+def run(options: Options) -> Outcome:
+    """Film."""
+    from apb.rendering import render
+
+    saved = find_policies(options.path)[0]
+    env, kwargs = choose_env(saved, options.env, json_object("--env-kwargs", options.env_kwargs))
+    output = options.output or Path(f"{options.path.resolve().name}.mp4")
+    film = render(saved.policy, env, output, env_kwargs=kwargs, seed=options.seed, seconds=options.seconds)
+    data = {"film": str(film), "policy": str(saved.path), "env": env, "env_kwargs": kwargs, "seed": options.seed}
+    return Outcome(data, [f"film: {film}"])

@@ -1,0 +1,65 @@
+"""`apb resume`: continue a run from its last checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from apb.cli.arguments import json_object
+from apb.cli.outcome import Outcome
+from apb.cli.summary import RunSummary
+from apb.errors import ConfigError
+from apb.persistence import RESULT_FILE
+from apb.runs import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Continue a run that was stopped or killed, from its last good checkpoint, to the end of its budget.
+
+    It ends with the same bytes as a run that was never interrupted. The result of a run that had ended is shown again.
+    """
+
+    path: Positional[Path]
+    """Run folder, one of its checkpoint folders, or a checkpoint's manifest.json."""
+    env: Positional[str | None] = None
+    """Gymnasium id, where the run folder cannot name it; "module:Id-v0" imports the module that registers it."""
+    env_kwargs: str = "{}"
+    """Arguments of gymnasium.make with ENV, as a JSON object."""
+    num_threads: int | None = None
+    """CPU threads to use; they change the speed, not the result. Default: as before."""
+    json: bool = False
+    """Print one JSON object on standard output instead of the table."""
+
+
+def run(options: Options) -> Outcome:
+    """Resume with a progress bar, and summarise the run folder; or only that, where nothing is left to do."""
+    opened = RunFolder.open(options.path)
+    if opened.step is None and (opened.path / RESULT_FILE).is_file():
+        summary = RunSummary.read(opened)
+        if summary.finished:
+            outcome = summary.outcome()
+            said = f"{opened.path} has spent its budget of {summary.result['timesteps']:,} steps; nothing is left to do"
+            return Outcome(outcome.data, [said, *outcome.shown])
+    from apb.adaptation import resume
+    from apb.progress import ProgressBarCallback
+
+    with ProgressBarCallback(_title(opened.config)) as bar:
+        resume(options.path, env=_env(options), callback=bar, num_threads=options.num_threads)
+    return RunSummary.read(RunFolder.open(opened.path)).outcome()
+
+
+def _env(options: Options) -> Any:
+    kwargs = json_object("--env-kwargs", options.env_kwargs)
+    if options.env is None:
+        if kwargs:
+            raise ConfigError("--env-kwargs was given without ENV; leave it out to continue in the run's own env")
+        return None
+    from apb.env_source import EnvSource
+
+    return EnvSource.resolve(options.env, kwargs)
+
+
+def _title(config: dict[str, Any]) -> str:
+    return f"{config.get('env')} · {config.get('strategy')}"

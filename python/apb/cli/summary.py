@@ -1,0 +1,148 @@
+"""`RunSummary`: the result of a run as its folder tells it, for the table at the end of `adapt` and `resume`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from apb.cli.outcome import Outcome
+from apb.errors import FileFormatError
+from apb.files import read_json
+from apb.persistence import RESULT_FILE
+from apb.plotting import CURVE_FILE
+from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations
+
+BUDGET = "budget"
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run that has ended, or was stopped, came to.
+
+    Attributes:
+        run_dir: The run folder.
+        config: Its `config.json`.
+        result: Its `result.json`.
+        policy: Folder of the latest policy; with several seeds it holds `seed-<seed>/`.
+        untrained: Evaluation before learning, per seed.
+        latest: Latest evaluation while learning, per seed.
+    """
+
+    run_dir: Path
+    config: Mapping[str, Any]
+    result: Mapping[str, Any]
+    policy: Path
+    untrained: Mapping[int, Mapping[str, Any]]
+    latest: Mapping[int, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, run: RunFolder) -> "RunSummary":
+        """Read the folder of a run that has written its result.
+
+        Raises:
+            RunFolderError: it has no checkpoint. FileFormatError: a file is damaged.
+        """
+        evaluations = read_evaluations(run.path)
+        untrained = {record["seed"]: record for record in evaluations if record["timesteps"] == 0}
+        latest = {record["seed"]: record for record in evaluations}
+        result = read_json(run.path / RESULT_FILE)
+        if not isinstance(result, dict):
+            raise FileFormatError(f"{run.path / RESULT_FILE} is not a JSON object")
+        return cls(run.path, run.config, result, load_checkpoint(run).policy, untrained, latest)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget was spent."""
+        return bool(self.result["stopped_by"] == BUDGET)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each lane."""
+        first, count = self.config["settings"]["seed"], self.config["settings"]["n_seeds"]
+        return list(range(first, first + count))
+
+    @property
+    def exit_code(self) -> int:
+        """EXIT_STOPPED after a signal, else 0."""
+        return EXIT_STOPPED if str(self.result["stopped_by"]).startswith("SIG") else 0
+
+    @property
+    def timesteps_per_second(self) -> float:
+        """Environment steps of all seeds per second of wall time."""
+        return len(self.seeds) * float(self.result["timesteps"]) / max(float(self.result["wall_time"]), 1e-9)
+
+    def outcome(self) -> Outcome:
+        """The summary for `Outcome.print`."""
+        return Outcome(self.to_json(), self.shown(), self.exit_code)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: what ran, returns per seed, time, and where the files are."""
+        curve = self.run_dir / CURVE_FILE
+        return {
+            "env": self.config["env"],
+            "strategy": self.config["strategy"],
+            "seeds": self.seeds,
+            "untrained": [_mean_std(self.untrained.get(seed)) for seed in self.seeds],
+            **self.result,
+            "timesteps_per_second": self.timesteps_per_second,
+            "run_dir": str(self.run_dir),
+            "policy": str(self.policy),
+            "curve": str(curve) if curve.exists() else None,
+        }
+
+    def shown(self) -> list[RenderableType]:
+        """A table of returns, where the time went, the files, and the commands that may come next."""
+        timesteps, wall_time = int(self.result["timesteps"]), float(self.result["wall_time"])
+        curve = self.run_dir / CURVE_FILE
+        if self.finished:
+            following = [f"apb render {self.run_dir}", f"apb eval {self.run_dir} --n-eval-episodes 100"]
+        else:
+            following = [f"apb resume {self.run_dir}", f"apb eval {self.run_dir}"]
+        return [
+            self._table(),
+            f"{timesteps:,} steps per seed in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
+            f" time went to {self._profile()}",
+            *([] if self.finished else [f"stopped by {self.result['stopped_by']} before the budget was spent"]),
+            f"policy: {self.policy}",
+            *([f"learning curve: {curve}"] if curve.exists() else []),
+            "next: " + "   or   ".join(following),
+        ]
+
+    def _table(self) -> Table:
+        table = Table(title=f"{self.config['env']}, {self.config['strategy']}: return per episode, mean ± std")
+        columns = {"seed": [str(seed) for seed in self.seeds]}
+        if self.untrained:
+            columns["untrained"] = [_text(self.untrained.get(seed)) for seed in self.seeds]
+        if self.result["final"]:
+            episodes = len(self.result["final"][0]["returns"])
+            columns[f"final, {episodes} new episodes"] = [_text(final) for final in self.result["final"]]
+        elif self.latest:
+            steps = max(record["timesteps"] for record in self.latest.values())
+            columns[f"after {steps:,} steps"] = [_text(self.latest.get(seed)) for seed in self.seeds]
+        for name in columns:
+            table.add_column(name, justify="right")
+        for row in zip(*columns.values(), strict=True):
+            table.add_row(*row)
+        return table
+
+    def _profile(self) -> str:
+        profile = {name: float(seconds) for name, seconds in self.result["profile"].items()}
+        total = max(sum(profile.values()), 1e-9)
+        ordered = sorted(profile.items(), key=lambda item: -item[1])
+        return ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in ordered)
+
+
+def _mean_std(record: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """Mean and standard deviation of an evaluation record or of a final evaluation."""
+    if record is None:
+        return None
+    prefix, suffix = ("eval/", "_reward") if "eval/mean_reward" in record else ("", "")
+    return {name: float(record[f"{prefix}{name}{suffix}"]) for name in ("mean", "std")}
+
+
+def _text(record: Mapping[str, Any] | None) -> str:
+    values = _mean_std(record)
+    return "-" if values is None else f"{values['mean']:,.1f} ± {values['std']:,.1f}"

@@ -1,0 +1,158 @@
+"""`render`: a policy at work in an env, as an mp4 or GIF; also on a machine without a screen."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import rng
+from apb.env_source import AnyEnv, EnvSource
+from apb.errors import ConfigError, InvalidEnvError, RunFolderError, require_range
+from apb.policy import Policy
+
+FORMATS = ("mp4", "gif")
+MAX_FPS = 30.0
+"""Frames per second at most; of an env with a shorter time step only every n-th step is drawn."""
+
+OFFSCREEN_BACKENDS = ("egl", "osmesa")
+
+_PROBE = """
+import mujoco
+context = mujoco.GLContext(16, 16)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
+"""
+
+
+def render(
+    policy: Policy,
+    env: str,
+    path: str | Path,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    seconds: float = 20.0,
+) -> Path:
+    """Write a film of the start of an episode under `policy`; returns its path.
+
+    Args:
+        policy: What acts.
+        env: A Gymnasium id. The env must offer the render mode "rgb_array".
+        path: The film, `.mp4` or `.gif`; replaced if it exists.
+        env_kwargs: Further arguments of `gymnasium.make`, for example `{"width": 640, "height": 480}`.
+        seed: Seed of the episode, in [0, 2^63): the first episode of `evaluate(policy, env, seed=seed)`.
+        seconds: Length of the film at most, in the env's own time, in (0, 3600]; it ends earlier if the episode does.
+
+    Raises:
+        MismatchError: the policy is of other spaces. InvalidEnvError: the env cannot draw itself here; the message
+            tells what to install. UnknownNameError: no such env. ConfigError: an argument is out of range, or another
+            ending. RunFolderError: the film cannot be written.
+    """
+    target = Path(path)
+    kind = target.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise ConfigError(f"{str(target)!r} is not a film; expected a name that ends with .{' or .'.join(FORMATS)}")
+    require_range("seconds", seconds, 0, 3600, low_open=True)
+    require_range("seed", seed, 0, 2**63 - 1)
+    first_seed = rng.derive_seed(seed, rng.Stream.EVAL_EPISODE, 0, 0)
+    failures = choose_opengl()
+    source = EnvSource.resolve(env, dict(env_kwargs or {}) | {"render_mode": "rgb_array"})
+    with closing(source.make()) as made:
+        policy.check_env(made)
+        steps_per_second = float(made.metadata.get("render_fps") or MAX_FPS)
+        stride = max(1, round(steps_per_second / MAX_FPS))
+        steps = max(1, round(seconds * steps_per_second))
+        frames = _frames(policy, made, first_seed, steps, stride, source.name, failures)
+        _write(frames, target, kind, steps_per_second / stride)
+    return target
+
+
+def choose_opengl() -> dict[str, str]:
+    """Set MUJOCO_GL to an OpenGL library that works without a screen; returns why those tried before it failed.
+
+    Only on Linux, and only where the user has not set it. MuJoCo's own default needs a screen. Each candidate is tried
+    in a process of its own, since one that fails may take its process with it.
+    """
+    if "MUJOCO_GL" in os.environ or not sys.platform.startswith("linux"):
+        return {}
+    failures: dict[str, str] = {}
+    for backend in OFFSCREEN_BACKENDS:
+        environment = os.environ | {"MUJOCO_GL": backend}
+        try:
+            probe = subprocess.run(  # noqa: S603
+                [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+        except subprocess.TimeoutExpired:
+            failures[backend] = "no answer within a minute"
+            continue
+        if probe.returncode == 0:
+            os.environ["MUJOCO_GL"] = backend
+            return failures
+        failures[backend] = (probe.stderr.strip().splitlines() or [f"exit code {probe.returncode}"])[-1]
+    return failures
+
+
+def _frames(
+    policy: Policy, env: AnyEnv, seed: int, steps: int, stride: int, name: str, failures: Mapping[str, str]
+) -> Iterator[NDArray[np.uint8]]:
+    observation, _ = env.reset(seed=seed)
+    yield _draw(env, name, failures)
+    for step in range(1, steps + 1):
+        observation, _, terminated, truncated, _ = env.step(policy(observation))
+        ended = bool(terminated or truncated)
+        if ended or step % stride == 0:
+            yield _draw(env, name, failures)
+        if ended:
+            return
+
+
+def _draw(env: AnyEnv, name: str, failures: Mapping[str, str]) -> NDArray[np.uint8]:
+    try:
+        frame = np.asarray(env.render())
+    except Exception as error:
+        raise InvalidEnvError(
+            f"env {name} cannot draw itself: {type(error).__name__}: {error}{_opengl_hint(failures)}"
+        ) from error
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise InvalidEnvError(
+            f"env {name} drew {frame.dtype} {frame.shape}; expected uint8 (height, width, 3), as rgb_array promises"
+        )
+    # The usual encoding of mp4 halves the resolution of colour, so that heights and widths must be even.
+    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
+
+
+def _opengl_hint(failures: Mapping[str, str]) -> str:
+    """The end of an error message: what to install or change, if OpenGL can be the reason."""
+    if len(failures) == len(OFFSCREEN_BACKENDS):
+        reasons = "; ".join(f"with MUJOCO_GL={backend}: {reason}" for backend, reason in failures.items())
+        return (
+            f". No OpenGL library works here without a screen ({reasons}). MuJoCo needs EGL or OSMesa:"
+            " `apt install libegl1 libgl1`, or `apt install libosmesa6` (conda: `mesalib`)"
+        )
+    chosen = os.environ.get("MUJOCO_GL")
+    return f". MUJOCO_GL = {chosen!r} is set; expected egl or osmesa on a machine without a screen" if chosen else ""
+
+
+def _write(frames: Iterator[NDArray[np.uint8]], target: Path, kind: str, fps: float) -> None:
+    import imageio.v2 as imageio
+
+    # Written beside its destination under the same ending, by which encoders go.
+    partial = target.with_name(f".{target.stem}.{os.getpid()}.{kind}")
+    mp4: dict[str, Any] = {"fps": fps, "macro_block_size": 2}
+    gif: dict[str, Any] = {"duration": 1000 / fps, "loop": 0}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with imageio.get_writer(partial, **(mp4 if kind == "mp4" else gif)) as writer:
+            for frame in frames:
+                writer.append_data(frame)  # type: ignore[attr-defined]
+        partial.replace(target)
+    except OSError as error:
+        raise RunFolderError(f"{target} cannot be written: {error}; choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
