@@ -75,6 +75,19 @@ def test_gymnasium_env_continues_with_the_same_bits_in_the_middle_of_episodes(en
         assert_continues_the_same(source, before, 60)
 
 
+@pytest.mark.parametrize("env_id", MUJOCO_IDS)
+def test_what_an_env_reads_between_two_steps_is_restored_too(env_id):
+    source = EnvSource.resolve(env_id)
+    env, restored = source.make(), source.make()
+    first, second = Simulations(EnvSource.resolve(env), 1, 1, [0]), Simulations(EnvSource.resolve(restored), 1, 1, [0])
+    first.reset()
+    trace(first, range(20))
+    second.restore(first.snapshot())
+    np.testing.assert_array_equal(env.unwrapped._get_obs(), restored.unwrapped._get_obs())
+    for reading in ("xpos", "xipos", "geom_xpos", "site_xpos", "cvel", "cfrc_ext", "qacc", "actuator_force"):
+        np.testing.assert_array_equal(getattr(env.unwrapped.data, reading), getattr(restored.unwrapped.data, reading))
+
+
 @given(st.integers(0, 120))
 @settings(max_examples=15, deadline=None)
 def test_walking_robots_continue_with_the_same_bits_from_any_step(before):
@@ -86,7 +99,7 @@ def test_walking_robots_continue_with_the_same_bits_from_any_step(before):
 @pytest.mark.parametrize("env_id", MUJOCO_IDS)
 def test_gymnasium_env_continues_with_the_same_bits_over_whole_episodes(env_id):
     source = EnvSource.resolve(env_id)
-    for before in (1, 333, 999, 1000, 1001):
+    for before in (333, 999, 1000):
         assert_continues_the_same(source, before, 1100, lanes=2, slots=1)
 
 

@@ -115,6 +115,15 @@ def test_async_vector_env_ends_the_same_episodes_as_own_simulations(mode):
         assert [entry[:3] + entry[4:] for entry in row] == [entry[:3] + entry[4:] for entry in full[: len(row)]]
 
 
+def test_a_reset_of_a_next_step_vector_env_leaves_no_reset_pending():
+    simulations = Simulations(EnvSource.resolve(SyncVectorEnv([lambda: CountingEnv((2,))])), 1, 1, [0])
+    simulations.reset()
+    rows, _ = run(simulations, 2)
+    assert rows[0][-1][-2]
+    simulations.reset()
+    assert simulations.step(np.zeros((1, 1, 1), np.float32)).valid.all()
+
+
 def test_every_episode_starts_from_a_seed_of_its_own_place():
     envs, source = numbered([(2,)])
     simulations = Simulations(source, 2, 2, [10, 11], rng.Stream.EVAL_EPISODE)

@@ -49,10 +49,12 @@ class Rows(Protocol):
 
     Attributes:
         can_save: Whether `save` is complete at any moment, not only at the start of an episode.
+        num_states: How many states `save` returns: one per row, or none where they cannot be told.
         restartable: Whether `restart` works at any moment and for any rows, not only for those whose episode has ended.
     """
 
     can_save: bool
+    num_states: int
     restartable: bool
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -65,7 +67,7 @@ class Rows(Protocol):
         """Start new episodes in the rows that are the keys of `seeds`; writes their observations into (R, size)."""
 
     def save(self) -> list[EnvState]:
-        """The states of the rows, in order; empty if they cannot be told."""
+        """The states of the rows, in order."""
 
     def load(self, states: Sequence[EnvState]) -> None:
         """Apply what `save` returned, right after `reset` with the seeds of the same episodes."""
@@ -82,6 +84,7 @@ class EnvRows:
     def __init__(self, envs: Sequence[AnyEnv], *, owned: bool) -> None:
         self.envs = tuple(envs)
         self.can_save = all(can_save(env) for env in self.envs)
+        self.num_states = len(self.envs)
         self._owned = owned
         space = require_observation_space(self.envs[0].observation_space)
         self._shape = space.shape

@@ -201,7 +201,7 @@ class Simulations:
                 )
         if not isinstance(values.get("total_steps"), int) or (arrays["episode_index"] < 0).any():
             raise FileFormatError("saved simulations: total_steps or episode_index is no count; use an older one")
-        states = _env_states(arrays, values.get("envs"), len(self._rows.save()))
+        states = _env_states(arrays, values.get("envs"), self._rows.num_states)
         self._episode_index = arrays["episode_index"].copy()
         self._reset_all()
         self._rows.load(states)

@@ -27,6 +27,7 @@ class VectorRows:
     """
 
     can_save = False
+    num_states = 0
     restartable = False
 
     def __init__(self, env: AnyVectorEnv) -> None:
