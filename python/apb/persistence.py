@@ -8,14 +8,12 @@ from typing import Any
 
 from apb.errors import ApbWarning, MismatchError
 from apb.evaluation import EvalResult
+from apb.files import write_json_atomic
 from apb.loop import AdaptationLoop
 from apb.plotting import CURVE_FILE, plot_runs
 from apb.policy import Policy
-from apb.files import write_json_atomic
 from apb.runs import Checkpoint, CheckpointWriter, History, Ring, RunFolder, json_hash, read_evaluations, read_history
 from apb.settings import AdaptSettings
-
-RESULT_FILE = "result.json"
 
 MACHINE_SETTINGS = ("num_threads", "device", "keep_last", "keep_best")
 """Options that say how to run, not what: a run may be resumed with others."""
@@ -82,7 +80,7 @@ class RunWriter:
 
     def result(self, summary: dict[str, Any]) -> None:
         """Write `result.json`, the summary of a run that has ended, and draw `curve.png` from its evaluations."""
-        write_json_atomic(self._run.path / RESULT_FILE, summary)
+        write_json_atomic(self._run.result, summary)
         if not self.earlier_evaluations():
             return
         try:

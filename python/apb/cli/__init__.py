@@ -111,9 +111,9 @@ def _module(verb: str) -> ModuleType:
 
             return adapt
         case "eval":
-            from apb.cli import eval as verb_eval
+            from apb.cli import evaluate
 
-            return verb_eval
+            return evaluate
         case "resume":
             from apb.cli import resume
 

@@ -10,7 +10,6 @@ from apb.cli.arguments import json_object
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
-from apb.persistence import RESULT_FILE
 from apb.runs import RunFolder
 
 
@@ -36,7 +35,7 @@ class Options:
 def run(options: Options) -> Outcome:
     """Resume with a progress bar, and summarise the run folder; or only that, where nothing is left to do."""
     opened = RunFolder.open(options.path)
-    if opened.step is None and (opened.path / RESULT_FILE).is_file():
+    if opened.step is None and opened.result.is_file():
         summary = RunSummary.read(opened)
         if summary.finished:
             outcome = summary.outcome()

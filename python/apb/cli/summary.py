@@ -11,7 +11,6 @@ from rich.table import Table
 from apb.cli.outcome import Outcome
 from apb.errors import FileFormatError
 from apb.files import read_json
-from apb.persistence import RESULT_FILE
 from apb.plotting import CURVE_FILE
 from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations
 
@@ -48,9 +47,9 @@ class RunSummary:
         evaluations = read_evaluations(run.path)
         untrained = {record["seed"]: record for record in evaluations if record["timesteps"] == 0}
         latest = {record["seed"]: record for record in evaluations}
-        result = read_json(run.path / RESULT_FILE)
+        result = read_json(run.result)
         if not isinstance(result, dict):
-            raise FileFormatError(f"{run.path / RESULT_FILE} is not a JSON object")
+            raise FileFormatError(f"{run.result} is not a JSON object")
         return cls(run.path, run.config, result, load_checkpoint(run).policy, untrained, latest)
 
     @property

@@ -8,6 +8,7 @@
       checkpoints/<step>/ checkpoints/LATEST       where to continue from (`apb.runs.checkpoint`)
       replay/                                      the transitions that checkpoints refer to (`apb.runs.replay_log`)
       best/                                        the policy of the best evaluation
+      result.json curve.png                        what a run that has ended came to
       .lock                                        held by the process that writes
 """
 
@@ -110,6 +111,11 @@ class RunFolder:
     def best(self) -> Path:
         """The folder of the policy of the best evaluation."""
         return self.path / "best"
+
+    @property
+    def result(self) -> Path:
+        """The file with the summary of a run that has ended."""
+        return self.path / "result.json"
 
     @property
     def is_locked(self) -> bool:
