@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import disk_events
 import numpy as np
 import pytest
 from apb import files
 from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, RunFolderError
 from apb.files import json_files
-from apb.runs import CheckpointWriter, RunFolder, list_steps, load_checkpoint
+from apb.runs import CheckpointWriter, History, RunFolder, list_steps, load_checkpoint
 from apb.runs.state_files import read_state, write_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -111,6 +112,20 @@ def test_what_was_saved_loads_bit_for_bit(run: RunFolder) -> None:
         assert folder == run.checkpoints / f"{step:09d}"
         assert_is_at(run, step)
         assert_no_debris(run)
+
+
+def test_all_that_a_checkpoint_counts_on_is_on_the_disk_before_it_is_published(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = saved(run)
+    History(run.path).append({"timesteps": 5})
+    events = disk_events.record(monkeypatch)
+    folder = save(writer, 5)
+    published = events.index(("rename", "000000005"))
+    synced = {inode for kind, inode in events[:published] if kind == "sync"}
+    needed = [run.path / "history.jsonl", run.replay, *run.replay.iterdir(), *folder.rglob("*")]
+    assert {path.stat().st_ino for path in needed} <= synced
+    assert published < events.index(("rename", "LATEST"))
 
 
 @pytest.mark.parametrize("keep_last", [1, 2, 3])

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import disk_events
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -129,7 +130,7 @@ def test_arbitrary_bytes_never_raise_anything_but_a_format_error(tmp_path: Path,
 
 BAD_TENSOR_FILES = {
     "a header of 2^60 bytes": (2**60).to_bytes(8, "little") + b"{}",
-    "a header beyond the cap": container(b" " * (17 * 2**20)),
+    "a header beyond the cap": container(b"{" + b" " * (17 * 2**20) + b"}"),
     "a header that is a list": container([]),
     "a header nested 100,000 deep": container(b"[" * 100_000 + b"]" * 100_000),
     "a header with a key twice": container(b'{"a":%s,"a":%s}' % (2 * (json.dumps(one()).encode(),)), bytes(8)),
@@ -334,23 +335,28 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "disk" / "config.json") == 2
 
 
-def test_every_file_is_on_the_disk_before_the_name_that_publishes_it(
+def test_a_file_is_on_the_disk_before_its_name_and_its_name_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events: list[str] = []
-    original_sync, original_exchange = atomic.sync, atomic._exchange
-    monkeypatch.setattr(atomic, "sync", lambda path: (events.append(path.name), original_sync(path)))
-    monkeypatch.setattr(atomic, "_exchange", lambda a, b: (events.append("EXCHANGE"), original_exchange(a, b))[1])
-    with files.staged_folder(tmp_path / "p") as staging:
-        fill(staging, 1)
-    events.clear()
-    with files.staged_folder(tmp_path / "p") as staging:
-        fill(staging, 2)
-        name = staging.name
-        events.clear()
-    published = events.index("EXCHANGE")
-    assert {"config.json", "weights.json", name} <= set(events[:published])
-    assert tmp_path.name in events[published:]
+    events = disk_events.record(monkeypatch)
+    files.write_json_atomic(tmp_path / "f", 1)
+    content, folder = (tmp_path / "f").stat().st_ino, tmp_path.stat().st_ino
+    assert events == [("sync", content), ("rename", "f"), ("sync", folder)]
+
+
+def test_every_file_is_on_the_disk_before_the_name_that_publishes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for generation in (1, 2):
+        with monkeypatch.context() as patch, files.staged_folder(tmp_path / "p") as staging:
+            for name in ("config.json", "notes.md"):
+                (staging / name).write_text(str(generation))
+            wanted = {path.stat().st_ino for path in (staging, *staging.iterdir())}
+            events = disk_events.record(patch)
+        published = events.index(("rename", "p"))
+        assert wanted <= {inode for kind, inode in events[:published] if kind == "sync"}
+        assert ("sync", tmp_path.stat().st_ino) in events[published:]
+        assert (tmp_path / "p" / "config.json").read_text() == str(generation)
 
 
 def test_old_leftovers_are_removed_and_those_of_a_living_writer_are_not(tmp_path: Path) -> None:

@@ -67,6 +67,22 @@ def test_a_folder_that_is_not_empty_is_refused_and_untouched(tmp_path: Path) -> 
         RunFolder.create(tmp_path / "run", CONFIG)
 
 
+def test_of_two_that_make_the_same_folder_at_once_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = RunFolder._acquire
+
+    def other_is_faster(run: RunFolder) -> int:
+        monkeypatch.setattr(RunFolder, "_acquire", acquire)
+        RunFolder.create(tmp_path / "run", {"seed": 1})
+        return acquire(run)
+
+    monkeypatch.setattr(RunFolder, "_acquire", other_is_faster)
+    with pytest.raises(RunFolderError, match="not empty"):
+        RunFolder.create(tmp_path / "run", {"seed": 2})
+    assert RunFolder.open(tmp_path / "run").config == {"seed": 1}
+
+
 def test_a_place_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="file"):
