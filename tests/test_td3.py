@@ -94,7 +94,9 @@ class OracleTD3:
         observation, action, reward, following, alive = (getattr(batch, name)[0] for name in batch.__slots__)
         with torch.no_grad():
             noise = torch.empty_like(action).numpy()
-            _native.philox_normal(rng.key(self.seed, rng.Stream.TARGET_NOISE), rng.counter(self.updates), noise.reshape(-1))
+            _native.philox_normal(
+                rng.key(self.seed, rng.Stream.TARGET_NOISE), rng.counter(self.updates), noise.reshape(-1)
+            )
             noise = torch.from_numpy(noise) * s.target_policy_noise
             clipped = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
             noisy = self.target_actor(following) + clipped
@@ -124,7 +126,9 @@ class OracleTD3:
             for name, value in found.items():
                 layer, kind = name.rsplit(".", 1)
                 expected = getattr(modules[layer], kind)
-                torch.testing.assert_close(value[lane], expected, **TOLERANCE, msg=lambda text, n=name, g=group: f"{g}.{n}: {text}")
+                torch.testing.assert_close(
+                    value[lane], expected, **TOLERANCE, msg=lambda text, n=name, g=group: f"{g}.{n}: {text}"
+                )
         for group in ("critics", "target_critics"):
             for name, value in getattr(td3, group).items():
                 layer, kind = name.rsplit(".", 1)
@@ -138,7 +142,9 @@ class OracleTD3:
 def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes):
     td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable)
     for target in (td3.actor, td3.target_actor):
-        target["post.bias"].data[:] = torch.tensor([1.5, -1.5])  # near the bounds, so that clipping target actions matters
+        target["post.bias"].data[:] = torch.tensor(
+            [1.5, -1.5]
+        )  # near the bounds, so that clipping target actions matters
     # Critics of mean 0 on the first batch, so that either twin is the smaller one at times.
     first = draw_batch(lanes, seed=0)
     action = torch.tensor([0.9, -0.9]).expand_as(first.action)
@@ -201,8 +207,10 @@ def test_policy_and_targets_move_once_in_policy_delay_updates(delay):
         before = td3.state()
         td3.update(draw_batch(1, seed=number))
         after = td3.state()
-        moved = {group: any((before[n] != after[n]).any() for n in before if n.startswith(f"{group}.")) for group in
-                 ("actor", "target_actor", "target_critics", "critics")}
+        moved = {
+            group: any((before[n] != after[n]).any() for n in before if n.startswith(f"{group}."))
+            for group in ("actor", "target_actor", "target_critics", "critics")
+        }
         on_time = number % delay == 0
         assert moved == {"actor": on_time, "target_actor": on_time, "target_critics": on_time, "critics": True}
         assert td3.optimizer_steps == (number // delay, number)
@@ -314,7 +322,9 @@ def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
     fresh = {name: value for name, value in again.state().items() if not name.endswith("_loss")}
     assert same_arrays(fresh, {name: anew[name] for name in fresh})
     td3.reset(0)
-    assert same_arrays({n: v for n, v in start.items() if "loss" not in n}, {n: v for n, v in td3.state().items() if "loss" not in n})
+    assert same_arrays(
+        {n: v for n, v in start.items() if "loss" not in n}, {n: v for n, v in td3.state().items() if "loss" not in n}
+    )
 
 
 @pytest.mark.parametrize("trainable", [False, True])
@@ -331,7 +341,11 @@ def test_a_saved_state_continues_bit_for_bit(updates, trainable):
         for td3 in (original, resumed):
             td3.update(draw_batch(2, seed=number))
     assert same_arrays(original.state(), resumed.state())
-    assert (original.updates, original.resets, original.optimizer_steps) == (resumed.updates, resumed.resets, resumed.optimizer_steps)
+    assert (original.updates, original.resets, original.optimizer_steps) == (
+        resumed.updates,
+        resumed.resets,
+        resumed.optimizer_steps,
+    )
 
 
 def test_a_state_is_a_copy_that_later_updates_leave_alone():

@@ -1,0 +1,141 @@
+"""`Learner`: lanes spread over threads learn what each learns alone, bit for bit, and losses are watched."""
+
+import numpy as np
+import pytest
+import torch
+from apb.errors import DivergenceError
+from apb.learner import Learner
+from apb.td3 import TD3
+from learning import filled_replay, same_arrays, small_backbone, small_settings, small_shape
+
+SEEDS = (3, 14, 15, 92)
+
+
+def make(seeds=SEEDS, num_threads=1, backbone=None, trainable_backbone=False, **changes):
+    backbone = small_backbone() if backbone is None else backbone
+    return Learner(
+        backbone,
+        small_shape(backbone),
+        seeds,
+        small_settings(**changes),
+        trainable_backbone=trainable_backbone,
+        device="cpu",
+        num_threads=num_threads,
+    )
+
+
+def learned(learner, replay, updates=7):
+    learner.update(replay, updates - 3)
+    learner.update(replay, 3)
+    learner.close()
+    return learner.state()
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_lanes_on_threads_learn_what_they_learn_one_by_one_bit_for_bit(trainable):
+    backbone = small_backbone("A")
+    together = learned(make(num_threads=3, backbone=backbone, trainable_backbone=trainable), filled_replay(SEEDS))
+    for lane, seed in enumerate(SEEDS):
+        alone = learned(make((seed,), backbone=backbone, trainable_backbone=trainable), filled_replay([seed]))
+        for name, value in alone.items():
+            assert value[0].tobytes() == together[name][lane].tobytes(), (name, lane)
+
+
+@pytest.mark.parametrize("num_threads", [2, 4, 7])
+def test_several_lanes_learn_the_same_bytes_on_any_number_of_threads(num_threads):
+    assert same_arrays(
+        learned(make(num_threads=1), filled_replay(SEEDS)), learned(make(num_threads=num_threads), filled_replay(SEEDS))
+    )
+
+
+def test_a_learner_of_one_lane_is_td3_on_samples_of_its_replay():
+    backbone, replay = small_backbone(), filled_replay([8])
+    td3 = TD3(backbone, small_shape(backbone), (8,), small_settings())
+    for draw in range(5):
+        td3.update(replay.sample(draw))
+    assert same_arrays(learned(make((8,)), filled_replay([8]), 5), td3.state())
+
+
+def test_updates_use_one_thread_per_lane_or_all_threads_for_a_single_lane():
+    found, before = [], torch.get_num_threads()
+    replay = filled_replay(SEEDS)
+    for seeds, num_threads in ((SEEDS, 3), (SEEDS[:1], 3), (SEEDS, 1)):
+        learner = make(seeds, num_threads)
+        seen = set()
+        for group in learner._groups:
+            group.update = lambda batch, seen=seen: seen.add(torch.get_num_threads())
+        learner.update(replay, 1)
+        learner.close()
+        found.append(seen)
+    torch.set_num_threads(before)
+    assert found == [{1}, {3}, {1}]
+
+
+def test_sampled_observations_are_normalised_as_those_that_are_acted_on():
+    mean = np.array([[1.0, -2, 0, 3, 0.5]])
+    inverse_std = np.array([[0.5, 2, 1, 0.1, 4]])
+    learner, replay = make((8,)), filled_replay([8])
+    learner.set_normalization(mean, inverse_std, 1.5)
+    batches = []
+    learner._groups[0].update = lambda batch: batches.append(
+        (batch.observation.clone(), batch.next_observation.clone(), batch.reward.clone())
+    )
+    learner.update(replay, 1)
+    plain = replay.sample(0)
+    for found, raw in zip(batches[0][:2], (plain.observation, plain.next_observation), strict=True):
+        expected = np.clip((raw.numpy() - mean.astype(np.float32)) * inverse_std.astype(np.float32), -1.5, 1.5)
+        assert (found.numpy() == expected).all()
+    assert (batches[0][2] == plain.reward).all()
+
+
+def test_a_saved_learner_continues_bit_for_bit_also_after_a_reset_and_with_other_threads():
+    original, resumed = make(num_threads=1), make(num_threads=4)
+    replay = filled_replay(SEEDS)
+    original.update(replay, 5)
+    original.reset()
+    original.update(replay, 3)
+    resumed.load_state(original.state(), original.counters())
+    assert resumed.counters() == original.counters() == {"updates": 8, "resets": 1, "actor_steps": 2, "critic_steps": 3}
+    for learner in (original, resumed):
+        learner.update(replay, 4)
+        learner.reset()
+        learner.update(replay, 3)
+        learner.close()
+    assert same_arrays(original.state(), resumed.state())
+    assert original.resets == resumed.resets == 2
+
+
+def test_a_reset_draws_new_weights_for_every_lane():
+    learner = make()
+    before = learner.adapters()
+    learner.reset()
+    assert (learner.adapters() != before).any(axis=1).all()
+
+
+def test_adapters_of_all_lanes_go_out_and_in():
+    learner = make()
+    flat = np.random.default_rng(0).standard_normal(learner.adapters().shape).astype(np.float32)
+    learner.set_adapters(flat)
+    assert (learner.adapters() == flat).all()
+    assert all(backbone is learner.backbones()[0] for backbone in learner.backbones())
+
+
+def test_a_loss_that_is_not_finite_names_lane_seed_and_update():
+    learner, replay = make(num_threads=2), filled_replay(SEEDS)
+    learner.update(replay, 2)
+    replay.table[2, :, -2] = 1e38
+    with pytest.raises(
+        DivergenceError, match=r"the critic_loss of lane 2 \(seed 15\) is inf at update 3; .*learning_rate"
+    ):
+        learner.update(replay, 1)
+    learner.close()
+
+
+def test_losses_are_those_of_each_lane():
+    learner, replay = make(), filled_replay(SEEDS)
+    learner.update(replay, 4)
+    losses = learner.losses()
+    assert {name: values.shape for name, values in losses.items()} == {"actor_loss": (4,), "critic_loss": (4,)}
+    alone = make(SEEDS[2:3])
+    alone.update(filled_replay(SEEDS[2:3]), 4)
+    assert all(alone.losses()[name][0] == values[2] for name, values in losses.items())

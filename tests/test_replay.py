@@ -1,0 +1,110 @@
+"""`Replay`: K rings that hold the latest transitions, and batches that are a pure function of seed and draw."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+from apb import replay as replay_module
+from apb import rng
+from apb.errors import ConfigError
+from apb.replay import Batch, Replay
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from learning import filled_replay
+
+
+def rows_of(replay, lane):
+    """The rows of a lane from the oldest to the newest."""
+    size, position, capacity = replay.size[lane], replay.position[lane], replay.table.shape[1]
+    return [tuple(replay.table[lane, (position - size + i) % capacity]) for i in range(size)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.lists(st.integers(1, 15), max_size=8),
+    st.integers(0, 2**31),
+)
+def test_a_ring_holds_the_latest_valid_transitions_in_order(lanes, capacity, obs, act, steps, seed):
+    generator = np.random.default_rng(seed)
+    replay = Replay(range(lanes), capacity, obs, act, batch_size=2)
+    expected = [deque(maxlen=capacity) for _ in range(lanes)]
+    added = np.zeros(lanes, dtype=np.int64)
+    for slots in steps:
+        observation, following = (generator.standard_normal((lanes, slots, obs)).astype(np.float32) for _ in range(2))
+        action = generator.standard_normal((lanes, slots, act)).astype(np.float32)
+        reward = generator.standard_normal((lanes, slots)).astype(np.float32)
+        terminated, valid = (generator.random((lanes, slots)) < 0.5 for _ in range(2))
+        replay.add(observation, action, reward, following, terminated, valid)
+        for lane, slot in np.argwhere(valid):
+            row = (*observation[lane, slot], *following[lane, slot], *action[lane, slot], reward[lane, slot])
+            expected[lane].append((*row, np.float32(not terminated[lane, slot])))
+        added += valid.sum(axis=1)
+    assert (replay.added == added).all()
+    assert (replay.size == np.minimum(added, capacity)).all()
+    assert (replay.position == added % capacity).all()
+    for lane in range(lanes):
+        assert rows_of(replay, lane) == list(expected[lane])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True), st.integers(0, 2**40), st.integers(1, 40)
+)
+def test_a_batch_is_drawn_uniformly_by_philox_from_seed_and_draw(seeds, draw, batch_size):
+    replay = filled_replay([seed % 1000 for seed in seeds], rows=50, capacity=40, batch_size=batch_size)
+    replay._keys[:] = [rng.key(seed, rng.Stream.REPLAY) for seed in seeds]
+    batch = replay.sample(draw)
+    for lane, seed in enumerate(seeds):
+        raw = np.random.Philox(key=rng.key(seed, rng.Stream.REPLAY), counter=[0, draw, 0, 0]).random_raw(batch_size)
+        rows = replay.table[lane, [int(word) * 40 >> 64 for word in raw]]
+        found = np.concatenate(
+            [
+                getattr(batch, name)[lane].numpy().reshape(batch_size, -1)
+                for name in ("observation", "next_observation", "action")
+            ]
+            + [getattr(batch, name)[lane].numpy()[:, None] for name in ("reward", "not_terminated")],
+            axis=1,
+        )
+        assert (found == rows).all()
+
+
+def test_lanes_drawn_for_one_by_one_get_the_batches_of_all_at_once():
+    replay = filled_replay([4, 5, 6])
+    together = {name: getattr(replay.sample(9), name).clone() for name in Batch.__slots__}
+    for lane in range(3):
+        part = replay.sample(9, slice(lane, lane + 1))
+        for name, value in together.items():
+            assert (getattr(part, name) == value[lane : lane + 1]).all()
+    alone = filled_replay([5]).sample(9)
+    assert (alone.observation[0] == together["observation"][1]).all()
+
+
+def test_different_draws_and_seeds_give_different_batches():
+    replay = filled_replay([4, 5])
+    first = replay.sample(1).reward.clone()
+    assert (replay.sample(2).reward != first).any()
+    assert (replay.sample(1).reward == first).all()
+    replay.table[1] = replay.table[0]
+    batch = replay.sample(1)
+    assert (batch.reward[0] != batch.reward[1]).any()
+
+
+def test_a_batch_is_written_into_memory_that_is_allocated_once():
+    replay = filled_replay([4])
+    first, second = replay.sample(1), replay.sample(2)
+    for name in Batch.__slots__:
+        assert getattr(first, name).data_ptr() == getattr(second, name).data_ptr()
+        assert getattr(first, name).is_contiguous()
+
+
+def test_the_bytes_of_the_rings_are_announced_and_a_ring_that_does_not_fit_is_refused(monkeypatch):
+    assert Replay.required_bytes(2, 1000, 17, 6) == 2 * 1000 * (17 + 17 + 6 + 2) * 4
+    assert Replay([1, 2], 1000, 17, 6, 4).table.nbytes == Replay.required_bytes(2, 1000, 17, 6)
+    assert Replay.required_bytes(1, 10**6, 17, 6) <= 175 * 2**20
+    monkeypatch.setattr(replay_module, "available_memory", lambda: 10 * 2**20)
+    with pytest.raises(ConfigError, match=r"buffer_size = 100000 needs 16 MiB .* 10 MiB are free; choose a smaller"):
+        Replay([1], 100_000, 17, 6, 4)
