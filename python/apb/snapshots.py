@@ -124,7 +124,7 @@ def load_env(env: AnyEnv, state: EnvState) -> None:
 def _load_mujoco(env: Any, integration: NDArray[np.float64], readings: NDArray[np.float64]) -> None:
     model, data = env.model, env.data
     mujoco.mj_setState(model, data, integration, _INTEGRATION_STATE)
-    mujoco.mj_forward(model, data)  # Contacts and whatever else is not saved follow from the state.
+    # Contacts and constraints stay those of the reset: the next `mj_step` computes them before anything reads them.
     start = 0
     for view in _readings(env):
         view[...] = readings[start : start + view.size].reshape(view.shape)
