@@ -6,15 +6,18 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 
+#include "apb/thread_pool.hpp"
 #include "apb/views.hpp"
 
 namespace apb::bind {
@@ -28,6 +31,10 @@ class Array : public py::object {
  public:
   PYBIND11_OBJECT(Array, py::object, anything)
 };
+
+// Arguments that may be None.
+using OptionalArray = std::optional<Array>;
+using OptionalPool = std::optional<ThreadPool*>;
 
 // One axis in an expected shape: its name in the documentation (the number itself where it is fixed) and its extent, or `any`
 // where the array decides.
@@ -187,5 +194,5 @@ RealOutput<Rank> real_output(const Array& value, const char* name, const Shape<R
 
 template <>
 struct pybind11::detail::handle_type_name<apb::bind::Array> {
-  static constexpr auto name = const_name("numpy.ndarray");
+  static constexpr auto name = const_name("numpy.typing.NDArray[typing.Any]");
 };

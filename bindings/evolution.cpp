@@ -19,7 +19,7 @@ void bind_evolution(py::module_& module) {
   module.def(
       "evolution_ask",
       [](const Array& mean, const Array& sigma, const Array& keys, const Integer& generation, const Array& out,
-         apb::ThreadPool* pool) {
+         const apb::bind::OptionalPool& pool) {
         const auto x = output<float, 3>(out, "out", {{{"K"}, {"P"}, {"n"}}});
         const auto [lanes, members, parameters] = x.shape;
         const auto m = input<float, 2>(mean, "mean", {{{"K", lanes}, {"n", parameters}}});
@@ -29,7 +29,7 @@ void bind_evolution(py::module_& module) {
         require_not_empty(x, "out");
         require_disjoint({{"mean", m}, {"sigma", s}, {"keys", k}, {"out", x}});
         const py::gil_scoped_release release;
-        apb::evolution_ask(m, s, k, g, x, pool);
+        apb::evolution_ask(m, s, k, g, x, pool.value_or(nullptr));
       },
       py::arg("mean"), py::arg("sigma"), py::arg("keys"), py::arg("generation"), py::arg("out"),
       py::arg("pool") = py::none(),
@@ -52,7 +52,7 @@ Raises:
   module.def(
       "evolution_recombine",
       [](const Array& members, const Array& weights, const Array& mean, const Array& variance, const Array& damping,
-         double mean_rate, double variance_rate, apb::ThreadPool* pool) {
+         double mean_rate, double variance_rate, const apb::bind::OptionalPool& pool) {
         const auto x = input<float, 3>(members, "members", {{{"K"}, {"P"}, {"n"}}});
         const auto [lanes, count, parameters] = x.shape;
         const auto w = input<float, 2>(weights, "weights", {{{"K", lanes}, {"P", count}}});
@@ -62,7 +62,7 @@ Raises:
         require_not_empty(x, "members");
         require_disjoint({{"members", x}, {"weights", w}, {"mean", m}, {"variance", v}, {"damping", d}});
         const py::gil_scoped_release release;
-        apb::evolution_recombine(x, w, m, v, d, {mean_rate, variance_rate}, pool);
+        apb::evolution_recombine(x, w, m, v, d, {mean_rate, variance_rate}, pool.value_or(nullptr));
       },
       py::arg("members"), py::arg("weights"), py::arg("mean"), py::arg("variance"), py::arg("damping"),
       py::arg("mean_rate"), py::arg("variance_rate"), py::arg("pool") = py::none(),
@@ -112,7 +112,7 @@ Raises:
       "openai_es_step",
       [](const Array& mean, const Array& sigma, const Array& weights, const Array& keys, const Integer& generation,
          double learning_rate, double weight_decay, const Array& moment1, const Array& moment2, std::int64_t step,
-         apb::ThreadPool* pool) {
+         const apb::bind::OptionalPool& pool) {
         const auto m = output<float, 2>(mean, "mean", {{{"K"}, {"n"}}});
         const auto [lanes, parameters] = m.shape;
         const auto s = input<float, 1>(sigma, "sigma", {{{"K", lanes}}});
@@ -125,7 +125,7 @@ Raises:
         require_not_empty(w, "weights");
         require_disjoint({{"mean", m}, {"sigma", s}, {"weights", w}, {"keys", k}, {"moment1", m1}, {"moment2", m2}});
         const py::gil_scoped_release release;
-        apb::openai_es_step(m, s, w, k, g, {learning_rate, weight_decay, step}, m1, m2, pool);
+        apb::openai_es_step(m, s, w, k, g, {learning_rate, weight_decay, step}, m1, m2, pool.value_or(nullptr));
       },
       py::arg("mean"), py::arg("sigma"), py::arg("weights"), py::arg("keys"), py::arg("generation"),
       py::arg("learning_rate"), py::arg("weight_decay"), py::arg("moment1"), py::arg("moment2"), py::arg("step"),

@@ -15,9 +15,9 @@
 namespace py = pybind11;
 using apb::Backbone;
 using apb::Population;
-using apb::bind::any;
 using apb::bind::Array;
 using apb::bind::Layout;
+using apb::bind::OptionalArray;
 
 namespace {
 
@@ -36,11 +36,10 @@ std::vector<apb::LinearView> layers_of(const std::vector<Array>& weights, const 
   return layers;
 }
 
-apb::Transform transform_of(const Population& population, const Array& mean, const Array& inverse_std, double clip,
-                            const Array& scale, const Array& offset) {
-  const auto constants = [](const Array& value, const char* name, const char* axis, std::int64_t size) -> const float* {
-    if (value.is_none()) return nullptr;
-    return apb::bind::input<float, 1>(value, name, {{{axis, size}}}).data;
+apb::Transform transform_of(const Population& population, const OptionalArray& mean, const OptionalArray& inverse_std, double clip,
+                            const OptionalArray& scale, const OptionalArray& offset) {
+  const auto constants = [](const OptionalArray& value, const char* name, const char* axis, std::int64_t size) -> const float* {
+    return value ? apb::bind::input<float, 1>(*value, name, {{{axis, size}}}).data : nullptr;
   };
   return {constants(mean, "mean", "obs", population.observation_size()),
           constants(inverse_std, "inverse_std", "obs", population.observation_size()), static_cast<float>(clip),
@@ -125,8 +124,8 @@ Args:
         It is copied.)")
       .def(
           "forward",
-          [](const Population& self, const Array& obs, const Array& out, const Array& mean, const Array& inverse_std, double clip,
-             const Array& scale, const Array& offset, apb::ThreadPool* pool) {
+          [](const Population& self, const Array& obs, const Array& out, const OptionalArray& mean, const OptionalArray& inverse_std, double clip,
+             const OptionalArray& scale, const OptionalArray& offset, const apb::bind::OptionalPool& pool) {
             const auto from = apb::bind::real_input<3>(
                 obs, "obs", {{{"M", self.members()}, {"B"}, {"obs", self.observation_size()}}}, Layout::strided);
             const std::int64_t batch = std::visit([](const auto& view) { return view.shape[1]; }, from);
@@ -134,7 +133,7 @@ Args:
                 out, "out", {{{"M", self.members()}, {"B", batch}, {"act", self.action_size()}}}, Layout::strided);
             const apb::Transform transform = transform_of(self, mean, inverse_std, clip, scale, offset);
             const py::gil_scoped_release release;
-            self.forward(from, to, transform, pool);
+            self.forward(from, to, transform, pool.value_or(nullptr));
           },
           py::arg("obs"), py::arg("out"), py::kw_only(), py::arg("mean") = py::none(), py::arg("inverse_std") = py::none(),
           py::arg("clip") = 0.0, py::arg("scale") = py::none(), py::arg("offset") = py::none(), py::arg("pool") = py::none(),
@@ -153,7 +152,7 @@ Args:
 NaN passes through to the actions of its row.)")
       .def(
           "set_transform",
-          [](Population& self, const Array& mean, const Array& inverse_std, double clip, const Array& scale, const Array& offset) {
+          [](Population& self, const OptionalArray& mean, const OptionalArray& inverse_std, double clip, const OptionalArray& scale, const OptionalArray& offset) {
             const apb::Transform transform = transform_of(self, mean, inverse_std, clip, scale, offset);
             const py::gil_scoped_release release;
             self.set_transform(transform);

@@ -78,7 +78,7 @@ Raises:
       "replay_sample",
       [](const Array& table, const Array& size, const Array& keys, const apb::bind::Integer& draw, const Array& obs,
          const Array& action, const Array& reward, const Array& next_obs, const Array& not_terminated,
-         apb::ThreadPool* pool, const Array& indices) {
+         const apb::bind::OptionalPool& pool, const apb::bind::OptionalArray& indices) {
         const auto o = output<float, 3>(obs, "obs", {{{"K"}, {"B"}, {"obs"}}});
         const auto [lanes, rows, width] = o.shape;
         const auto a = output<float, 3>(action, "action", {{{"K", lanes}, {"B", rows}, {"act"}}});
@@ -90,7 +90,7 @@ Raises:
         const auto n = input<std::int64_t, 1>(size, "size", {{{"K", lanes}}});
         const auto k = input<std::uint64_t, 2>(keys, "keys", {{{"K", lanes}, {"2", 2}}});
         apb::View<std::int64_t, 2> i;
-        if (!indices.is_none()) i = output<std::int64_t, 2>(indices, "indices", {{{"K", lanes}, {"B", rows}}});
+        if (indices) i = output<std::int64_t, 2>(*indices, "indices", {{{"K", lanes}, {"B", rows}}});
         const std::uint64_t position = apb::bind::counter_word(draw, "draw");
         require_not_empty(t, "table");
         require_not_empty(o, "obs");
@@ -105,7 +105,7 @@ Raises:
                           {"not_terminated", d},
                           {"indices", i}});
         const py::gil_scoped_release release;
-        apb::replay_sample(t, n, k, position, {o, a, r, o2, d, i}, pool);
+        apb::replay_sample(t, n, k, position, {o, a, r, o2, d, i}, pool.value_or(nullptr));
       },
       py::arg("table"), py::arg("size"), py::arg("keys"), py::arg("draw"), py::arg("obs"), py::arg("action"),
       py::arg("reward"), py::arg("next_obs"), py::arg("not_terminated"), py::arg("pool") = py::none(),

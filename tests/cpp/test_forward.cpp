@@ -217,7 +217,7 @@ TEST(sizes_that_do_not_fit_are_refused) {
   CHECK_THROWS(std::invalid_argument, Population(network.backbone, 0, 3, 2));
   CHECK_THROWS(std::invalid_argument, Population(network.backbone, 1, 0, 2));
   CHECK_THROWS(std::invalid_argument, Population(network.backbone, 1, 3, 0));
-  CHECK_THROWS(std::exception, Population(network.backbone, std::int64_t{1} << 24, std::int64_t{1} << 24, 2));
+  CHECK_THROWS(std::invalid_argument, Population(network.backbone, (std::int64_t{1} << 24) + 1, 3, 2));
   Population population(network.backbone, 1, 3, 2);
   std::vector<float> x(3), y(2);
   CHECK_THROWS(std::invalid_argument, population.forward(in(x, 1, 1, 3), out(y, 1, 2, 1), {}, nullptr));
