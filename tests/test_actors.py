@@ -1,4 +1,4 @@
-"""`LaneActors`: the native actions of K lanes are those of the policy's equation, for any adapters, backbones and statistics."""
+"""`LaneActors`: native actions of K lanes are the policy's equation, for any adapters, backbones and statistics."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`networks.py`: the policy is its equation, critics are plain multilayer perceptrons, and initial weights are TD3's."""
+"""`networks.py`: the policy is its equation, critics are multilayer perceptrons, initial weights are TD3's."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_critic_values_are_those_of_a_perceptron_per_lane_and_twin(lanes, twins,
             for i in range(3):
                 net[2 * i].weight.data = layers[f"{i}.weight"][lane, twin].double()
                 net[2 * i].bias.data = layers[f"{i}.bias"][lane, twin].double()
-            # Sums of 256 float32 products: relative rounding far below 256 * 2^-24 = 1.5e-5 of the largest terms, which are O(1).
+            # Sums of 256 float32 products of size O(1): the rounding is below 256 * 2^-24 = 1.5e-5.
             torch.testing.assert_close(found[lane, twin].double(), net(x).squeeze(1), rtol=2e-5, atol=2e-5)
 
 

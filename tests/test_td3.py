@@ -1,4 +1,4 @@
-"""One update of `TD3` is the update of Fujimoto et al. (2018): held to a TD3 written with `nn.Module` and `optim.Adam`, lane by lane."""
+"""An update of `TD3` is that of Fujimoto et al. (2018): held to one written with `nn.Module` and `optim.Adam`."""
 
 import copy
 
@@ -20,9 +20,9 @@ SETTINGS = small_settings(
     target_policy_noise=0.6,
     target_noise_clip=0.4,
 )
-# Both sides compute in float32 with sums in another order. A gradient then differs by about 1e-7 of its terms, and Adam turns
-# a relative difference d of a gradient into a difference of about learning_rate * d. Weights that a wrong rule moves differ by
-# about learning_rate, 1e-3: a hundred times this.
+# Both sides compute in float32 with sums in another order. A gradient then differs by about 1e-7 of its terms, and Adam
+# turns a relative difference d of a gradient into a difference of about learning_rate * d. Weights that a wrong rule
+# moves differ by about learning_rate, 1e-3: a hundred times this.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -160,7 +160,7 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, l
             oracle.assert_equals(td3, lane)
             if number % 2:
                 torch.testing.assert_close(td3.actor_loss[lane], oracle.actor_loss, rtol=1e-4, atol=1e-5)
-    # The comparison says something only where noise and actions were clipped and each twin was the smaller one at times.
+    # The comparison says something only where noise and actions were clipped and either twin was the smaller one.
     assert min(oracles[0].clipped_noise, oracles[0].clipped_actions, oracles[0].second_is_smaller) > 0.1 * 7
     assert oracles[0].second_is_smaller < 0.9 * 7
 

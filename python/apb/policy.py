@@ -125,9 +125,7 @@ class Policy:
         """Number of weights and biases, backbone and adapter together."""
         return self.backbone.num_parameters + self.adapter.num_parameters
 
-    def check_env(
-        self, env: "gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any] | EnvSource"
-    ) -> None:
+    def check_env(self, env: "gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any] | EnvSource") -> None:
         """Raise unless `env` has the spaces of the policy: equal shapes and bounds; the float dtype may differ.
 
         Raises:
