@@ -36,8 +36,8 @@ class Array : public py::object {
 using OptionalArray = std::optional<Array>;
 using OptionalPool = std::optional<ThreadPool*>;
 
-// One axis in an expected shape: its name in the documentation (the number itself where it is fixed) and its extent, or `any`
-// where the array decides.
+// One axis in an expected shape: its name in the documentation (the number itself where it is fixed) and its extent, or
+// `any` where the array decides.
 inline constexpr std::int64_t any = -1;
 struct Axis {
   const char* name;
@@ -60,7 +60,9 @@ std::string describe(const Shape<Rank>& shape) {
   return text + (Rank == 1 ? ",)" : ")");
 }
 
-inline std::string describe_shape(const py::array& array) { return py::str(py::tuple(array.attr("shape"))); }
+inline std::string describe_shape(const py::array& array) {
+  return py::str(py::tuple(array.attr("shape")));
+}
 
 template <class T>
 const char* dtype_name() {
@@ -88,8 +90,8 @@ inline py::array require_array(const Array& value, const char* name, const std::
 }
 
 [[noreturn]] inline void refuse_dtype(const py::array& array, const char* name, const std::string& expected) {
-  throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) + "; expected " + expected +
-                       " in native byte order; convert it with numpy.asarray(..., dtype=...)");
+  throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) + "; expected " +
+                       expected + " in native byte order; convert it with numpy.asarray(..., dtype=...)");
 }
 
 // The view of `array`, whose dtype is already known to be T. A const T is read, a plain T is written.
@@ -97,18 +99,21 @@ template <class T, int Rank>
 View<T, Rank> view_of(const py::array& array, const char* name, const Shape<Rank>& expected, Layout layout) {
   if (array.ndim() != Rank) {
     throw py::value_error(std::string(name) + " has " + std::to_string(array.ndim()) + " dimensions, shape " +
-                          describe_shape(array) + "; expected " + std::to_string(Rank) + ", shape " + describe<Rank>(expected));
+                          describe_shape(array) + "; expected " + std::to_string(Rank) + ", shape " +
+                          describe<Rank>(expected));
   }
   View<T, Rank> view;
   for (int axis = 0; axis < Rank; ++axis) {
     view.shape[axis] = array.shape(axis);
     if (expected[axis].extent != any && array.shape(axis) != expected[axis].extent) {
-      throw py::value_error(std::string(name) + " has shape " + describe_shape(array) + "; expected " + describe<Rank>(expected));
+      throw py::value_error(std::string(name) + " has shape " + describe_shape(array) + "; expected " +
+                            describe<Rank>(expected));
     }
   }
   if constexpr (!std::is_const_v<T>) {
     if (!array.writeable()) {
-      throw py::value_error(std::string(name) + " is read-only; expected a writable array, since the result is written into it");
+      throw py::value_error(std::string(name) +
+                            " is read-only; expected a writable array, since the result is written into it");
     }
   }
   const bool empty = view.size() == 0;
@@ -118,12 +123,14 @@ View<T, Rank> view_of(const py::array& array, const char* name, const Shape<Rank
     // An axis of fewer than two elements is never stepped along, and NumPy may give it any stride.
     const bool stepped = !empty && view.shape[axis] > 1;
     if (stepped && bytes % static_cast<std::int64_t>(sizeof(T)) != 0) {
-      throw py::value_error(std::string(name) + " has a stride of " + std::to_string(bytes) + " bytes; expected a multiple of the " +
-                            std::to_string(sizeof(T)) + " bytes of an element; copy it with numpy.ascontiguousarray");
+      throw py::value_error(std::string(name) + " has a stride of " + std::to_string(bytes) +
+                            " bytes; expected a multiple of the " + std::to_string(sizeof(T)) +
+                            " bytes of an element; copy it with numpy.ascontiguousarray");
     }
     view.stride[axis] = stepped ? bytes / static_cast<std::int64_t>(sizeof(T)) : 0;
     if (stepped && layout == Layout::contiguous && view.stride[axis] != packed) {
-      throw py::value_error(std::string(name) + " is not C-contiguous (strides " + std::string(py::str(array.attr("strides"))) +
+      throw py::value_error(std::string(name) + " is not C-contiguous (strides " +
+                            std::string(py::str(array.attr("strides"))) +
                             " bytes); expected a C-contiguous array; copy it with numpy.ascontiguousarray");
     }
     packed *= view.shape[axis];
@@ -157,25 +164,29 @@ View<T, Rank> view_of(const py::array& array, const char* name, const Shape<Rank
 
 // The view of `value`, an array of exactly the dtype T and the expected shape.
 template <class T, int Rank>
-View<T, Rank> checked(const Array& value, const char* name, const Shape<Rank>& shape, Layout layout = Layout::contiguous) {
+View<T, Rank> checked(const Array& value, const char* name, const Shape<Rank>& shape,
+                      Layout layout = Layout::contiguous) {
   const py::array array = require_array(value, name, dtype_name<T>());
   if (!py::isinstance<py::array_t<std::remove_const_t<T>, 0>>(array)) refuse_dtype(array, name, dtype_name<T>());
   return view_of<T, Rank>(array, name, shape, layout);
 }
 
 template <class T, int Rank>
-View<const T, Rank> input(const Array& value, const char* name, const Shape<Rank>& shape, Layout layout = Layout::contiguous) {
+View<const T, Rank> input(const Array& value, const char* name, const Shape<Rank>& shape,
+                          Layout layout = Layout::contiguous) {
   return checked<const T, Rank>(value, name, shape, layout);
 }
 
 template <class T, int Rank>
-View<T, Rank> output(const Array& value, const char* name, const Shape<Rank>& shape, Layout layout = Layout::contiguous) {
+View<T, Rank> output(const Array& value, const char* name, const Shape<Rank>& shape,
+                     Layout layout = Layout::contiguous) {
   return checked<T, Rank>(value, name, shape, layout);
 }
 
 // A float32 or float64 array.
 template <int Rank>
-RealInput<Rank> real_input(const Array& value, const char* name, const Shape<Rank>& shape, Layout layout = Layout::contiguous) {
+RealInput<Rank> real_input(const Array& value, const char* name, const Shape<Rank>& shape,
+                           Layout layout = Layout::contiguous) {
   const py::array array = require_array(value, name, "float32 or float64");
   if (py::isinstance<py::array_t<float, 0>>(array)) return view_of<const float, Rank>(array, name, shape, layout);
   if (py::isinstance<py::array_t<double, 0>>(array)) return view_of<const double, Rank>(array, name, shape, layout);
@@ -183,7 +194,8 @@ RealInput<Rank> real_input(const Array& value, const char* name, const Shape<Ran
 }
 
 template <int Rank>
-RealOutput<Rank> real_output(const Array& value, const char* name, const Shape<Rank>& shape, Layout layout = Layout::contiguous) {
+RealOutput<Rank> real_output(const Array& value, const char* name, const Shape<Rank>& shape,
+                             Layout layout = Layout::contiguous) {
   const py::array array = require_array(value, name, "float32 or float64");
   if (py::isinstance<py::array_t<float, 0>>(array)) return view_of<float, Rank>(array, name, shape, layout);
   if (py::isinstance<py::array_t<double, 0>>(array)) return view_of<double, Rank>(array, name, shape, layout);

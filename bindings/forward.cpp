@@ -23,8 +23,8 @@ namespace {
 
 std::vector<apb::LinearView> layers_of(const std::vector<Array>& weights, const std::vector<Array>& biases) {
   if (weights.size() != biases.size()) {
-    throw py::value_error("biases has " + std::to_string(biases.size()) + " arrays; expected " + std::to_string(weights.size()) +
-                          ", one for each of weights");
+    throw py::value_error("biases has " + std::to_string(biases.size()) + " arrays; expected " +
+                          std::to_string(weights.size()) + ", one for each of weights");
   }
   std::vector<apb::LinearView> layers;
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -36,9 +36,10 @@ std::vector<apb::LinearView> layers_of(const std::vector<Array>& weights, const 
   return layers;
 }
 
-apb::Transform transform_of(const Population& population, const OptionalArray& mean, const OptionalArray& inverse_std, double clip,
-                            const OptionalArray& scale, const OptionalArray& offset) {
-  const auto constants = [](const OptionalArray& value, const char* name, const char* axis, std::int64_t size) -> const float* {
+apb::Transform transform_of(const Population& population, const OptionalArray& mean, const OptionalArray& inverse_std,
+                            double clip, const OptionalArray& scale, const OptionalArray& offset) {
+  const auto constants = [](const OptionalArray& value, const char* name, const char* axis,
+                            std::int64_t size) -> const float* {
     return value ? apb::bind::input<float, 1>(*value, name, {{{axis, size}}}).data : nullptr;
   };
   return {constants(mean, "mean", "obs", population.observation_size()),
@@ -84,9 +85,11 @@ Args:
     biases: one float32 array (out,) per layer.)")
       .def_property_readonly("input_size", &Backbone::input_size, "Number of inputs, d_in.")
       .def_property_readonly("output_size", &Backbone::output_size, "Number of features.")
-      .def_property_readonly("input_activation", &Backbone::input_activation, "Whether a ReLU stands before the first layer.");
+      .def_property_readonly("input_activation", &Backbone::input_activation,
+                             "Whether a ReLU stands before the first layer.");
 
-  py::class_<Population>(module, "Population", py::module_local(), R"(M adapters around one shared backbone: M policies in one call.
+  py::class_<Population>(module, "Population", py::module_local(),
+                         R"(M adapters around one shared backbone: M policies in one call.
 
 Policy of member m: a = tanh(T_m ψ(P_m s + p_m) + t_m), with s = clip((observation - mean) · inverse_std, ±clip); the result is
 offset + scale · a. Every row is computed alone in a fixed order, so its bits depend neither on the batch around it nor on the
@@ -124,8 +127,9 @@ Args:
         It is copied.)")
       .def(
           "forward",
-          [](const Population& self, const Array& obs, const Array& out, const OptionalArray& mean, const OptionalArray& inverse_std, double clip,
-             const OptionalArray& scale, const OptionalArray& offset, const apb::bind::OptionalPool& pool) {
+          [](const Population& self, const Array& obs, const Array& out, const OptionalArray& mean,
+             const OptionalArray& inverse_std, double clip, const OptionalArray& scale, const OptionalArray& offset,
+             const apb::bind::OptionalPool& pool) {
             const auto from = apb::bind::real_input<3>(
                 obs, "obs", {{{"M", self.members()}, {"B"}, {"obs", self.observation_size()}}}, Layout::strided);
             const std::int64_t batch = std::visit([](const auto& view) { return view.shape[1]; }, from);
@@ -135,8 +139,9 @@ Args:
             const py::gil_scoped_release release;
             self.forward(from, to, transform, pool.value_or(nullptr));
           },
-          py::arg("obs"), py::arg("out"), py::kw_only(), py::arg("mean") = py::none(), py::arg("inverse_std") = py::none(),
-          py::arg("clip") = 0.0, py::arg("scale") = py::none(), py::arg("offset") = py::none(), py::arg("pool") = py::none(),
+          py::arg("obs"), py::arg("out"), py::kw_only(), py::arg("mean") = py::none(),
+          py::arg("inverse_std") = py::none(), py::arg("clip") = 0.0, py::arg("scale") = py::none(),
+          py::arg("offset") = py::none(), py::arg("pool") = py::none(),
           R"(Compute the actions of all members: out[m, b] = policy of member m at obs[m, b].
 
 Args:
@@ -152,7 +157,8 @@ Args:
 NaN passes through to the actions of its row.)")
       .def(
           "set_transform",
-          [](Population& self, const OptionalArray& mean, const OptionalArray& inverse_std, double clip, const OptionalArray& scale, const OptionalArray& offset) {
+          [](Population& self, const OptionalArray& mean, const OptionalArray& inverse_std, double clip,
+             const OptionalArray& scale, const OptionalArray& offset) {
             const apb::Transform transform = transform_of(self, mean, inverse_std, clip, scale, offset);
             const py::gil_scoped_release release;
             self.set_transform(transform);
@@ -190,7 +196,8 @@ NaN passes through to the actions of its row.)")
             self.act(rows, to);
             return actions;
           },
-          py::arg("obs"), R"(Return the action at one observation, or the actions at a batch, through the constants of `set_transform`.
+          py::arg("obs"),
+          R"(Return the action at one observation, or the actions at a batch, through the constants of `set_transform`.
 
 Args:
     obs: float32 or float64 (obs,) or (B, obs), any strides.

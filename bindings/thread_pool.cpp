@@ -6,7 +6,8 @@
 namespace py = pybind11;
 
 void bind_thread_pool(py::module_& module) {
-  py::class_<apb::ThreadPool>(module, "ThreadPool", py::module_local(), R"(Threads for the native calls that take `pool=`.
+  py::class_<apb::ThreadPool>(module, "ThreadPool", py::module_local(),
+                              R"(Threads for the native calls that take `pool=`.
 
 Args:
     num_threads: 1 to 1024. The thread that makes a call is one of them, so 1 starts no thread at all.

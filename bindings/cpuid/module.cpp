@@ -9,8 +9,8 @@ namespace py = pybind11;
 
 namespace {
 
-// `__builtin_cpu_supports` of GCC and Clang reads CPUID and, for the AVX family, XGETBV: it answers yes only where the operating
-// system saves the wide registers.
+// `__builtin_cpu_supports` of GCC and Clang reads CPUID and, for the AVX family, XGETBV: it answers yes only where the
+// operating system saves the wide registers.
 std::vector<std::string> supported_isas() {
   std::vector<std::string> isas{"baseline"};
 #if defined(__x86_64__) || defined(_M_X64)

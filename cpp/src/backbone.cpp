@@ -12,8 +12,9 @@ Backbone::Backbone(std::span<const LinearView> layers, bool input_activation) : 
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto [outputs, inputs] = layers[i].weight.shape;
     if (i > 0 && inputs != layers_.back().outputs()) {
-      throw std::invalid_argument("weights[" + std::to_string(i) + "] has " + std::to_string(inputs) + " columns; expected " +
-                                  std::to_string(layers_.back().outputs()) + ", the rows of the weight before it");
+      throw std::invalid_argument("weights[" + std::to_string(i) + "] has " + std::to_string(inputs) +
+                                  " columns; expected " + std::to_string(layers_.back().outputs()) +
+                                  ", the rows of the weight before it");
     }
     layers_.emplace_back(1, outputs, inputs);
   }

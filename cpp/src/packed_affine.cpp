@@ -114,16 +114,21 @@ void run_map(Block block, std::int64_t rows, std::int64_t padded_outputs) {
     left -= panels * kPanelWidth;
   };
   if (rows == 1) {
-    for (; left >= kRowPanels * kPanelWidth; advance(kRowPanels)) kernel<kActivation, 1, kRowPanels, kPanelPackets>(block);
+    for (; left >= kRowPanels * kPanelWidth; advance(kRowPanels))
+      kernel<kActivation, 1, kRowPanels, kPanelPackets>(block);
     for (; left >= 2 * kPanelWidth; advance(2)) kernel<kActivation, 1, 2, kPanelPackets>(block);
   }
   for (; left >= kPanelWidth; advance(1)) run_panel<kActivation, kPanelPackets>(block, rows);
   // The last panel is as narrow as its outputs allow.
   switch (left / kLanes) {
-    case 3: return run_panel<kActivation, 3>(block, rows);
-    case 2: return run_panel<kActivation, 2>(block, rows);
-    case 1: return run_panel<kActivation, 1>(block, rows);
-    default: return;
+    case 3:
+      return run_panel<kActivation, 3>(block, rows);
+    case 2:
+      return run_panel<kActivation, 2>(block, rows);
+    case 1:
+      return run_panel<kActivation, 1>(block, rows);
+    default:
+      return;
   }
 }
 
@@ -143,7 +148,8 @@ AlignedFloats::AlignedFloats(std::size_t count) : size_(count) {
   std::fill_n(data_.get(), count, 0.0f);
 }
 
-PackedAffine::PackedAffine(std::int64_t count, std::int64_t outputs, std::int64_t inputs) : outputs_(outputs), inputs_(inputs) {
+PackedAffine::PackedAffine(std::int64_t count, std::int64_t outputs, std::int64_t inputs)
+    : outputs_(outputs), inputs_(inputs) {
   require_count("number of maps", count);
   require_count("number of outputs", outputs);
   require_count("number of inputs", inputs);
@@ -171,13 +177,16 @@ void PackedAffine::pack(std::int64_t index, const View<const float, 2>& weight, 
   }
 }
 
-void PackedAffine::apply(std::int64_t index, Activation activation, const float* x, std::int64_t x_stride, std::int64_t rows,
-                         float* y, std::int64_t y_stride) const {
+void PackedAffine::apply(std::int64_t index, Activation activation, const float* x, std::int64_t x_stride,
+                         std::int64_t rows, float* y, std::int64_t y_stride) const {
   const Block block{storage_.data() + index * map_size_, inputs_, x, x_stride, y, y_stride};
   switch (activation) {
-    case Activation::none: return run_map<Activation::none>(block, rows, padded_outputs_);
-    case Activation::relu: return run_map<Activation::relu>(block, rows, padded_outputs_);
-    case Activation::tanh: return run_map<Activation::tanh>(block, rows, padded_outputs_);
+    case Activation::none:
+      return run_map<Activation::none>(block, rows, padded_outputs_);
+    case Activation::relu:
+      return run_map<Activation::relu>(block, rows, padded_outputs_);
+    case Activation::tanh:
+      return run_map<Activation::tanh>(block, rows, padded_outputs_);
   }
 }
 

@@ -1,7 +1,7 @@
 // Packet: as many floats as the instruction set handles at once, with the few operations that the kernels need.
 //
-// GCC's and Clang's vector extensions give arithmetic, comparison, and `mask ? a : b`; what they lack is here. Internal to the
-// core: no header that others include mentions these types, since their layout depends on the compiler's flags.
+// GCC's and Clang's vector extensions give arithmetic, comparison, and `mask ? a : b`; what they lack is here. Internal
+// to the core: no header that others include mentions these types, since their layout depends on the compiler's flags.
 #pragma once
 
 #include <cmath>
@@ -39,17 +39,24 @@ inline PacketInt load(const std::int32_t* from) {
   std::memcpy(&packet, from, sizeof packet);
   return packet;
 }
-inline void store(float* to, Packet packet) { std::memcpy(to, &packet, sizeof packet); }
-inline Packet broadcast(float value) { return Packet{} + value; }
+inline void store(float* to, Packet packet) {
+  std::memcpy(to, &packet, sizeof packet);
+}
+inline Packet broadcast(float value) {
+  return Packet{} + value;
+}
 
 // a · b + c: rounded once where the instruction set has FMA, twice in the x86-64 baseline, which has none.
 inline Packet multiply_add(Packet a, Packet b, Packet c) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Packet>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+  return reinterpret_cast<Packet>(
+      _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 #elif defined(__FMA__)
-  return reinterpret_cast<Packet>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+  return reinterpret_cast<Packet>(
+      _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
 #elif defined(__aarch64__)
-  return reinterpret_cast<Packet>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+  return reinterpret_cast<Packet>(
+      vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 #else
   return a * b + c;
 #endif
@@ -70,13 +77,23 @@ inline Packet square_root(Packet x) {
 #endif
 }
 
-inline Packet to_float(PacketInt x) { return __builtin_convertvector(x, Packet); }
-inline PacketInt to_int(Packet x) { return __builtin_convertvector(x, PacketInt); }  // toward zero
-inline PacketInt bits(Packet x) { return reinterpret_cast<PacketInt>(x); }
-inline Packet from_bits(PacketInt x) { return reinterpret_cast<Packet>(x); }
+inline Packet to_float(PacketInt x) {
+  return __builtin_convertvector(x, Packet);
+}
+inline PacketInt to_int(Packet x) {
+  return __builtin_convertvector(x, PacketInt);
+}  // toward zero
+inline PacketInt bits(Packet x) {
+  return reinterpret_cast<PacketInt>(x);
+}
+inline Packet from_bits(PacketInt x) {
+  return reinterpret_cast<Packet>(x);
+}
 
 // max(x, 0); NaN stays NaN.
-inline Packet relu(Packet x) { return x < 0.0f ? Packet{} : x; }
+inline Packet relu(Packet x) {
+  return x < 0.0f ? Packet{} : x;
+}
 
 // x limited to [-limit, limit]; NaN stays NaN.
 inline Packet clip(Packet x, Packet limit) {

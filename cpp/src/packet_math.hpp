@@ -1,7 +1,7 @@
 // tanh, log, sin and cos of packets, in single precision.
 //
-// The polynomials are minimax fits on the stated intervals; each leaves less than 0.1 units in the last place, so that rounding
-// dominates. Every lane is computed alone: a value does not depend on its neighbours.
+// The polynomials are minimax fits on the stated intervals; each leaves less than 0.1 units in the last place, so that
+// rounding dominates. Every lane is computed alone: a value does not depend on its neighbours.
 #pragma once
 
 #include "packet.hpp"

@@ -12,11 +12,13 @@
 namespace apb {
 namespace {
 
-constexpr std::int64_t kTile = 48;        // rows that go through all layers together: their activations stay in the caches
+constexpr std::int64_t kTile = 48;  // rows that go through all layers together: their activations stay in the caches
 constexpr std::int64_t kSmallestTask = 8;  // rows that are worth a thread
-constexpr std::int64_t kCacheLine = 16;   // floats; one line between rows keeps them from falling into the same cache sets
+constexpr std::int64_t kCacheLine =
+    16;  // floats; one line between rows keeps them from falling into the same cache sets
 
-// Activations of one tile. It grows to the largest size that a thread has needed, and is not given back before the thread ends.
+// Activations of one tile. It grows to the largest size that a thread has needed, and is not given back before the
+// thread ends.
 float* scratch(std::size_t count) {
   thread_local AlignedFloats memory;
   if (memory.size() < count) memory = AlignedFloats(count);
@@ -54,8 +56,8 @@ void require_finite(const View<T, 2>& rows) {
     for (std::int64_t i = 0; i < rows.shape[1]; ++i) {
       const auto value = rows.data[row * rows.stride[0] + i * rows.stride[1]];
       if (!std::isfinite(static_cast<float>(value))) {
-        throw std::invalid_argument("obs[" + std::to_string(row) + ", " + std::to_string(i) + "] = " + std::to_string(value) +
-                                    "; expected a finite float32 number");
+        throw std::invalid_argument("obs[" + std::to_string(row) + ", " + std::to_string(i) +
+                                    "] = " + std::to_string(value) + "; expected a finite float32 number");
       }
     }
   }
@@ -77,7 +79,8 @@ Population::Population(std::shared_ptr<const Backbone> backbone, std::int64_t me
       members_(members),
       pre_(members, backbone_->input_size(), observation_size),
       post_(members, action_size, backbone_->output_size()),
-      width_(std::max({backbone_->widest(), pre_.padded_outputs(), pre_.inputs(), post_.padded_outputs()}) + kCacheLine) {}
+      width_(std::max({backbone_->widest(), pre_.padded_outputs(), pre_.inputs(), post_.padded_outputs()}) +
+             kCacheLine) {}
 
 std::int64_t Population::num_parameters() const {
   return pre_.outputs() * (pre_.inputs() + 1) + post_.outputs() * (post_.inputs() + 1);
@@ -103,7 +106,8 @@ void Population::load(const View<const float, 2>& adapters) {
 
 void Population::check(const Transform& transform) const {
   if (!(transform.clip >= 0.0f)) {
-    throw std::invalid_argument("clip = " + std::to_string(transform.clip) + "; expected a number >= 0, where 0 means no clipping");
+    throw std::invalid_argument("clip = " + std::to_string(transform.clip) +
+                                "; expected a number >= 0, where 0 means no clipping");
   }
 }
 

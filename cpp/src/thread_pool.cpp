@@ -33,12 +33,14 @@ void relax() {
 #endif
 }
 
-constexpr int kSpins = 1000;  // a few tens of microseconds, about the time in which the next layer of a loop calls again
+constexpr int kSpins =
+    1000;  // a few tens of microseconds, about the time in which the next layer of a loop calls again
 
 }  // namespace
 
 struct ThreadPool::State {
-  // The job of the moment. `function`, `context` and `tasks` change only while the job is closed and nobody works on it.
+  // The job of the moment. `function`, `context` and `tasks` change only while the job is closed and nobody works on
+  // it.
   Function function = nullptr;
   void* context = nullptr;
   std::int64_t tasks = 0;
@@ -87,7 +89,8 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads) {
   if (num_threads < 1 || num_threads > 1024) {
-    throw std::invalid_argument("num_threads = " + std::to_string(num_threads) + " is out of range; expected 1 to 1024");
+    throw std::invalid_argument("num_threads = " + std::to_string(num_threads) +
+                                " is out of range; expected 1 to 1024");
   }
   watch_forks();
   state_ = std::make_unique<State>();
@@ -102,7 +105,8 @@ ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads) {
 
 ThreadPool::~ThreadPool() {
   if (state_->generation != fork_generation.load()) {
-    // A child of fork(): its threads and the state of its locks are the parent's; nothing of them can be joined or freed.
+    // A child of fork(): its threads and the state of its locks are the parent's; nothing of them can be joined or
+    // freed.
     static_cast<void>(state_.release());
     return;
   }
@@ -111,7 +115,8 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::run(std::int64_t tasks, Function function, void* context) {
   State& state = *state_;
-  const bool alone = num_threads_ == 1 || tasks <= 1 || state.generation != fork_generation.load(std::memory_order_relaxed);
+  const bool alone =
+      num_threads_ == 1 || tasks <= 1 || state.generation != fork_generation.load(std::memory_order_relaxed);
   if (alone || !state.caller.try_lock()) {
     for (std::int64_t task = 0; task < tasks; ++task) function(context, task);
     return;
@@ -133,8 +138,10 @@ void ThreadPool::run(std::int64_t tasks, Function function, void* context) {
     state.open = false;  // workers that wake up late stay out
   }
   for (int spin = 0; state.working.load(std::memory_order_acquire) != 0; ++spin) {
-    if (spin < kSpins) relax();
-    else std::this_thread::yield();
+    if (spin < kSpins)
+      relax();
+    else
+      std::this_thread::yield();
   }
 }
 

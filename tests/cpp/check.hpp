@@ -30,18 +30,18 @@ std::int64_t allocations();
 
 }  // namespace apb::test
 
-#define TEST(name)                                                                        \
-  static void name();                                                                     \
-  static const ::apb::test::Registration name##_registration(#name, &name);               \
+#define TEST(name)                                                          \
+  static void name();                                                       \
+  static const ::apb::test::Registration name##_registration(#name, &name); \
   static void name()
 #define CHECK(...) ((__VA_ARGS__) ? static_cast<void>(0) : ::apb::test::fail(__FILE__, __LINE__, #__VA_ARGS__))
-#define CHECK_THROWS(exception, ...)                                                      \
-  do {                                                                                    \
-    bool thrown = false;                                                                  \
-    try {                                                                                 \
-      static_cast<void>(__VA_ARGS__);                                                     \
-    } catch (const exception&) {                                                          \
-      thrown = true;                                                                      \
-    }                                                                                     \
+#define CHECK_THROWS(exception, ...)                                                        \
+  do {                                                                                      \
+    bool thrown = false;                                                                    \
+    try {                                                                                   \
+      static_cast<void>(__VA_ARGS__);                                                       \
+    } catch (const exception&) {                                                            \
+      thrown = true;                                                                        \
+    }                                                                                       \
     if (!thrown) ::apb::test::fail(__FILE__, __LINE__, #__VA_ARGS__ " throws " #exception); \
   } while (false)

@@ -37,7 +37,8 @@ struct Network {
   bool input_activation;
   std::shared_ptr<Backbone> backbone;
 
-  Network(std::vector<std::int64_t> layer_sizes, bool activation) : sizes(std::move(layer_sizes)), input_activation(activation) {
+  Network(std::vector<std::int64_t> layer_sizes, bool activation)
+      : sizes(std::move(layer_sizes)), input_activation(activation) {
     for (std::size_t i = 1; i < sizes.size(); ++i) {
       weights.push_back(normal(2 * i, sizes[i] * sizes[i - 1], 1.0f / std::sqrt(static_cast<float>(sizes[i - 1]))));
       biases.push_back(normal(2 * i + 1, sizes[i], 0.1f));

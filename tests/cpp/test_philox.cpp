@@ -65,7 +65,8 @@ TEST(normal_numbers_follow_box_and_muller) {
   CHECK(apb::test::allocations() == before);
   for (std::int64_t w = 0; w < words; ++w) {
     const double u = static_cast<float>(raw[w] >> 33) * 0x1p-31f + 0x1p-32f;
-    const double angle = 3.14159265358979323846 * static_cast<std::int32_t>(static_cast<std::uint32_t>(raw[w])) * 0x1p-31;
+    const double angle =
+        3.14159265358979323846 * static_cast<std::int32_t>(static_cast<std::uint32_t>(raw[w])) * 0x1p-31;
     const double radius = std::sqrt(-2.0 * std::log(u));
     CHECK(std::abs(normal[2 * w] - radius * std::cos(angle)) <= 4e-7 * radius);
     CHECK(std::abs(normal[2 * w + 1] - radius * std::sin(angle)) <= 4e-7 * radius);

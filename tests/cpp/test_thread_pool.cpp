@@ -1,12 +1,11 @@
 // What apb/thread_pool.hpp promises; run under ThreadSanitizer by .ci/cpp-tests.
-#include "apb/thread_pool.hpp"
-
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
+#include "apb/thread_pool.hpp"
 #include "check.hpp"
 
 using apb::ThreadPool;

@@ -1,7 +1,8 @@
 // PackedAffine: affine maps y = f(W x + b) stored in the order in which the kernels read them.
 //
-// The accumulation order of every output element is fixed: the bias first, then k = 0, 1, …, K - 1, each by one multiply-add.
-// It is the same for one row and for a tile of rows, so a result never depends on the rows computed beside it.
+// The accumulation order of every output element is fixed: the bias first, then k = 0, 1, …, K - 1, each by one
+// multiply-add. It is the same for one row and for a tile of rows, so a result never depends on the rows computed
+// beside it.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +33,12 @@ class AlignedFloats {
 
 enum class Activation { none, relu, tanh };
 
-// `count` maps of one size, each with its own weights: one for a layer that all rows share, M for the members of a population.
+// `count` maps of one size, each with its own weights: one for a layer that all rows share, M for the members of a
+// population.
 class PackedAffine {
  public:
-  // Throws std::invalid_argument unless count, outputs and inputs are in [1, 2^24] and the whole fits into memory sizes.
+  // Throws std::invalid_argument unless count, outputs and inputs are in [1, 2^24] and the whole fits into memory
+  // sizes.
   PackedAffine(std::int64_t count, std::int64_t outputs, std::int64_t inputs);
 
   std::int64_t inputs() const { return inputs_; }
@@ -45,9 +48,10 @@ class PackedAffine {
   // Packs map `index` from weight (outputs, inputs) and bias (outputs,), of any strides.
   void pack(std::int64_t index, const View<const float, 2>& weight, const View<const float, 1>& bias);
 
-  // y[r, :] = f(W x[r, :] + b) with the weights of map `index`, for `rows` rows of row strides x_stride and y_stride (in floats).
-  void apply(std::int64_t index, Activation activation, const float* x, std::int64_t x_stride, std::int64_t rows, float* y,
-             std::int64_t y_stride) const;
+  // y[r, :] = f(W x[r, :] + b) with the weights of map `index`, for `rows` rows of row strides x_stride and y_stride
+  // (in floats).
+  void apply(std::int64_t index, Activation activation, const float* x, std::int64_t x_stride, std::int64_t rows,
+             float* y, std::int64_t y_stride) const;
 
  private:
   std::int64_t outputs_, inputs_, padded_outputs_, map_size_;

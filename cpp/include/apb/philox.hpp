@@ -1,8 +1,8 @@
 // Philox4x64-10: random numbers that are a pure function of (key, counter, position).
 //
-// The generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), with the counting
-// convention of numpy.random.Philox: block i of a stream is the cipher of counter + 1 + i. Any part of a stream can be
-// computed at any time, by any thread, in pieces of any size.
+// The generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), with the
+// counting convention of numpy.random.Philox: block i of a stream is the cipher of counter + 1 + i. Any part of a
+// stream can be computed at any time, by any thread, in pieces of any size.
 #pragma once
 
 #include <array>
@@ -25,13 +25,14 @@ class PhiloxStream {
   // The words themselves, uniform on [0, 2^64).
   void raw(std::int64_t first, std::uint64_t* out, std::int64_t count) const;
 
-  // Uniform on [0, 1). float64: the upper 53 bits of word i. float32: the upper 24 bits of half-word i, the lower half of each
-  // word first. Both as `numpy.random.Generator.random` does it.
+  // Uniform on [0, 1). float64: the upper 53 bits of word i. float32: the upper 24 bits of half-word i, the lower half
+  // of each word first. Both as `numpy.random.Generator.random` does it.
   void uniform(std::int64_t first, double* out, std::int64_t count) const;
   void uniform(std::int64_t first, float* out, std::int64_t count) const;
 
   // Standard normal by Box and Muller: word w gives elements 2w and 2w + 1,
-  //   r cos θ and r sin θ,  r = sqrt(-2 ln u),  u in (0, 1] from the upper half of the word,  θ in [-π, π) from the lower half.
+  //   r cos θ and r sin θ,  r = sqrt(-2 ln u),  u in (0, 1] from the upper half of the word,  θ in [-π, π) from the
+  //   lower half.
   // |z| <= 6.67. The same bits in every chunking and on every thread; instruction sets may differ in the last bits.
   void normal(std::int64_t first, float* out, std::int64_t count) const;
 

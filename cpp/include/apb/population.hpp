@@ -42,7 +42,8 @@ class Population {
   void load(const View<const float, 2>& adapters);
 
   // actions[m, b] = policy of member m at observations[m, b]; shapes (M, B, obs) and (M, B, act), any strides.
-  void forward(const RealInput<3>& observations, const RealOutput<3>& actions, const Transform& transform, ThreadPool* pool) const;
+  void forward(const RealInput<3>& observations, const RealOutput<3>& actions, const Transform& transform,
+               ThreadPool* pool) const;
 
   // Sets the transform that `act` uses; copies what it points to.
   void set_transform(const Transform& transform);

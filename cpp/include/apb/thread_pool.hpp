@@ -23,13 +23,14 @@ class ThreadPool {
 
   int num_threads() const { return num_threads_; }
 
-  // Calls `body(task)` once for each task in [0, tasks), in any order and on any of the threads; returns when all are done.
-  // `body` must not throw and must not call this pool again.
+  // Calls `body(task)` once for each task in [0, tasks), in any order and on any of the threads; returns when all are
+  // done. `body` must not throw and must not call this pool again.
   template <class Body>
   void parallel_for(std::int64_t tasks, Body&& body) {
     static_assert(std::is_invocable_v<Body, std::int64_t>);
     using Plain = std::remove_reference_t<Body>;
-    run(tasks, [](void* context, std::int64_t task) { (*static_cast<Plain*>(context))(task); },
+    run(
+        tasks, [](void* context, std::int64_t task) { (*static_cast<Plain*>(context))(task); },
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
@@ -53,6 +54,8 @@ void parallel_for(ThreadPool* pool, std::int64_t tasks, Body&& body) {
 }
 
 // How many threads `parallel_for` can use.
-inline int parallelism(const ThreadPool* pool) { return pool == nullptr ? 1 : pool->num_threads(); }
+inline int parallelism(const ThreadPool* pool) {
+  return pool == nullptr ? 1 : pool->num_threads();
+}
 
 }  // namespace apb

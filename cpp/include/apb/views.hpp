@@ -54,7 +54,8 @@ using RealOutput = std::variant<View<float, Rank>, View<double, Rank>>;
 // Throws std::invalid_argument unless `found == expected`; for sizes that must agree.
 inline void require_size(const char* what, std::int64_t found, std::int64_t expected) {
   if (found != expected) {
-    throw std::invalid_argument(std::string(what) + " = " + std::to_string(found) + "; expected " + std::to_string(expected));
+    throw std::invalid_argument(std::string(what) + " = " + std::to_string(found) + "; expected " +
+                                std::to_string(expected));
   }
 }
 
