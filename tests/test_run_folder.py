@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,20 @@ def test_a_new_run_says_what_was_asked_for_how_and_on_what(tmp_path: Path, monke
     assert (run.path / "command.txt").read_text() == "apb adapt --run-dir 'my runs/1'\n"
     assert read_json(run.path / "system_info.json")["python"] == "{}.{}.{}".format(*sys.version_info)
     assert not run.is_locked
+
+
+def test_a_folder_is_a_run_only_when_all_that_it_starts_from_is_there(tmp_path: Path) -> None:
+    def prepare(folder: Path) -> None:
+        (folder / "backbone").mkdir()
+        with pytest.raises(RunFolderError, match="not a run"):
+            RunFolder.open(folder)
+
+    run = RunFolder.create(tmp_path / "run", CONFIG, prepare)
+    assert (RunFolder.open(run.path).path / "backbone").is_dir()
+    with suppress(ZeroDivisionError):
+        RunFolder.create(tmp_path / "failed", CONFIG, lambda folder: 1 / 0)
+    with pytest.raises(RunFolderError, match="started again"):
+        RunFolder.open(tmp_path / "failed")
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_untouched(tmp_path: Path) -> None:

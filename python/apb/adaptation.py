@@ -75,9 +75,10 @@ def adapt(
             "backbone_hash": chosen.hash,
             "settings": settings.to_json(),
         }
-        run = RunFolder.create(None if run_dir == "auto" else run_dir, config)
+        run = RunFolder.create(
+            None if run_dir == "auto" else run_dir, config, lambda folder: chosen.save_pretrained(folder / "backbone")
+        )
         stack.enter_context(run.lock())
-        chosen.save_pretrained(run.path / "backbone")
         writer = RunWriter(run, loop)
         stack.callback(writer.close)
         return run_to_end(loop, writer)

@@ -1,5 +1,7 @@
 """Folders of saved backbones, adapters and policies: what it is in `config.json`, arrays in `model.safetensors`."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from apb.errors import FileFormatError, MismatchError
 from apb.files.atomic import published_folder, staged_folder
-from apb.files.json_files import PathLike, read_json, sha256_file, write_json_atomic
+from apb.files.json_files import PathLike, dump_json, parse_json, read_json, sha256_file, write_json_atomic
 from apb.files.tensor_files import read_tensors, write_tensors
 
 CONFIG_FILE = "config.json"
@@ -26,8 +28,7 @@ def write_folder(
     """Publish the folder `path` in one step, replacing as a whole one that this function wrote there before.
 
     Args:
-        config: JSON values with "format" and "format_version"; the package version and the checksum of the arrays are
-            added.
+        config: JSON values with "format" and "format_version"; the package version and checksums are added.
         tensors: Named arrays.
         texts: Further files, name -> content, such as a README.md. They are for people: `read_folder` does not look at
             them.
@@ -39,10 +40,17 @@ def write_folder(
     with staged_folder(path) as staging:
         write_tensors(staging / TENSORS_FILE, tensors)
         stamp = {"apb_version": version("apb"), "tensors_sha256": sha256_file(staging / TENSORS_FILE)}
-        write_json_atomic(staging / CONFIG_FILE, {**config, **stamp})
+        stamped = parse_json(dump_json({**config, **stamp}).encode(), CONFIG_FILE)
+        write_json_atomic(staging / CONFIG_FILE, {**stamped, "config_sha256": config_sha256(stamped)})
         for name, text in (texts or {}).items():
             (staging / name).write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def config_sha256(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the values of a config, whatever their order and layout in the file; "config_sha256" is left out."""
+    values = {key: value for key, value in config.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def read_folder(path: PathLike, format: str, format_version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -74,6 +82,11 @@ def read_folder(path: PathLike, format: str, format_version: int) -> tuple[dict[
         raise MismatchError(
             f"{folder} has format_version {found_version}, this package reads up to {format_version}; "
             f"it was written by apb {config.get('apb_version')!s:.40}, install that or a later version"
+        )
+    if config_sha256(config) != config.get("config_sha256"):
+        raise FileFormatError(
+            f"{folder / CONFIG_FILE} was changed after it was written: its values no longer have the SHA-256 that it "
+            "names; fetch or write the folder anew"
         )
     checksum = sha256_file(folder / TENSORS_FILE)
     if checksum != config.get("tensors_sha256"):

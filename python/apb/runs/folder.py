@@ -21,7 +21,7 @@ import shlex
 import sys
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,19 @@ class RunFolder:
         self._lock: int | None = None
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str] | None, config: Mapping[str, Any]) -> "RunFolder":
-        """Make a new run folder and write `config.json`, `command.txt` and `system_info.json` into it.
+    def create(
+        cls,
+        path: str | os.PathLike[str] | None,
+        config: Mapping[str, Any],
+        prepare: Callable[[Path], object] | None = None,
+    ) -> "RunFolder":
+        """Make a new run folder and write `command.txt`, `system_info.json` and `config.json` into it.
 
         `path` None picks the first free `runs/<env>-<strategy>-<n>`, with the two names from `config`; two processes
-        never pick the same. Raises `RunFolderError` when `path` is not an empty folder or cannot be written.
+        never pick the same. `prepare(folder)` writes what else the run starts from. `config.json` comes last: with it
+        the folder is a run, which can be resumed even if it is killed before its first checkpoint.
+
+        Raises `RunFolderError` when `path` is not an empty folder or cannot be written.
         """
         dump_json(config)  # refuse an unwritable configuration before anything exists
         try:
@@ -63,6 +71,8 @@ class RunFolder:
                 with atomic_file(run.path / "command.txt") as file:
                     file.write(shlex.join(command).encode(errors="backslashreplace") + b"\n")
                 write_json_atomic(run.path / "system_info.json", system_info())
+                if prepare is not None:
+                    prepare(run.path)
                 write_json_atomic(run.path / "config.json", config)
                 sync(run.path.parent)
         except RunFolderError:
@@ -85,7 +95,8 @@ class RunFolder:
         if not (place / "config.json").is_file():
             raise RunFolderError(
                 f"{str(given)!r} is not a run: {place / 'config.json'} does not exist; expected a run folder, one of"
-                " its checkpoints/<step> folders, or a manifest.json in one"
+                " its checkpoints/<step> folders, or a manifest.json in one (a run that was killed while its folder was"
+                " being made has to be started again in a new one)"
             )
         return cls(place, step)
 

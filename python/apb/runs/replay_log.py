@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from apb.errors import ConfigError, FileFormatError
 from apb.files import discard, read_tensors, sha256_file, write_tensors
 
-SEGMENT_BYTES = 64 * 2**20  # a segment is read as a whole, so its size bounds what a resume needs beside the ring
+SEGMENT_BYTES = 16 * 2**20  # a segment is read as a whole, so its size bounds what a resume needs beside the ring
 
 _SEGMENT_NAME = re.compile(r"[0-9]{15,20}-[0-9]{15,20}\.safetensors")
 
