@@ -1,13 +1,25 @@
 """Small backbones, adapters and policies for the tests, and hypothesis strategies that draw them."""
 
+import hashlib
+import json
+
 import numpy as np
 from apb.adapter import Adapter, AdapterShape
 from apb.backbone import Backbone
+from apb.files.model_folders import config_sha256
 from apb.normalization import Normalizer
 from apb.policy import Policy
 from apb.reference import reference_forward
 from gymnasium.spaces import Box
 from hypothesis import strategies as st
+
+
+def sign(folder):
+    """Make the checksums of a changed folder right again, as a careful adversary would."""
+    config = json.loads((folder / "config.json").read_text())
+    config["tensors_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    config["config_sha256"] = config_sha256(config)
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def observation_box(size, dtype=np.float64):

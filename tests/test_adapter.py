@@ -9,6 +9,7 @@ from apb.backbone import Backbone
 from apb.errors import ConfigError, FileFormatError, MismatchError
 from hypothesis import given
 from hypothesis import strategies as st
+from policies import sign
 
 BACKBONE = Backbone.random(0, input_size=4, hidden_sizes=(6, 5))
 sizes = st.integers(1, 12)
@@ -136,6 +137,7 @@ def test_a_config_that_was_changed_is_refused(tmp_path, field, value):
     Adapter.initial(BACKBONE, 3, 2).save_pretrained(tmp_path / "a")
     file = tmp_path / "a" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    sign(tmp_path / "a")
     with pytest.raises(FileFormatError):
         Adapter.from_pretrained(tmp_path / "a", BACKBONE)
 

@@ -54,10 +54,10 @@ def test_the_rounding_bound_is_tight_enough_to_see_a_wrong_weight():
 
 
 def test_the_rounding_bound_follows_an_error_through_later_layers():
-    # 10^4 s - 3000 is 0 at s = 0.3, but only 10^-4 near it in float32; no later layer rounds that much by itself.
+    # 0.3 is rounded to float32, and 2^13 makes 10^-4 of that; no later layer rounds that much by itself.
     one = np.ones((1, 1), np.float32)
     backbone = Backbone((one,), (one[0],))
-    adapter = Adapter(AdapterShape(1, 1, 1, 1), np.array([1e4, -3000, 1, -1], np.float32))
+    adapter = Adapter(AdapterShape(1, 1, 1, 1), np.array([2**13, -0.3 * 2**13, 1, -1], np.float32))
     policy = Policy(backbone, adapter, observation_box(1), action_box(1))
     expected, bound = reference(policy, np.array([[0.3]]))
     assert 1e-5 < np.abs(policy(np.array([[0.3]])) - expected) <= bound < 1e-2

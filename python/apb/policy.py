@@ -270,8 +270,9 @@ class Policy:
 
 
 def _probe_observations(policy: Policy) -> NDArray[np.float32]:
-    """Observations (8, obs) that exercise the policy: standard normal, in the units of its normaliser if any."""
+    """Observations (8, obs) that exercise the policy: normal; in units of its normaliser, if any, up to its clip."""
     rows = rng.generator(0, rng.Stream.PROBE).standard_normal((PROBE_ROWS, policy.adapter.shape.observation_size))
     if policy.normalizer is not None:
+        rows *= np.geomspace(1, max(policy.normalizer.clip, 1), PROBE_ROWS)[:, None]
         rows = policy.normalizer.mean + rows / policy.normalizer.inverse_std
     return rows.astype(np.float32)
