@@ -13,9 +13,9 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from apb.callbacks import Callback, RunState
@@ -34,7 +34,7 @@ class ProgressBarCallback(Callback):
     Use it as a context manager, so that the terminal is left in order when the run fails.
 
     Args:
-        description: What stands before the bar.
+        description: What runs; printed at the start.
         file: Where it is written. Default: `sys.stderr`, so that standard output stays free for results.
     """
 
@@ -64,37 +64,35 @@ class ProgressBarCallback(Callback):
 
     def on_start(self, state: RunState) -> None:
         """Begin to draw, from where a resumed run goes on."""
-        if state.run_dir is not None:
-            self._console.print(f"run folder: {state.run_dir}", markup=False)
+        where = "" if state.run_dir is None else f", run folder {state.run_dir}"
+        seeds = f"seed{'s' if len(state.seeds) > 1 else ''} {', '.join(map(str, state.seeds))}"
+        self._console.print(f"{self._description}, {seeds}{where}", markup=False)
         self._start = state.timesteps, time.monotonic()
         self._tenths = LINES * state.timesteps // state.total_timesteps
         if self._console.is_terminal:
             self.close()
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=None),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-                _RateColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
+                _RateColumn(Column(no_wrap=True)),
                 TimeRemainingColumn(),
+                TextColumn("left"),
                 TextColumn("{task.fields[latest]}"),
                 console=self._console,
                 refresh_per_second=4,
+                expand=True,
             )
-            self._task = self._bar.add_task(
-                self._description, total=state.total_timesteps, completed=state.timesteps, latest=""
-            )
+            self._task = self._bar.add_task("", total=state.total_timesteps, completed=state.timesteps, latest="")
             self._bar.start()
 
     def on_episode_end(self, state: RunState, episode: "Episode") -> None:
         """Remember the return."""
-        self._latest = f"return {episode.return_:,.1f}"
+        self._latest = f"return {episode.return_:,.0f}"
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> None:
         """Remember the mean over lanes."""
         mean = sum(result.mean for result in results) / len(results)
-        self._evaluation = f"evaluation {mean:,.1f}"
+        self._evaluation = f"eval {mean:,.0f}"
         self._show(state)
 
     def on_step(self, state: RunState) -> None:
@@ -107,7 +105,7 @@ class ProgressBarCallback(Callback):
         self.close()
 
     def _show(self, state: RunState) -> None:
-        words = ", ".join(word for word in (self._latest, self._evaluation) if word)
+        words = "  ".join(word for word in (self._latest, self._evaluation) if word)
         if self._bar is not None:
             self._bar.update(self._task, completed=state.timesteps, latest=words)
             return

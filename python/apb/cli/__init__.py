@@ -95,11 +95,12 @@ def _dispatch(given: list[str]) -> int:
         description=f"{module.Options.__doc__}\n\n{EXIT_CODES}",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    warnings.showwarning = _show_warning
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
         outcome = module.run(options)
     outcome.print(as_json=options.json)
+    sys.stdout.flush()
     return int(outcome.exit_code)
 
 

@@ -57,7 +57,7 @@ def run(options: Options) -> Outcome:
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder
 
-    with ProgressBarCallback(f"{options.env} · {options.strategy}") as bar:
+    with ProgressBarCallback(f"{options.env}, {options.strategy}") as bar:
         result = adapt(
             options.env,
             _backbone(options),

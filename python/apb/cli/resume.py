@@ -61,4 +61,4 @@ def _env(options: Options) -> Any:
 
 
 def _title(config: dict[str, Any]) -> str:
-    return f"{config.get('env')} · {config.get('strategy')}"
+    return f"{config.get('env')}, {config.get('strategy')}"

@@ -1,0 +1,148 @@
+"""What learning curves promise: they show the numbers of the run folders, and say what they show."""
+
+import numpy as np
+import pytest
+from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError
+from apb.plotting import LearningCurve, plot_runs
+from cli_runs import write_run
+from matplotlib.axes import Axes
+
+GENERATOR = np.random.default_rng(0)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the pictures of a test hold: (x, y) of each line and band by label, and the texts of the axes."""
+    lines, bands, texts = [], [], {}
+    plot, fill, legend = Axes.plot, Axes.fill_between, Axes.legend
+
+    def record_plot(axes, x, y, **options):
+        lines.append((options.get("label"), np.asarray(x), np.asarray(y)))
+        return plot(axes, x, y, **options)
+
+    def record_fill(axes, x, low, high, **options):
+        bands.append((np.asarray(low), np.asarray(high)))
+        return fill(axes, x, low, high, **options)
+
+    def record_legend(axes, **options):
+        texts["legend"] = [handle.get_label() for handle in options["handles"]]
+        texts["title"], texts["x"], texts["y"] = axes.get_title(), axes.get_xlabel(), axes.get_ylabel()
+        return legend(axes, **options)
+
+    monkeypatch.setattr(Axes, "plot", record_plot)
+    monkeypatch.setattr(Axes, "fill_between", record_fill)
+    monkeypatch.setattr(Axes, "legend", record_legend)
+    return lines, bands, texts
+
+
+def test_a_curve_holds_mean_and_deviation_of_every_evaluation(tmp_path):
+    returns = GENERATOR.normal(size=(4, 3, 5))
+    curve = LearningCurve.read(write_run(tmp_path / "run", returns, seeds=(7, 8, 9)))
+    assert curve.seeds == (7, 8, 9)
+    assert curve.timesteps.tolist() == [0, 1000, 2000, 3000]
+    np.testing.assert_allclose(curve.returns, returns.mean(axis=2))
+    np.testing.assert_allclose(curve.spreads, returns.std(axis=2))
+    assert curve.episodes == 5
+
+
+def test_an_evaluation_that_a_kill_left_half_written_is_not_drawn(tmp_path):
+    run = write_run(tmp_path / "run", GENERATOR.normal(size=(3, 2, 5)), seeds=(0, 1))
+    path = run / "evaluations.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert LearningCurve.read(run).timesteps.tolist() == [0, 1000]
+
+
+def test_one_seed_is_drawn_with_the_deviation_over_its_episodes(tmp_path, drawn):
+    returns = GENERATOR.normal(size=(4, 1, 5))
+    plot_runs([write_run(tmp_path / "run", returns)], tmp_path / "a.png")
+    lines, bands, texts = drawn
+    ((label, x, y),) = lines
+    mean, std = returns.mean(axis=2)[:, 0], returns.std(axis=2)[:, 0]
+    assert label == "seed 0"
+    np.testing.assert_allclose((x, y), (np.arange(4) * 1000, mean))
+    np.testing.assert_allclose(bands[0], (mean - std, mean + std))
+    assert texts["legend"] == ["seed 0", "± 1 standard deviation over 5 episodes"]
+
+
+def test_several_seeds_are_drawn_thin_with_their_interquartile_mean_and_interval(tmp_path, drawn):
+    returns = GENERATOR.normal(size=(3, 5, 2))
+    plot_runs([write_run(tmp_path / "run", returns, seeds=range(5))], tmp_path / "a.png")
+    lines, bands, texts = drawn
+    seeds = returns.mean(axis=2)
+    np.testing.assert_allclose(lines[0][2], seeds)
+    assert lines[1][0] == "interquartile mean of 5 seeds"
+    np.testing.assert_allclose(lines[1][2], np.sort(seeds, axis=1)[:, 1:4].mean(axis=1))
+    (low, high) = bands[0]
+    assert (low <= lines[1][2]).all()
+    assert (lines[1][2] <= high).all()
+    assert (seeds.min(axis=1) <= low).all()
+    assert (high <= seeds.max(axis=1)).all()
+    assert "95 % bootstrap interval over seeds" in texts["legend"]
+
+
+def test_the_picture_says_env_strategy_and_what_the_axes_are(tmp_path, drawn):
+    run = write_run(tmp_path / "run", GENERATOR.normal(size=(3, 1, 2)), env="Hopper-v5", strategy="param_noise")
+    plot_runs([run], tmp_path / "a.png")
+    texts = drawn[2]
+    assert texts["title"] == "Hopper-v5, param_noise"
+    assert "timesteps" in texts["x"]
+    assert "return per episode" in texts["y"]
+
+
+def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, drawn):
+    runs = [
+        write_run(tmp_path / "one", GENERATOR.normal(size=(3, 1, 2)), strategy="param_noise"),
+        write_run(tmp_path / "two", GENERATOR.normal(size=(3, 2, 2)), seeds=(4, 5)),
+    ]
+    plot_runs(runs, tmp_path / "a.png")
+    texts = drawn[2]
+    assert texts["title"] == "Env-v0"
+    assert texts["legend"][:2] == ["one, param_noise, seed 0", "two, action_noise, mean of 2 seeds"]
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_the_ending_decides_the_format(tmp_path, ending, magic):
+    run = write_run(tmp_path / "run", GENERATOR.normal(size=(1, 1, 2)))
+    assert plot_runs([run], tmp_path / f"a.{ending}").read_bytes().startswith(magic)
+
+
+def test_the_same_run_gives_the_same_picture(tmp_path):
+    run = write_run(tmp_path / "run", GENERATOR.normal(size=(5, 4, 3)), seeds=range(4))
+    pictures = [plot_runs([run], tmp_path / f"{name}.png").read_bytes() for name in "ab"]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_run_without_evaluations_says_so(tmp_path):
+    run = write_run(tmp_path / "run", np.empty((0, 1, 2)))
+    with pytest.raises(RunFolderError, match=r"no evaluation to plot.*eval_freq"):
+        plot_runs([run], tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [('{"timesteps": 0}', FileFormatError), ('{"timesteps": 0, "seed": 0, "eval/mean_reward": "x"}', FileFormatError)],
+)
+def test_damaged_evaluations_are_named(tmp_path, line, error):
+    run = write_run(tmp_path / "run", np.empty((0, 1, 2)))
+    (run / "evaluations.jsonl").write_text(line + "\n")
+    with pytest.raises(error, match="run holds no valid evaluations"):
+        plot_runs([run], tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("runs", "name", "error", "words"),
+    [
+        ([], "a.png", ConfigError, "no run to plot"),
+        (["run"], "a.jpg", ConfigError, r"a\.jpg.*\.png, \.svg, \.pdf"),
+        (["run"], "a", ConfigError, "not a picture"),
+        (["nowhere"], "a.png", RunFolderError, "nowhere"),
+        (["run"], "no/such/folder/a.png", RunFolderError, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_drawn_is_explained(tmp_path, monkeypatch, runs, name, error, words):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", GENERATOR.normal(size=(2, 1, 2)))
+    with pytest.raises(error, match=words):
+        plot_runs(runs, name)
+    assert issubclass(error, ApbError)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

@@ -1,0 +1,90 @@
+"""What the progress bar promises: where a run stands, on a terminal and in a log file."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import pytest
+from apb.callbacks import RunState
+from apb.progress import ProgressBarCallback
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def state(timesteps, total=1000, seeds=(0,)):
+    return RunState(timesteps, total, timesteps, seeds, {}, None, None)
+
+
+def follow(file, steps, total=1000, **ends):
+    """A run that reports every step of `steps`, an episode of return 12.3 and an evaluation of mean -4.6 after the first."""
+    bar = ProgressBarCallback("Env-v0, action_noise", file)
+    with bar:
+        bar.on_start(state(ends.get("start", 0), total))
+        for number, timesteps in enumerate(steps):
+            bar.on_step(state(timesteps, total))
+            if number == 0:
+                bar.on_episode_end(state(timesteps, total), SimpleNamespace(return_=12.3))
+                bar.on_evaluation(state(timesteps, total), [SimpleNamespace(mean=-4.0), SimpleNamespace(mean=-6.0)])
+        bar.on_end(state(steps[-1], total))
+    return file.getvalue()
+
+
+def test_a_log_file_gets_a_header_and_one_plain_line_per_tenth():
+    lines = follow(io.StringIO(), range(1, 1001)).splitlines()
+    assert lines[0] == "Env-v0, action_noise, seed 0"
+    assert [re.match(r".*: ([\d,]+)/1,000 steps", line)[1] for line in lines[1:]] == [
+        f"{100 * tenth:,}" for tenth in range(1, 11)
+    ]
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_line_tells_rate_time_left_and_the_latest_return_and_evaluation():
+    last = follow(io.StringIO(), range(1, 301)).splitlines()[-1]
+    assert re.search(r"300/1,000 steps, [\d,]+ steps/s, [\d,]+ s left, return 12 +eval -5$", last)
+
+
+@pytest.mark.parametrize("steps", [[1000], [999, 1000], [50, 60, 990]])
+def test_steps_that_jump_over_tenths_print_one_line_each_at_most(steps):
+    assert len(follow(io.StringIO(), steps).splitlines()) <= 1 + len(steps)
+
+
+def test_a_resumed_run_does_not_repeat_the_lines_of_its_past():
+    lines = follow(io.StringIO(), range(501, 1001), start=500).splitlines()
+    assert len(lines) == 1 + 5
+
+
+def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    text = follow(Terminal(), [400, 1000])
+    assert "400/1,000 steps" in text or "1,000/1,000 steps" in text
+    assert "return 12  eval -5" in text
+    assert "s left," not in text
+
+
+def test_the_terminal_is_left_in_order_when_the_run_fails(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+
+    def fail():
+        with ProgressBarCallback("Env-v0", terminal) as bar:
+            bar.on_start(state(0))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    assert terminal.getvalue().count(hide) == terminal.getvalue().count(show) == 1
+
+
+def test_several_seeds_are_named_at_the_start():
+    file = io.StringIO()
+    ProgressBarCallback("Env-v0", file).on_start(state(0, seeds=(3, 4)))
+    assert "seeds 3, 4" in file.getvalue()
+
+
+def test_it_keeps_no_state_so_that_it_may_come_and_go_between_the_parts_of_a_run():
+    assert ProgressBarCallback().state_dict() == {}

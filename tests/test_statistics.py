@@ -1,0 +1,65 @@
+"""What the statistics over seeds promise: the trimmed mean of the field, and intervals that anybody can draw again."""
+
+import numpy as np
+import pytest
+from apb.errors import ConfigError
+from apb.statistics import bootstrap_interval, interquartile_mean
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+SCORES = arrays(np.float64, st.tuples(st.integers(1, 20), st.integers(1, 3)), elements=st.floats(-1e6, 1e6))
+
+
+@given(SCORES)
+def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end(scores):
+    for column in range(scores.shape[1]):
+        kept = sorted(scores[:, column])
+        for _ in range(len(scores) // 4):
+            kept = kept[1:-1]
+        assert interquartile_mean(scores)[column] == pytest.approx(np.mean(kept), rel=1e-9, abs=1e-6)
+
+
+def test_it_ignores_outliers_that_the_mean_does_not():
+    assert interquartile_mean([1.0, 2.0, 3.0, 1e9]) == 2.5
+
+
+@given(SCORES)
+def test_an_interval_lies_within_the_scores_and_does_not_depend_on_anything_but_the_seed(scores):
+    low, high = bootstrap_interval(scores, resamples=50, seed=3)
+    slack = 1e-9 * np.abs(scores).max(axis=0) + 1e-9
+    assert (scores.min(axis=0) - slack <= low).all()
+    assert (low <= high + slack).all()
+    assert (high <= scores.max(axis=0) + slack).all()
+    np.random.default_rng().random(3)
+    assert np.array_equal(bootstrap_interval(scores, resamples=50, seed=3), (low, high))
+
+
+def test_the_interval_of_the_mean_covers_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    samples = generator.normal(size=(200, 30))
+    intervals = [bootstrap_interval(sample, lambda s: s.mean(axis=0), resamples=400) for sample in samples]
+    covered = np.mean([low <= 0 <= high for low, high in intervals])
+    # 200 trials of probability 0.95 (a little less for 30 draws): below 0.88 has a chance under 1e-4.
+    assert 0.88 <= covered <= 0.99
+
+
+def test_a_wider_confidence_gives_a_wider_interval():
+    scores = np.random.default_rng(1).normal(size=10)
+    narrow, wide = (bootstrap_interval(scores, confidence=confidence) for confidence in (0.5, 0.99))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "words"),
+    [
+        ([], {}, "at least one score"),
+        (3.0, {}, "at least one score"),
+        ([1.0], {"confidence": 0.0}, "confidence"),
+        ([1.0], {"confidence": float("nan")}, "confidence"),
+        ([1.0], {"resamples": 0}, "resamples"),
+    ],
+)
+def test_bad_arguments_are_named(scores, options, words):
+    with pytest.raises(ConfigError, match=words):
+        bootstrap_interval(scores, **options)
