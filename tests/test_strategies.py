@@ -1,0 +1,380 @@
+"""Strategies keep one protocol; action noise is Gaussian; a population credits, ranks and moves by its equations."""
+
+import json
+
+import numpy as np
+import pytest
+from apb.actors import LaneActors
+from apb.adapter import Adapter
+from apb.learner import Learner
+from apb.reference import reference_forward
+from apb.settings import AdaptSettings
+from apb.strategies import STRATEGIES, StrategyContext
+from apb.strategies.param_noise import DAMPING, PROBE_ROWS, VARIANCE_RATE, rank_weights
+from apb.transitions import Episode, Transition
+from learning import ACTION_SIZE, OBSERVATION_SIZE, same_arrays, small_backbone, small_settings, small_shape
+
+SEEDS = (3, 50)
+
+
+class Rig:
+    """A strategy with a learner and actors, driven by envs that pay, per step, the sum of the acting adapter."""
+
+    def __init__(self, name, seeds=SEEDS, slots=None, length=lambda lane, slot, episode: 4, **options):
+        self.backbone = small_backbone()
+        self.settings = AdaptSettings(strategy=name, num_threads=1, **options)
+        self.slots = STRATEGIES[name].slots(self.settings) if slots is None else slots
+        self.shape = small_shape(self.backbone)
+        self.learner = Learner(
+            self.backbone, self.shape, seeds, small_settings(), trainable_backbone=False, device="cpu", num_threads=1
+        )
+        actors = LaneActors(self.learner.backbones(), self.shape)
+        context = StrategyContext(self.settings, seeds, self.slots, self.shape, self.learner, actors, None)
+        self.strategy = STRATEGIES[name](context)
+        self.seeds, self.length = seeds, length
+        rows = (len(seeds), self.slots)
+        self.steps = 0
+        self.episode, self.age = (np.zeros(rows, dtype=np.int64) for _ in range(2))
+        self.paid = np.zeros(rows)
+        self.acted = {}
+        self.finished = []
+
+    def act(self):
+        """The adapter that acts in each simulation: (K, S, n)."""
+        adapters = self.strategy.adapters()
+        return np.broadcast_to(adapters, (len(self.seeds), self.slots, adapters.shape[2]))
+
+    def step(self, valid=None):
+        """One step; `finished` gets (lane, adapters that acted, return) of each episode that ends."""
+        acting = self.act()
+        observation = np.stack(
+            [
+                np.random.default_rng([seed, self.steps]).standard_normal((self.slots, OBSERVATION_SIZE))
+                for seed in self.seeds
+            ]
+        ).astype(np.float32)
+        actions = np.zeros((len(self.seeds), self.slots, ACTION_SIZE), dtype=np.float32)
+        self.strategy.perturb(actions, self.steps)
+        self.steps += 1
+        valid = np.ones(self.age.shape, dtype=np.bool_) if valid is None else valid
+        episodes = []
+        for lane, slot in np.argwhere(valid):
+            where = int(lane), int(slot)
+            self.age[where] += 1
+            self.paid[where] += float(acting[where].sum())
+            self.acted.setdefault(where, []).append(acting[where].tobytes())
+            if self.age[where] == self.length(*where, self.episode[where]):
+                episodes.append(Episode(*where, self.paid[where], int(self.age[where]), terminated=True))
+                self.finished.append((where[0], self.acted.pop(where), self.paid[where]))
+                self.episode[where] += 1
+                self.age[where] = self.paid[where] = 0
+        flags = np.zeros(self.age.shape, dtype=np.bool_)
+        reward = np.zeros(self.age.shape, dtype=np.float32)
+        self.strategy.observe(
+            Transition(observation, actions, reward, observation, flags, flags, valid, episodes), warming_up=False
+        )
+        return actions
+
+    def arrays(self):
+        return self.strategy.state()[0]
+
+    def generation(self, lane=0):
+        return int(self.arrays()["generation"][lane])
+
+    def until_told(self, lane=0, limit=1000):
+        before = self.generation(lane)
+        while self.generation(lane) == before:
+            self.step()
+            limit -= 1
+            assert limit, "the generation never ends"
+
+
+def uneven(lane, slot, episode):
+    return 1 + (3 * lane + 5 * slot + 7 * episode) % 6
+
+
+# --- what every strategy promises ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=sorted(STRATEGIES))
+def name(request):
+    return request.param
+
+
+def test_a_strategy_is_registered_under_its_name(name):
+    assert STRATEGIES[name].name == name
+    assert STRATEGIES[name].slots(AdaptSettings(strategy=name)) >= 1
+
+
+def test_adapters_are_one_per_lane_or_one_per_simulation_and_actions_stay_in_bounds(name):
+    rig = Rig(name, action_noise=0.9, population_size=4, length=uneven)
+    for _ in range(20):
+        adapters = rig.strategy.adapters()
+        assert adapters.dtype == np.float32
+        assert adapters.shape[0] == len(SEEDS)
+        assert adapters.shape[1] in (1, rig.slots)
+        assert adapters.shape[2] == rig.shape.num_parameters
+        assert np.isfinite(adapters).all()
+        assert np.abs(rig.step()).max() <= 1
+
+
+def test_asking_twice_for_the_adapters_of_a_step_changes_nothing(name):
+    rig = Rig(name, population_size=4, length=uneven)
+    for _ in range(15):
+        first = rig.act().copy()
+        assert (rig.act() == first).all()
+        rig.step()
+
+
+def test_a_lane_explores_as_it_would_alone(name):
+    together = Rig(name, population_size=4, length=lambda lane, slot, episode: uneven(0, slot, episode))
+    alone = [Rig(name, (seed,), population_size=4, length=uneven) for seed in SEEDS]
+    for _ in range(40):
+        adapters = together.act()
+        for lane, rig in enumerate(alone):
+            assert rig.act()[0].tobytes() == adapters[lane].tobytes()
+        actions = together.step()
+        for lane, rig in enumerate(alone):
+            assert rig.step()[0].tobytes() == actions[lane].tobytes()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 23])
+def test_a_saved_strategy_continues_bit_for_bit_from_the_middle_of_anything(name, steps):
+    original = Rig(name, population_size=4, length=uneven)
+    for _ in range(steps):
+        original.step()
+    arrays, values = original.strategy.state()
+    kept = {key: value.copy() for key, value in arrays.items()}
+    assert json.loads(json.dumps(values)) == values
+    resumed = Rig(name, population_size=4, length=uneven)
+    resumed.learner.load_state(original.learner.state(), original.learner.counters())
+    resumed.strategy.load_state(arrays, values)
+    resumed.steps, resumed.age, resumed.paid = original.steps, original.age.copy(), original.paid.copy()
+    resumed.episode = original.episode.copy()
+    for _ in range(40):
+        assert original.act().tobytes() == resumed.act().tobytes()
+        assert original.step().tobytes() == resumed.step().tobytes()
+    assert same_arrays(original.arrays(), resumed.arrays())
+    assert same_arrays(arrays, kept), "a state is a copy, which neither run writes to"
+
+
+def test_after_a_reset_a_strategy_acts_around_the_new_policy(name):
+    rig = Rig(name, population_size=4, param_noise=0.01)
+    for _ in range(6):
+        rig.step()
+    rig.learner.reset()
+    rig.strategy.reset()
+    new = rig.learner.adapters()
+    assert np.abs(rig.act().mean(axis=1) - new).max() < 0.01 * np.abs(new).max()
+
+
+# --- action noise --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 0.3])
+def test_action_noise_is_gaussian_of_the_given_deviation(scale):
+    rig = Rig("action_noise", slots=7, action_noise=scale)
+    noise = np.stack([rig.step() for _ in range(2000)])
+    assert noise.std() == pytest.approx(scale, rel=0.03, abs=1e-9)
+    # Six standard errors of the mean.
+    assert abs(noise.mean()) <= 6 * scale / np.sqrt(noise.size)
+    if scale:
+        normalised = noise.ravel() / scale
+        assert (np.abs(normalised) < 1).mean() == pytest.approx(0.6827, abs=0.01)
+        independent = np.corrcoef(noise.reshape(2000, -1).T) - np.eye(noise[0].size)
+        assert np.abs(independent).max() < 6 / np.sqrt(2000)
+
+
+def test_noisy_actions_are_clipped_and_noise_is_a_function_of_seed_and_step():
+    rig, again = (Rig("action_noise", action_noise=0.5) for _ in range(2))
+    actions = np.full((2, 1, ACTION_SIZE), 0.9, dtype=np.float32)
+    first, second = actions.copy(), actions.copy()
+    rig.strategy.perturb(first, 17)
+    again.strategy.perturb(second, 3)
+    assert (first != second).any()
+    second = actions.copy()
+    again.strategy.perturb(second, 17)
+    assert (first == second).all()
+    many = np.concatenate([rig.step() for _ in range(50)])
+    assert np.abs(many).max() == 1
+
+
+def test_action_noise_acts_with_the_current_policy():
+    rig = Rig("action_noise")
+    assert (rig.strategy.adapters()[:, 0] == rig.learner.adapters()).all()
+    rig.learner.reset()
+    assert (rig.strategy.adapters()[:, 0] == rig.learner.adapters()).all()
+
+
+# --- the population ------------------------------------------------------------------------------------------------
+
+
+def rms_distance(rig, lane, rows):
+    arrays = rig.arrays()
+    probe = arrays["probe"][lane, :rows]
+
+    def actions(parameters):
+        return reference_forward(rig.backbone, Adapter(rig.shape, parameters), probe)[0]
+
+    center = actions(rig.learner.adapters()[lane])
+    members = np.stack([actions(member) for member in arrays["members"][lane]])
+    return np.sqrt(np.mean((members - center) ** 2))
+
+
+@pytest.mark.parametrize("param_noise", [0.02, 0.2, 0.6])
+def test_members_act_as_far_from_the_policy_as_param_noise_says(param_noise):
+    rig = Rig("param_noise", population_size=8, param_noise=param_noise)
+    rig.act()
+    assert rms_distance(rig, 0, 1) == pytest.approx(param_noise, rel=0.05), (
+        "before any observation, at an observation of 0"
+    )
+    for steps in (3, 40, 40):
+        for _ in range(steps):
+            rig.step()
+        rig.until_told()
+        rows = min(rig.steps, PROBE_ROWS)
+        rig.act()
+        for lane in range(2):
+            assert rms_distance(rig, lane, rows) == pytest.approx(param_noise, rel=0.05)
+
+
+def test_members_come_in_pairs_around_the_policy():
+    rig = Rig("param_noise", population_size=6)
+    rig.act()
+    members, center = rig.arrays()["members"].astype(np.float64), rig.learner.adapters()[:, None]
+    np.testing.assert_allclose((members[:, 0::2] + members[:, 1::2]) / 2, center.repeat(3, 1), rtol=1e-5, atol=1e-6)
+    assert np.unique(members[0], axis=0).shape[0] == 6
+
+
+@pytest.mark.parametrize("slots", [1, 3, 6, 8])
+@pytest.mark.parametrize("length", [lambda lane, slot, episode: 4, uneven], ids=["even", "uneven"])
+def test_every_episode_is_credited_to_the_member_that_acted_in_all_of_it(slots, length):
+    rig = Rig("param_noise", population_size=6, slots=slots, length=length)
+    told = 0
+    for _ in range(400):
+        asked_before = rig.arrays()["asked"]
+        rig.act()
+        arrays = rig.arrays()
+        for lane in np.flatnonzero(~asked_before):
+            rig.finished = [entry for entry in rig.finished if entry[0] != lane]
+        before = arrays["generation"].copy()
+        rig.step()
+        arrays = rig.arrays()
+        for lane in range(2):
+            names = [member.tobytes() for member in arrays["members"][lane]]
+            returns, episodes = np.zeros(6), np.zeros(6, dtype=np.int64)
+            for where, acted, paid in rig.finished:
+                if where == lane and len(set(acted)) == 1:
+                    returns[names.index(acted[0])] += paid
+                    episodes[names.index(acted[0])] += 1
+            assert (arrays["episodes"][lane] == episodes).all()
+            np.testing.assert_allclose(arrays["returns"][lane], returns, rtol=1e-12)
+            if arrays["generation"][lane] > before[lane]:
+                told += 1
+                assert episodes.min() >= 1, "no generation ends before every member has finished an episode"
+    assert told >= 8
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_members_share_few_simulations_evenly(slots):
+    rig = Rig("param_noise", (3,), population_size=5, slots=slots)
+    rig.until_told()
+    assert rig.arrays()["episodes"].sum() <= 5 + slots - 1
+    assert rig.steps == 4 * -(-5 // slots)
+
+
+def test_lanes_go_through_generations_at_their_own_pace():
+    rig = Rig("param_noise", population_size=4, length=lambda lane, slot, episode: (2, 9)[lane])
+    for _ in range(36):
+        rig.step()
+    assert (rig.arrays()["generation"] == [18, 4]).all()
+
+
+@pytest.mark.parametrize("members", [2, 3, 5, 10])
+def test_rank_weights_are_logarithmic_for_the_better_half_and_zero_for_the_rest(members):
+    fitness = np.random.default_rng(members).standard_normal(members)
+    weights = rank_weights(fitness)
+    ranks = (-fitness).argsort().argsort() + 1
+    parents = members // 2
+    expected = np.where(ranks <= parents, np.log((1 + parents) / ranks), 0)
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-6)
+    assert weights.sum() == pytest.approx(1)
+    assert weights.argmax() == fitness.argmax()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
+def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
+    rig = Rig("param_noise", population_size=6, evolution_rate=rate, length=uneven)
+    for _ in range(3):
+        rig.act()
+        center = rig.learner.adapters()[0].astype(np.float64)
+        variance = rig.arrays()["variance"][0].astype(np.float64)
+        drift = np.random.default_rng(0).standard_normal(center.size).astype(np.float32)
+        moved = rig.learner.adapters() + drift  # TD3 goes on while the members act
+        rig.learner.set_adapters(moved)
+        members = rig.arrays()["members"][0].astype(np.float64)
+        rig.finished = []
+        generation = rig.generation(1)
+        other = moved[1]
+        rig.until_told(0)
+        if rig.generation(1) != generation:
+            other = None
+        arrays = rig.arrays()
+        weights = rank_weights(arrays["returns"][0] / arrays["episodes"][0]).astype(np.float64)
+        away = members - center
+        expected = moved[0] + rate * (weights @ away)
+        np.testing.assert_allclose(rig.learner.adapters()[0], expected, rtol=1e-4, atol=1e-5)
+        if other is not None:
+            assert (rig.learner.adapters()[1] == other).all(), "another lane's actor stays"
+        unit = away / np.sqrt((away**2).mean())
+        estimate = variance + VARIANCE_RATE * (weights @ unit**2 + DAMPING - variance)
+        np.testing.assert_allclose(arrays["variance"][0], estimate / estimate.mean(), rtol=1e-4)
+
+
+def test_the_population_moves_the_policy_towards_what_pays():
+    rig = Rig("param_noise", (3,), population_size=10, evolution_rate=1.0)
+    start = rig.learner.adapters().sum()
+    for _ in range(10):
+        rig.until_told()
+    assert rig.learner.adapters().sum() > start + 1, "each step pays the sum of the adapter"
+
+
+def test_an_episode_that_the_loop_cut_off_is_credited_to_nobody_and_the_next_one_is():
+    rig = Rig("param_noise", (3,), population_size=4)
+    rig.step()
+    cut = np.array([[True, True, False, False]])
+    rig.strategy.restarted(cut)
+    rig.age[cut] = rig.paid[cut] = 0
+    rig.acted = {where: acted for where, acted in rig.acted.items() if where[1] >= 2}
+    for _ in range(3):
+        rig.step()
+    assert (rig.arrays()["episodes"] == [[0, 0, 1, 1]]).all()
+    rig.step()
+    assert rig.generation() == 1
+    assert (rig.arrays()["episodes"] == [[1, 1, 1, 1]]).all()
+
+
+def test_a_step_in_which_a_vector_env_only_resets_belongs_to_no_episode():
+    rig = Rig("param_noise", (3,), population_size=4, length=lambda lane, slot, episode: 2 + (slot == 3))
+    for _ in range(2):
+        rig.step()
+    rig.step(valid=np.array([[False, False, False, True]]))
+    assert rig.generation() == 1
+    rig.step(valid=np.array([[True, True, True, False]]))
+    assert rig.arrays()["own"].all(), "all simulations are at the start of an episode, which the new members own"
+
+
+def test_transitions_of_the_warm_up_are_credited_to_nobody():
+    rig = Rig("param_noise", (3,), population_size=4)
+    shape = (1, 4)
+    flags, valid = np.zeros(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
+    observation = np.ones((*shape, OBSERVATION_SIZE), dtype=np.float32)
+    actions, reward = np.zeros((*shape, ACTION_SIZE), dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    ended = [Episode(0, 1, 99.0, 5, terminated=False)]
+    for episodes in ([], ended, []):
+        transition = Transition(observation, actions, reward, observation, flags, flags, valid, episodes)
+        rig.strategy.observe(transition, warming_up=True)
+    rig.act()
+    arrays = rig.arrays()
+    assert arrays["episodes"].sum() == arrays["returns"].sum() == 0
+    assert not arrays["own"].any(), "every simulation is in the middle of an episode that began with random actions"
