@@ -296,7 +296,7 @@ class AdaptationLoop:
             "normalizer": {} if self.normalizer is None else self.normalizer.state,
             "recent_episodes": [list(pair) for pair in self._recent],
             "profile": dict(self.profile),
-            "metrics": dict(self.metrics),
+            "metrics": [list(pair) for pair in self.metrics.items()],
             "callbacks": [state for callback in self.callbacks if (state := callback.state_dict())],
         }
 
