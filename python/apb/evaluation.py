@@ -127,11 +127,13 @@ def _predictor(
     low = source.action_space.low.astype(np.float64)
     span = source.action_space.high.astype(np.float64) - low
     shape, dtype = source.observation_space.shape, source.observation_space.dtype
-    if hasattr(policy, "predict"):
-        call = lambda observations: policy.predict(observations, deterministic=deterministic)[0]  # noqa: E731
-    elif callable(policy):
-        call = policy
-    else:
+
+    def call(observations: NDArray[Any]) -> Any:
+        if hasattr(policy, "predict"):
+            return policy.predict(observations, deterministic=deterministic)[0]
+        return policy(observations)
+
+    if not (hasattr(policy, "predict") or callable(policy)):
         raise ConfigError(
             f"policy is a {type(policy).__name__}; expected an apb.Policy, an object with predict(), or a function"
         )

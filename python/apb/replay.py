@@ -103,6 +103,17 @@ class Replay:
             draw: Number of the draw, the position in each lane's random stream.
             lanes: The lanes to draw for; disjoint lanes may be drawn for from several threads at once.
         """
-        arrays = [array[lanes] for array in self._arrays]
-        _native.replay_sample(self.table[lanes], self.size[lanes], self._keys[lanes], draw, *arrays, pool=self._pool)
+        obs, action, reward, next_obs, not_terminated = arrays = [array[lanes] for array in self._arrays]
+        _native.replay_sample(
+            self.table[lanes],
+            self.size[lanes],
+            self._keys[lanes],
+            draw,
+            obs,
+            action,
+            reward,
+            next_obs,
+            not_terminated,
+            pool=self._pool,
+        )
         return Batch(*(torch.from_numpy(array) for array in arrays))

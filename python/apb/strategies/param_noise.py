@@ -93,8 +93,8 @@ class ParamNoise(Strategy):
                 state["episodes"][lane, member] += 1
             if state["asked"][lane]:
                 self._assign(lane, slot)
-        for lane in np.flatnonzero(state["asked"] & state["episodes"].all(axis=1)):
-            self._tell(int(lane))
+        for done in np.flatnonzero(state["asked"] & state["episodes"].all(axis=1)):
+            self._tell(int(done))
 
     def restarted(self, rows: NDArray[np.bool_]) -> None:
         """See `Strategy`."""
@@ -193,4 +193,5 @@ def rank_weights(fitness: NDArray[np.float64]) -> NDArray[np.float32]:
     weights = np.zeros(fitness.size, dtype=np.float64)
     order = np.argsort(-fitness, kind="stable")
     weights[order[:parents]] = np.log((1 + parents) / np.arange(1, parents + 1))
-    return (weights / weights.sum()).astype(np.float32)
+    normalized: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
+    return normalized
