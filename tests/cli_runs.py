@@ -1,4 +1,4 @@
-"""Runs of the command line inside a test, run folders made by hand, and a tiny env that draws itself and can ask to stop."""
+"""Runs of the command line inside a test, run folders made by hand, and a tiny env that draws itself and can stop."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from apb.cli import main
 from gymnasium.spaces import Box
 
 ENV = "apb-tests/Point-v0"
-FAST = ["--learning-starts", "60", "--batch-size", "8", "--num-threads", "1", "--eval-freq", "40", "--n-eval-episodes", "2"]
+FAST = ["--learning-starts=60", "--batch-size=8", "--num-threads=1", "--eval-freq=40", "--n-eval-episodes=2"]
 """Options that make a run of about a hundred timesteps take a fraction of a second."""
 
 
 class PointEnv(gymnasium.Env):
     """A point that is pushed to the origin; an episode has 20 steps. Draws itself as a grey level that grows with time.
 
-    The step with number `PointEnv.stop_at`, counted over all training envs of the process, sends SIGTERM to the process.
+    The step with number `PointEnv.stop_at`, counted over all such envs of the process, sends SIGTERM to the process.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012

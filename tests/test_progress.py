@@ -19,7 +19,7 @@ def state(timesteps, total=1000, seeds=(0,)):
 
 
 def follow(file, steps, total=1000, **ends):
-    """A run that reports every step of `steps`, an episode of return 12.3 and an evaluation of mean -4.6 after the first."""
+    """What is written of a run with these steps; an episode (return 12.3) and an evaluation (-5) follow the first."""
     bar = ProgressBarCallback("Env-v0, action_noise", file)
     with bar:
         bar.on_start(state(ends.get("start", 0), total))

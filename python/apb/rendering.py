@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,4 +155,5 @@ def _write(frames: Iterator[NDArray[np.uint8]], target: Path, kind: str, fps: fl
     except OSError as error:
         raise RunFolderError(f"{target} cannot be written: {error}; choose another place") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()

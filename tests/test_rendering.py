@@ -1,0 +1,158 @@
+"""What films promise: the frames of the episode that was asked for, on machines with and without a screen."""
+
+import os
+import subprocess
+import sys
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from apb.errors import ConfigError, InvalidEnvError, MismatchError, RunFolderError, UnknownNameError
+from apb.evaluation import evaluate
+from apb.rendering import choose_opengl, render
+from cli_runs import ENV, PointEnv, register_env
+from policies import make_policy
+
+
+reads_mp4 = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""imageio-ffmpeg's reader, which only the tests use, leaves its pipes to the garbage collector."""
+
+
+@pytest.fixture
+def policy(monkeypatch):
+    register_env()
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    return make_policy(2, 1)
+
+
+def greys(path):
+    """The mean grey level of each frame."""
+    return [float(frame.mean()) for frame in imageio.imread(path)]
+
+
+def test_a_gif_shows_the_start_and_every_second_step_of_an_env_of_50_steps_per_second(policy, tmp_path):
+    film = render(policy, ENV, tmp_path / "film.gif")
+    assert greys(film) == [10.0 * step for step in range(0, 21, 2)]
+    assert imageio.immeta(film)["duration"] == 40
+
+
+@reads_mp4
+def test_an_mp4_has_the_same_frames_up_to_compression(policy, tmp_path):
+    film = render(policy, ENV, tmp_path / "film.mp4")
+    np.testing.assert_allclose(greys(film), [10.0 * step for step in range(0, 21, 2)], atol=4)
+    assert imageio.immeta(film)["fps"] == 25
+
+
+@reads_mp4
+def test_frames_are_cut_to_even_sizes_and_not_scaled(policy, tmp_path):
+    film = render(policy, ENV, tmp_path / "film.mp4", env_kwargs={"size": [35, 51]})
+    assert imageio.imread(film).shape[1:] == (34, 50, 3)
+
+
+def test_a_film_ends_after_the_seconds_that_were_asked_for(policy, tmp_path):
+    # 0.2 s of 50 steps per second are 10 steps.
+    assert greys(render(policy, ENV, tmp_path / "film.gif", seconds=0.2)) == [10.0 * step for step in range(0, 11, 2)]
+
+
+def test_a_film_shows_the_first_episode_of_the_evaluation_with_the_same_seed(policy, tmp_path, monkeypatch):
+    starts = []
+    reset = PointEnv.reset
+
+    def record(env, *, seed=None, options=None):
+        starts.append(seed)
+        return reset(env, seed=seed, options=options)
+
+    monkeypatch.setattr(PointEnv, "reset", record)
+    render(policy, ENV, tmp_path / "film.gif", seed=5)
+    evaluate(policy, ENV, 1, seed=5)
+    assert starts[0] == starts[1] is not None
+
+
+def test_a_film_replaces_an_older_one_and_leaves_nothing_else(policy, tmp_path):
+    (tmp_path / "film.gif").write_bytes(b"old")
+    render(policy, ENV, tmp_path / "film.gif")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
+    assert (tmp_path / "film.gif").read_bytes().startswith(b"GIF89a")
+
+
+@pytest.mark.parametrize(
+    ("env", "name", "options", "error", "words"),
+    [
+        (ENV, "film.avi", {}, ConfigError, r"film\.avi.*\.mp4 or \.gif"),
+        (ENV, "film", {}, ConfigError, "not a film"),
+        (ENV, "f.gif", {"seconds": 0.0}, ConfigError, "seconds"),
+        (ENV, "f.gif", {"seconds": float("nan")}, ConfigError, "seconds"),
+        (ENV, "f.gif", {"seed": -1}, ConfigError, "seed"),
+        (ENV, "f.gif", {"env_kwargs": {"nonsense": 1}}, InvalidEnvError, "nonsense"),
+        ("apb-tests/Pint-v0", "f.gif", {}, UnknownNameError, "Point-v0"),
+        ("Pendulum-v1", "f.gif", {}, MismatchError, "observation_space"),
+    ],
+)
+def test_what_cannot_be_filmed_is_explained_and_no_file_is_left(policy, tmp_path, env, name, options, error, words):
+    with pytest.raises(error, match=words):
+        render(policy, env, tmp_path / name, **options)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_named(policy, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"film\.gif cannot be written"):
+        render(policy, ENV, tmp_path / "file" / "film.gif")
+
+
+@pytest.mark.parametrize("frame", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))])
+def test_an_env_that_draws_something_else_is_refused(policy, tmp_path, monkeypatch, frame):
+    monkeypatch.setattr(PointEnv, "render", lambda env: frame)
+    with pytest.raises(InvalidEnvError, match="expected uint8"):
+        render(policy, ENV, tmp_path / "film.gif")
+
+
+def fail_to_draw(env):
+    raise RuntimeError("no OpenGL")
+
+
+def test_without_opengl_the_message_tells_what_failed_and_what_to_install(policy, tmp_path, monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(subprocess, "run", probe_that_works_with(()))
+    monkeypatch.setattr(PointEnv, "render", fail_to_draw)
+    with pytest.raises(InvalidEnvError, match=r"no OpenGL.*egl: no egl here.*osmesa: no osmesa here.*apt install"):
+        render(policy, ENV, tmp_path / "film.gif")
+
+
+def test_a_choice_of_the_user_that_fails_is_named(policy, tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setattr(PointEnv, "render", fail_to_draw)
+    with pytest.raises(InvalidEnvError, match="MUJOCO_GL = 'glfw' is set"):
+        render(policy, ENV, tmp_path / "film.gif")
+
+
+def probe_that_works_with(backends):
+    def run(command, *, env, **options):
+        backend = env["MUJOCO_GL"]
+        if backend in backends:
+            return subprocess.CompletedProcess(command, 0, "", "")
+        return subprocess.CompletedProcess(command, 1, "", f"noise\nno {backend} here\n")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("working", "chosen", "failed"),
+    [(("egl", "osmesa"), "egl", []), (("osmesa",), "osmesa", ["egl"]), ((), None, ["egl", "osmesa"])],
+)
+def test_the_first_opengl_that_works_is_chosen(monkeypatch, working, chosen, failed):
+    # Set and deleted, so that the variable is put back as it was after the test.
+    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(subprocess, "run", probe_that_works_with(working))
+    assert list(choose_opengl()) == failed
+    assert os.environ.get("MUJOCO_GL") == chosen
+
+
+def test_a_choice_of_the_user_is_not_questioned(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setattr(subprocess, "run", None)
+    assert choose_opengl() == {}
+    assert os.environ["MUJOCO_GL"] == "glfw"
