@@ -6,7 +6,7 @@ import torch
 from apb import _native
 from apb.actors import LaneActors
 from apb.adapter import Adapter
-from apb.networks import policy_actions
+from apb.networks import FlatLayers, LayerStack, policy_chain
 from apb.reference import reference_forward
 from learning import ACTION_SIZE, OBSERVATION_SIZE, small_backbone, small_shape
 from policies import random_normalizer
@@ -52,11 +52,11 @@ def test_native_actions_are_those_of_the_torch_policy_that_learns():
     backbone = small_backbone("A")
     shape, adapters, observations = draw(1, backbone=backbone)
     native = LaneActors([backbone] * LANES, shape).forward(adapters, observations)
-    layers = {name: torch.from_numpy(np.array(value[None])) for name, value in backbone.tensors().items()}
-    layers |= {
-        name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in shape.split(adapters[:, 0]).items()
-    }
-    in_torch = policy_actions(layers, torch.from_numpy(observations), backbone.input_activation).numpy()
+    arrays = {name: value[None] for name, value in backbone.tensors().items()} | shape.split(adapters[:, 0])
+    sizes = (OBSERVATION_SIZE, *backbone.layer_sizes, ACTION_SIZE)
+    stack = LayerStack(sizes, (True, True, False), LANES, SLOTS, torch.device("cpu"))
+    chain = policy_chain(FlatLayers(arrays, torch.device("cpu")))
+    in_torch = stack.forward(chain, torch.from_numpy(observations)).tanh().numpy()
     for lane in range(LANES):
         _, bound = reference_forward(backbone, Adapter(shape, adapters[lane, 0]), observations[lane])
         # Each lies within the bound of the exact value.

@@ -1,22 +1,71 @@
-"""`networks.py`: the policy is its equation, critics are multilayer perceptrons, initial weights are TD3's."""
+"""`networks.py`: stacks of layers are networks with their gradients, and initial weights are TD3's."""
 
 import numpy as np
 import pytest
 import torch
 from apb.backbone import Backbone
-from apb.networks import CRITIC_HIDDEN_SIZES, critic_values, draw_critics, linear, policy_actions
+from apb.networks import (
+    CRITIC_HIDDEN_SIZES,
+    FlatLayers,
+    LayerStack,
+    critic_chain,
+    critic_inputs,
+    draw_critics,
+    policy_chain,
+)
 from apb.reference import reference_forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policies import random_adapter
 from torch import nn
 
+CPU = torch.device("cpu")
+# Sums of up to 256 float32 products of size O(1): their rounding is below 256 * 2^-24 = 1.5e-5.
+ROUNDING = {"rtol": 2e-5, "atol": 2e-5}
 
-def tensors_of(backbone, adapters):
-    layers = {name: torch.from_numpy(np.array(value[None])) for name, value in backbone.tensors().items()}
-    for name in adapters[0].layers:
-        layers[name] = torch.from_numpy(np.stack([adapter.layers[name] for adapter in adapters]))
-    return layers
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.lists(st.tuples(st.integers(1, 12), st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.integers(1, 12),
+    st.integers(0, 2**31),
+)
+def test_a_stack_computes_the_outputs_and_gradients_that_autograd_finds(networks, rows, layers, width, seed):
+    """Of N networks, some of whose layers are shared by all, some not learned, some with a ReLU."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    sizes, relus, chain, learned = [width], [], [], []
+    for size, relu, shared, is_learned in layers:
+        count = 1 if shared else networks
+        chain.append((normal(count, size, sizes[-1]) / sizes[-1] ** 0.5, normal(count, size)))
+        learned.append(is_learned and not (shared and networks > 1))
+        sizes.append(size)
+        relus.append(relu)
+    x, slope = normal(networks, rows, width), normal(networks, rows, sizes[-1])
+
+    exact = [(weight.double().requires_grad_(), bias.double().requires_grad_()) for weight, bias in chain]
+    start = y = x.double().requires_grad_()
+    for (weight, bias), relu in zip(exact, relus, strict=True):
+        y = torch.einsum("nri,noi->nro", y, weight.expand(networks, -1, -1)) + bias.unsqueeze(1)
+        y = y.relu() if relu else y
+    y.backward(slope.double())
+
+    stack = LayerStack(sizes, relus, networks, rows, CPU)
+    torch.testing.assert_close(stack.forward(chain, x).double(), y.detach(), **ROUNDING)
+    gradients = [
+        (torch.empty_like(w), torch.empty_like(b)) if use else None for (w, b), use in zip(chain, learned, strict=True)
+    ]
+    stack.backward(chain, slope.clone(), gradients)
+    for found, parameters in zip(gradients, exact, strict=True):
+        for part, parameter in zip(found or (), parameters, strict=False):
+            torch.testing.assert_close(part.double(), parameter.grad, **ROUNDING)
+    stack.forward(chain, x)
+    torch.testing.assert_close(stack.input_gradient(chain, slope.clone()).double(), start.grad, **ROUNDING)
 
 
 @settings(deadline=None, max_examples=40)
@@ -27,70 +76,70 @@ def tensors_of(backbone, adapters):
     st.integers(1, 5),
     st.sampled_from("AB"),
     st.lists(st.integers(1, 20), min_size=2, max_size=3),
+    st.booleans(),
     st.integers(0, 2**31),
 )
-def test_policy_actions_are_the_policys_equation_in_every_lane(lanes, rows, obs, act, reading, hidden, seed):
-    backbone = Backbone.random(seed, reading=reading, hidden_sizes=hidden, input_size=hidden[0], init="he")
-    adapters = [random_adapter(backbone, obs, act, seed + lane) for lane in range(lanes)]
+def test_the_chain_of_a_policy_is_the_policys_equation_in_every_lane(lanes, rows, obs, act, reading, hidden, own, seed):
+    """With one backbone for all lanes, and with one for each."""
+    backbones = [
+        Backbone.random(seed + lane * own, reading=reading, hidden_sizes=hidden, input_size=hidden[0], init="he")
+        for lane in range(lanes)
+    ]
+    adapters = [random_adapter(backbone, obs, act, seed + lane) for lane, backbone in enumerate(backbones)]
     observation = np.random.default_rng(seed).standard_normal((lanes, rows, obs)).astype(np.float32)
-    found = policy_actions(tensors_of(backbone, adapters), torch.from_numpy(observation), backbone.input_activation)
-    assert found.shape == (lanes, rows, act)
-    for lane, adapter in enumerate(adapters):
+    arrays = {name: np.stack([adapter.layers[name] for adapter in adapters]) for name in adapters[0].layers}
+    for name in backbones[0].tensors():
+        arrays[name] = np.stack([backbone.tensors()[name] for backbone in (backbones if own else backbones[:1])])
+    first = backbones[0]
+    sizes = (obs, *first.layer_sizes, act)
+    stack = LayerStack(sizes, (first.input_activation, *[True] * len(first.weights), False), lanes, rows, CPU)
+    found = stack.forward(policy_chain(FlatLayers(arrays, CPU)), torch.from_numpy(observation)).tanh()
+    for lane, (backbone, adapter) in enumerate(zip(backbones, adapters, strict=True)):
         expected, bound = reference_forward(backbone, adapter, observation[lane])
         assert (np.abs(found[lane].numpy() - expected) <= bound).all()
 
 
-def test_a_backbone_of_each_lane_gives_what_one_shared_backbone_of_those_weights_gives():
-    backbones = [Backbone.random(seed, reading="A", hidden_sizes=(16, 16)) for seed in range(3)]
-    adapters = [random_adapter(backbone, 4, 2, seed) for seed, backbone in enumerate(backbones)]
-    layers = tensors_of(backbones[0], adapters)
-    for name in backbones[0].tensors():
-        layers[name] = torch.from_numpy(np.stack([backbone.tensors()[name] for backbone in backbones]))
-    observation = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 6, 4)).astype(np.float32))
-    together = policy_actions(layers, observation, True)
-    for lane, (backbone, adapter) in enumerate(zip(backbones, adapters, strict=True)):
-        expected, bound = reference_forward(backbone, adapter, observation[lane].numpy())
-        assert (np.abs(together[lane].numpy() - expected) <= bound).all()
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    st.integers(1, 4),
-    st.integers(1, 2),
-    st.integers(1, 20),
-    st.integers(1, 8),
-    st.integers(1, 4),
-    st.integers(0, 2**31),
-)
-def test_critic_values_are_those_of_a_perceptron_per_lane_and_twin(lanes, twins, rows, obs, act, seed):
-    drawn = draw_critics(obs + act, range(lanes), seed % 3)
-    layers = {name: torch.from_numpy(value[:, :twins]) for name, value in drawn.items()}
-    generator = np.random.default_rng(seed)
-    observation, action = (
-        torch.from_numpy(generator.standard_normal((lanes, rows, size)).astype(np.float32)) for size in (obs, act)
-    )
-    found = critic_values(layers, observation, action)
-    assert found.shape == (lanes, twins, rows)
+@pytest.mark.parametrize("twins", [1, 2])
+def test_the_chain_of_the_critics_is_a_perceptron_per_lane_and_twin(twins):
+    lanes, rows, obs, act = 3, 7, 5, 2
+    layers = FlatLayers(draw_critics(obs + act, range(lanes), 0), CPU)
+    generator = torch.Generator().manual_seed(0)
+    observation, action = (torch.randn(lanes, rows, size, generator=generator) for size in (obs, act))
+    stack = LayerStack((obs + act, *CRITIC_HIDDEN_SIZES, 1), (True, True, False), lanes * twins, rows, CPU)
+    found = stack.forward(critic_chain(layers, slice(twins)), critic_inputs(observation, action, twins))
     for lane in range(lanes):
         x = torch.cat([observation[lane], action[lane]], 1).double()
         for twin in range(twins):
-            net = nn.Sequential(
-                nn.Linear(obs + act, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1)
-            ).double()
+            sizes = ((obs + act, 256), (256, 256), (256, 1))
+            net = nn.Sequential(*(module for size in sizes for module in (nn.Linear(*size), nn.ReLU())))[:-1].double()
             for i in range(3):
                 net[2 * i].weight.data = layers[f"{i}.weight"][lane, twin].double()
                 net[2 * i].bias.data = layers[f"{i}.bias"][lane, twin].double()
-            # Sums of 256 float32 products of size O(1): the rounding is below 256 * 2^-24 = 1.5e-5.
-            torch.testing.assert_close(found[lane, twin].double(), net(x).squeeze(1), rtol=2e-5, atol=2e-5)
+            torch.testing.assert_close(found[lane * twins + twin].double(), net(x), **ROUNDING)
 
 
-def test_a_shared_layer_is_one_matrix_for_all_lanes():
-    generator = np.random.default_rng(0)
-    x, weight, bias = (torch.from_numpy(generator.standard_normal(shape)) for shape in ((3, 4, 5), (1, 2, 5), (1, 2)))
-    expected = np.einsum("kbi,oi->kbo", x.numpy(), weight[0].numpy()) + bias[0].numpy()
-    np.testing.assert_allclose(linear(x, weight, bias).numpy(), expected, rtol=1e-12)
-    per_lane = linear(x, weight.expand(3, 2, 5), bias.expand(3, 2))
-    np.testing.assert_allclose(per_lane.numpy(), expected, rtol=1e-12)
+def test_chains_are_views_that_follow_their_layers():
+    layers = FlatLayers(draw_critics(4, [1, 2], 0), CPU)
+    for twins in (slice(None), slice(1)):
+        before = [tuple(part.clone() for part in pair) for pair in critic_chain(layers, twins)]
+        chain = critic_chain(layers, twins)
+        layers.flat.add_(1)
+        for pair, old in zip(chain, before, strict=True):
+            for part, value in zip(pair, old, strict=True):
+                torch.testing.assert_close(part, value + 1)
+
+
+def test_flat_layers_are_views_of_one_vector_in_row_major_order():
+    arrays = {"a": np.broadcast_to(np.arange(3, dtype=np.float32), (2, 3)), "b": np.ones((2, 1), dtype=np.float32)}
+    layers = FlatLayers(arrays, CPU)
+    assert layers.flat.tolist() == [0, 1, 2, 0, 1, 2, 1, 1]
+    layers["a"][1, 2] = 9
+    assert layers.flat[5] == 9
+    layers.load({"a": np.zeros((2, 3), dtype=np.float32), "b": arrays["b"]})
+    assert layers.flat.tolist() == [0] * 6 + [1, 1]
+    zeros = layers.zeros_like()
+    assert zeros.flat.tolist() == [0] * 8
+    assert [tuple(value.shape) for value in zeros.values()] == [(2, 3), (2, 1)]
 
 
 def test_critics_start_uniform_within_one_over_root_fan_in_as_in_td3():

@@ -1,12 +1,12 @@
 """An update of `TD3` is that of Fujimoto et al. (2018): held to one written with `nn.Module` and `optim.Adam`."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from apb import _native, rng
-from apb.networks import critic_values
 from apb.td3 import TD3
 from learning import draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
 from torch import nn
@@ -21,9 +21,9 @@ SETTINGS = small_settings(
     target_noise_clip=0.4,
 )
 # Both sides compute in float32 with sums in another order. A gradient then differs by about 1e-7 of its terms, and Adam
-# turns a relative difference d of a gradient into a difference of about learning_rate * d. Weights that a wrong rule
-# moves differ by about learning_rate, 1e-3: a hundred times this.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+# turns a relative difference d of a gradient, large only where terms cancel, into a difference of about
+# learning_rate * d. Weights that a wrong rule moves differ by about learning_rate, 1e-3.
+TOLERANCE = {"rtol": 1e-4, "atol": 5e-5}
 
 
 def make(seeds=(4,), backbone=None, settings=SETTINGS, **options):
@@ -137,20 +137,22 @@ class OracleTD3:
         torch.testing.assert_close(td3.critic_loss[lane], self.critic_loss, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize(("lanes", "shards"), [(1, 1), (3, 1), (1, 3), (2, 4)])
 @pytest.mark.parametrize(("reading", "trainable"), [("A", False), ("B", False), ("A", True)])
-def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes):
-    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable)
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes, shards):
+    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable, shards=shards)
     for target in (td3.actor, td3.target_actor):
         target["post.bias"].data[:] = torch.tensor(
             [1.5, -1.5]
         )  # near the bounds, so that clipping target actions matters
     # Critics of mean 0 on the first batch, so that either twin is the smaller one at times.
-    first = draw_batch(lanes, seed=0)
-    action = torch.tensor([0.9, -0.9]).expand_as(first.action)
-    means = critic_values(td3.target_critics, first.next_observation, action).mean(dim=2, keepdim=True)
-    for layers in (td3.critics, td3.target_critics):
-        layers["2.bias"].data -= means.detach()
+    following = draw_batch(lanes, seed=0).next_observation
+    action = torch.tensor([0.9, -0.9]).expand(16, 2)
+    for lane in range(lanes):
+        for twin in range(2):
+            mean = OracleCritic(td3.target_critics, lane, twin)(following[lane], action).mean().detach()
+            for layers in (td3.critics, td3.target_critics):
+                layers["2.bias"].data[lane, twin] -= mean
     oracles = [OracleTD3(td3, lane) for lane in range(lanes)]
     for number in range(7):
         batch = draw_batch(lanes, seed=number)
@@ -163,6 +165,16 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, l
     # The comparison says something only where noise and actions were clipped and either twin was the smaller one.
     assert min(oracles[0].clipped_noise, oracles[0].clipped_actions, oracles[0].second_is_smaller) > 0.1 * 7
     assert oracles[0].second_is_smaller < 0.9 * 7
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_threads_that_work_on_shards_change_no_byte(threads):
+    with ThreadPoolExecutor(threads) as workers:
+        alone, together = make(shards=4), make(shards=4, workers=workers)
+        for number in range(6):
+            for td3 in (alone, together):
+                td3.update(draw_batch(1, seed=number))
+        assert same_arrays(alone.state(), together.state())
 
 
 def test_a_trained_backbone_of_reading_a_is_plain_td3():
