@@ -5,16 +5,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apb
 import gymnasium
 import numpy as np
 import torch
-
-import apb
 from apb.backbone import Backbone
 from apb.environments import EnvSource
 from apb.runs import list_steps
 from apb.runs.folder import RunFolder
 from apb.system_info import system_info
+
 from benchmarks.science.run import write_raw
 from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell, Method
 

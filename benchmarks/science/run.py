@@ -50,10 +50,8 @@ def run_study(study: str, workers: int, runs: Path, seeds: set[int] | None, meth
         for process in [process for process in running if process.poll() is not None]:
             cell = running.pop(process)
             failed += process.returncode != 0
-            print(
-                f"{cell.name}: {'done' if process.returncode == 0 else f'exit code {process.returncode}'}; {len(todo)} waiting",
-                flush=True,
-            )
+            outcome = f"exit code {process.returncode}" if process.returncode else "done"
+            print(f"{cell.name}: {outcome}; {len(todo)} waiting", flush=True)
     return failed
 
 
@@ -87,7 +85,7 @@ def write_raw(study: str, cell: Cell, header: dict[str, object], evaluations: li
     lines = [header | {"eval_freq": EVAL_FREQ, "n_eval_episodes": EVAL_EPISODES}, *evaluations]
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":
