@@ -1,7 +1,6 @@
 """An update of `TD3` is that of Fujimoto et al. (2018): held to one written with `nn.Module` and `optim.Adam`."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -161,10 +160,10 @@ class OracleTD3:
                     moments.state[parameter][moment].copy_(found)
 
 
-@pytest.mark.parametrize(("lanes", "shards"), [(1, 1), (3, 1), (1, 3), (2, 4)])
+@pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize(("reading", "trainable"), [("A", False), ("B", False), ("A", True)])
-def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes, shards):
-    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable, shards=shards)
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes):
+    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable)
     for target in (td3.actor, td3.target_actor):
         target["post.bias"].data[:] = torch.tensor(
             [1.5, -1.5]
@@ -188,16 +187,6 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, l
     # The comparison says something only where noise and actions were clipped and either twin was the smaller one.
     assert min(oracles[0].clipped_noise, oracles[0].clipped_actions, oracles[0].second_is_smaller) > 0.1 * 7
     assert oracles[0].second_is_smaller < 0.9 * 7
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_the_threads_that_work_on_shards_change_no_byte(threads):
-    with ThreadPoolExecutor(threads) as workers:
-        alone, together = make(shards=4), make(shards=4, workers=workers)
-        for number in range(6):
-            for td3 in (alone, together):
-                td3.update(draw_batch(1, seed=number))
-        assert same_arrays(alone.state(), together.state())
 
 
 def test_a_trained_backbone_of_reading_a_is_plain_td3():

@@ -15,13 +15,16 @@ from apb.errors import DivergenceError
 from apb.replay import Batch, Replay
 from apb.td3 import TD3, TD3Settings
 
+MAX_INTRA_OP_THREADS = 2
+"""Threads inside the matrix products of a single lane: at batch 256 a third gains nothing (docs/benchmarks.md)."""
+
 
 class Learner:
     """TD3 over K lanes.
 
     On a CPU every lane is its own group, and groups are spread over `num_threads` workers with one intra-op thread
-    each; a single
-    lane uses the threads inside its matrix products instead. On CUDA all lanes form one group, one batched program.
+    each; a single lane uses two inside its matrix products instead. On CUDA all lanes form one group, one batched
+    program.
 
     Args:
         backbone, shape, seeds, settings, trainable_backbone, device: see `TD3`.
@@ -48,7 +51,7 @@ class Learner:
         ]
         self.device = torch.device(device)
         workers = min(num_threads, len(self._groups))
-        self._intra_op_threads = num_threads if workers == 1 else 1
+        self._intra_op_threads = min(num_threads, MAX_INTRA_OP_THREADS) if workers == 1 else 1
         self._workers = ThreadPoolExecutor(workers, "apb-lane") if workers > 1 else None
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self.sampling_seconds = 0.0

@@ -1,11 +1,10 @@
-"""Policies and twin critics of many lanes as functions of named tensors: the forward half of `td3.py`, in torch.
+"""Policies and twin critics of many lanes: `FlatLayers` holds their tensors, `LayerStack` computes with them.
 
 Layers are named tensors with the lane axis K in front: "pre.weight" (K, d_in, obs), "layers.0.weight" (K or 1, out,
-    in), ...;
-1 stands for a backbone that all lanes share. Weights are (out, in) as in `torch.nn.Linear`.
+in), ...; 1 stands for a backbone that all lanes share. Weights are (out, in) as in `torch.nn.Linear`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -15,40 +14,130 @@ from torch import Tensor
 
 from apb import rng
 
-Layers = dict[str, Tensor]
+Chain = list[tuple[Tensor, Tensor]]
+"""Weights (N or 1, out, in) and biases (N or 1, out), from the first layer to the last."""
+Gradients = Sequence[tuple[Tensor, Tensor] | None]
+"""For each layer of a chain, where to write the gradients of weight and bias; None if it is not learned."""
 
 CRITIC_HIDDEN_SIZES = (256, 256)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`x W^T + b` per lane: x (K, B, in), weight (K or 1, out, in), bias (K or 1, out) -> (K, B, out)."""
-    if weight.shape[0] == 1:
-        # One matrix for all lanes: all K*B rows go through a single product.
-        return torch.nn.functional.linear(x, weight[0], bias[0])
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+class FlatLayers(dict[str, Tensor]):
+    """Named tensors that are views of one vector, `flat`: what is done to `flat` elementwise is done to all of them.
+
+    Args:
+        arrays: Initial values by name, copied.
+        device: Where the tensors live.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.float32]], device: torch.device) -> None:
+        self._shapes = {name: array.shape for name, array in arrays.items()}
+        self.flat = torch.empty(sum(array.size for array in arrays.values()), device=device)
+        super().__init__(self.views(self.flat))
+        self.load(arrays)
+
+    def zeros_like(self) -> "FlatLayers":
+        """Layers of the same names and shapes, all zero."""
+        zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in self._shapes.items()}
+        return FlatLayers(zeros, self.flat.device)
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """The named parts of a vector that is laid out as `flat` is."""
+        parts = flat.split([int(np.prod(shape)) for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Overwrite the values."""
+        for name, value in self.items():
+            value.copy_(torch.from_numpy(np.array(arrays[name], dtype=np.float32, order="C")))
 
 
-def policy_actions(layers: Layers, observation: Tensor, input_activation: bool) -> Tensor:
-    """`tanh(T psi(P s + p) + t)`: observation (K, B, obs) -> actions (K, B, act) in [-1, 1]."""
-    x = linear(observation, layers["pre.weight"], layers["pre.bias"])
-    if input_activation:
-        x = x.relu()
+class LayerStack:
+    """N networks of the same shape side by side: `W x + b` or `ReLU(W x + b)`, layer by layer, and its gradient.
+
+    The gradient is written out, not recorded by autograd, and all intermediate values live in buffers that are
+    allocated once: for networks this small, autograd's bookkeeping and fresh memory cost half as much again as the
+    matrix products (docs/benchmarks.md).
+
+    Args:
+        sizes: Width of the input and of each layer's output.
+        relus: For each layer, whether a ReLU follows.
+        networks: N.
+        rows: Rows that every network is given, R.
+        device: Where the buffers live.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], relus: Sequence[bool], networks: int, rows: int, device: torch.device
+    ) -> None:
+        self._relus = tuple(relus)
+        self._values = [torch.empty(networks, rows, size, device=device) for size in sizes[1:]]
+        self._slopes = [torch.empty(networks, rows, size, device=device) for size in sizes[:-1]]
+        self._inputs: list[Tensor] = []
+
+    def forward(self, chain: Chain, x: Tensor) -> Tensor:
+        """Outputs (N, R, out) for inputs (N, R, in). They are overwritten by the next call."""
+        self._inputs = [x, *self._values[:-1]]
+        for (weight, bias), relu, x, out in zip(chain, self._relus, self._inputs, self._values, strict=True):
+            if len(weight) == 1:
+                # One matrix for all networks: their N R rows go through a single product.
+                torch.addmm(bias[0], x.flatten(0, 1), weight[0].t(), out=out.flatten(0, 1))
+            else:
+                torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2), out=out)
+            if relu:
+                out.relu_()
+        return self._values[-1]
+
+    def backward(self, chain: Chain, slope: Tensor, gradients: Gradients) -> None:
+        """Write the gradient of a loss with respect to the parameters of `chain`, right after `forward` with it.
+
+        Args:
+            slope: Gradient with respect to the outputs (N, R, out).
+            gradients: Where to write it.
+        """
+        self._back(chain, slope, gradients, down_to=1)
+
+    def input_gradient(self, chain: Chain, slope: Tensor) -> Tensor:
+        """The gradient with respect to the inputs (N, R, in), right after `forward`, from that of the outputs."""
+        return self._back(chain, slope, [None] * len(chain), down_to=0)
+
+    def _back(self, chain: Chain, slope: Tensor, gradients: Gradients, down_to: int) -> Tensor:
+        for i in reversed(range(len(chain))):
+            if self._relus[i]:
+                # The output of a ReLU is >= 0 and has served: its sign is the ReLU's slope.
+                slope = slope.mul_(self._values[i].sign_())
+            learned = gradients[i]
+            if learned is not None:
+                torch.bmm(slope.transpose(1, 2), self._inputs[i], out=learned[0])
+                torch.sum(slope, dim=1, out=learned[1])
+            if i >= down_to:
+                weight, below = chain[i][0], self._slopes[i]
+                if len(weight) == 1:
+                    torch.mm(slope.flatten(0, 1), weight[0], out=below.flatten(0, 1))
+                else:
+                    torch.bmm(slope, weight, out=below)
+                slope = below
+        return slope
+
+
+def policy_chain(layers: Mapping[str, Tensor]) -> Chain:
+    """Pre-layer, backbone, post-layer."""
     depth = sum(name.startswith("layers.") for name in layers) // 2
-    for i in range(depth):
-        x = linear(x, layers[f"layers.{i}.weight"], layers[f"layers.{i}.bias"]).relu()
-    return linear(x, layers["post.weight"], layers["post.bias"]).tanh()
+    names = ["pre", *(f"layers.{i}" for i in range(depth)), "post"]
+    return [(layers[f"{name}.weight"], layers[f"{name}.bias"]) for name in names]
 
 
-def critic_values(layers: Layers, observation: Tensor, action: Tensor) -> Tensor:
-    """`Q_kj(s, a)` for j in the twin axis J of `layers`: (K, B, obs), (K, B, act) -> (K, J, B)."""
-    lanes, twins = layers["0.weight"].shape[:2]
+def critic_chain(layers: Mapping[str, Tensor], twins: slice = slice(None)) -> Chain:
+    """The layers of the lanes' critics, or of the first ones only with `slice(1)`: K times J networks, lane by lane."""
+    depth = len(CRITIC_HIDDEN_SIZES) + 1
+    parts = [(layers[f"{i}.weight"][:, twins], layers[f"{i}.bias"][:, twins]) for i in range(depth)]
+    return [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in parts]
+
+
+def critic_inputs(observation: Tensor, action: Tensor, twins: int) -> Tensor:
+    """`[s, a]` for each critic of each lane: (K, B, obs), (K, B, act) -> (K twins, B, obs + act)."""
     x = torch.cat([observation, action], dim=2)
-    x = x.unsqueeze(1).expand(lanes, twins, *x.shape[1:]).flatten(0, 1)
-    for i in range(len(CRITIC_HIDDEN_SIZES)):
-        x = linear(x, layers[f"{i}.weight"].flatten(0, 1), layers[f"{i}.bias"].flatten(0, 1)).relu()
-    i = len(CRITIC_HIDDEN_SIZES)
-    x = linear(x, layers[f"{i}.weight"].flatten(0, 1), layers[f"{i}.bias"].flatten(0, 1))
-    return x.view(lanes, twins, -1)
+    return x.unsqueeze(1).expand(-1, twins, -1, -1).flatten(0, 1)
 
 
 def draw_critics(input_size: int, seeds: Sequence[int], draw: int) -> dict[str, NDArray[np.float32]]:

@@ -1,11 +1,8 @@
-"""`TD3`: how a group of lanes learns (Fujimoto et al. 2018), with the backbone frozen or, for the plain-TD3 control,
-trained.
+"""`TD3`: how a group of lanes learns (Fujimoto et al. 2018), with the backbone frozen or, as plain TD3, trained.
 
 Symbols (docs/algorithm.md derives them): policy of lane k `pi_k(s) = tanh(T_k psi(P_k s + p_k) + t_k)`, twin critics
-`Q_k1, Q_k2`,
-primes for the Polyak-averaged targets, `d` for "not terminated". Every tensor has the lane axis K in front; lanes share
-nothing
-but a frozen psi, so one program serves one lane on a CPU thread and many lanes on a GPU.
+`Q_k1, Q_k2`, primes for the Polyak-averaged targets, `d` for "not terminated". Every tensor has the lane axis K in
+front; lanes share nothing but a frozen psi, so one program serves one lane on a CPU thread and many lanes on a GPU.
 """
 
 from collections.abc import Sequence
@@ -19,7 +16,17 @@ from torch import Tensor
 from apb import _native, rng
 from apb.adapter import AdapterShape, draw_initial
 from apb.backbone import Backbone
-from apb.networks import Layers, critic_values, draw_critics, policy_actions
+from apb.networks import (
+    CRITIC_HIDDEN_SIZES,
+    Chain,
+    FlatLayers,
+    Gradients,
+    LayerStack,
+    critic_chain,
+    critic_inputs,
+    draw_critics,
+    policy_chain,
+)
 from apb.replay import Batch
 
 
@@ -35,6 +42,10 @@ class TD3Settings:
     policy_delay: int = 2
     target_policy_noise: float = 0.2
     target_noise_clip: float = 0.5
+
+
+LAYER_GROUPS = ("actor", "critics", "target_actor", "target_critics")
+ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class TD3:
@@ -70,12 +81,35 @@ class TD3:
         self.resets = 0
         self.actor_loss = torch.zeros(len(self.seeds), device=self.device)
         self.critic_loss = torch.zeros(len(self.seeds), device=self.device)
+        # One more axis in front: a lane axis of length 1, for all lanes.
+        shared = {name: value[None] for name, value in backbone.tensors().items()}
+        frozen = {} if trainable_backbone else FlatLayers(shared, self.device)
+        actor, critics = self._draw(0)
+        self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
+        self.critics, self.target_critics = FlatLayers(critics, self.device), FlatLayers(critics, self.device)
+        self._pi, self._pi_target = (policy_chain(layers | frozen) for layers in (self.actor, self.target_actor))
+        self._q, self._q_target = critic_chain(self.critics), critic_chain(self.target_critics)
+        self._q_first = critic_chain(self.critics, slice(1))
         self._noise = np.empty((len(self.seeds), settings.batch_size, shape.action_size), dtype=np.float32)
-        self._frozen = {} if trainable_backbone else self._tensors(self.backbone.tensors(), lanes=1)
+        lanes, hidden = len(self.seeds), [len(weight) for weight in backbone.weights]
+        policy_sizes = (shape.observation_size, shape.input_size, *hidden, shape.action_size)
+        policy_relus = (backbone.input_activation, *[True] * len(hidden), False)
+        critic_sizes = (shape.observation_size + shape.action_size, *CRITIC_HIDDEN_SIZES, 1)
+        critic_relus = (*[True] * len(CRITIC_HIDDEN_SIZES), False)
+        rows = settings.batch_size
+        self._policies = LayerStack(policy_sizes, policy_relus, lanes, rows, self.device)
+        self._critics = LayerStack(critic_sizes, critic_relus, 2 * lanes, rows, self.device)
+        self._first_critics = LayerStack(critic_sizes, critic_relus, lanes, rows, self.device)
+        self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
+        pre, *psi, post = policy_chain(self._actor_gradient)
+        not_learned: Gradients = [None] * len(hidden)
+        self._pi_gradient: Gradients = [pre, *(psi or not_learned), post]
+        self._q_gradient = critic_chain(self._critics_gradient)
         self.reset(0)
 
-    # --- the update rule -------------------------------------------------------------------------------------------
+    # --- the update rule ---------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """One critic step, and every `policy_delay` steps one actor step and one step of the targets.
 
@@ -84,34 +118,43 @@ class TD3:
         """
         s = self.settings
         self.updates += 1
-        with torch.no_grad():
-            noise = (self._draw_noise() * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
-            next_action = (self._policy(self.target_actor, batch.next_observation) + noise).clamp_(-1, 1)
-            q_next = critic_values(self.target_critics, batch.next_observation, next_action).amin(dim=1)
-            target = batch.reward + s.gamma * batch.not_terminated * q_next
-        q = critic_values(self.critics, batch.observation, batch.action)
-        critic_loss = (q - target.unsqueeze(1)).square().mean(dim=2).sum(dim=1)
-        self._descend(self.critic_optimizer, self.critics, critic_loss)
-        self.critic_loss = critic_loss.detach()
+        noise = (self._draw_noise() * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
+        # y = r + gamma d min_j Q'_j(s', clip(pi'(s') + noise))
+        next_action = self._act(self._pi_target, batch.next_observation).add_(noise).clamp_(-1, 1)
+        q_next = self._values(self._q_target, batch.next_observation, next_action).amin(dim=1)
+        y = batch.reward + s.gamma * batch.not_terminated * q_next
+        # L = sum_j mean (Q_j(s, a) - y)^2
+        error = self._values(self._q, batch.observation, batch.action) - y.unsqueeze(1)
+        self.critic_loss = error.square().mean(dim=2).sum(dim=1)
+        self._critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
+        self._descend(self.critic_optimizer, self.critics, self._critics_gradient)
         if self.updates % s.policy_delay == 0:
-            first_critics = {name: value.detach()[:, :1] for name, value in self.critics.items()}
-            action = self._policy(self.actor, batch.observation)
-            actor_loss = -critic_values(first_critics, batch.observation, action).mean(dim=(1, 2))
-            self._descend(self.actor_optimizer, self.actor, actor_loss)
-            self.actor_loss = actor_loss.detach()
-            for targets, sources in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
-                for name, target_value in targets.items():
-                    target_value.lerp_(sources[name].detach(), s.tau)
+            self._update_actor(batch.observation)
+            for target, source in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
+                target.flat.lerp_(source.flat, s.tau)
 
-    def _policy(self, actor: Layers, observation: Tensor) -> Tensor:
-        return policy_actions(actor | self._frozen, observation, self.backbone.input_activation)
+    def _update_actor(self, observation: Tensor) -> None:
+        # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
+        action = self._act(self._pi, observation)
+        q = self._first_critics.forward(self._q_first, critic_inputs(observation, action, 1))
+        self.actor_loss = -q.mean(dim=(1, 2))
+        slope = self._first_critics.input_gradient(self._q_first, torch.full_like(q, -1 / self.settings.batch_size))
+        slope = slope[..., self.shape.observation_size :] * (1 - action.square())
+        self._policies.backward(self._pi, slope, self._pi_gradient)
+        self._descend(self.actor_optimizer, self.actor, self._actor_gradient)
 
-    def _descend(self, optimizer: torch.optim.Optimizer, layers: Layers, loss: Tensor) -> None:
-        # Lanes share no parameter, so the gradient of the sum is each lane's own gradient. `backward` lays gradients
-        # out as
-        # their parameters are, which the fused optimiser takes for granted; `autograd.grad` would not.
-        optimizer.zero_grad()
-        loss.sum().backward(inputs=list(layers.values()))
+    def _act(self, pi: Chain, observation: Tensor) -> Tensor:
+        """Actions (K, B, act) of the lanes' policies."""
+        return self._policies.forward(pi, observation).tanh_()
+
+    def _values(self, q: Chain, observation: Tensor, action: Tensor) -> Tensor:
+        """Values (K, 2, B) of the lanes' twin critics."""
+        lanes, rows = action.shape[:2]
+        return self._critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
+
+    @staticmethod
+    def _descend(optimizer: torch.optim.Optimizer, layers: FlatLayers, gradient: FlatLayers) -> None:
+        layers.flat.grad = gradient.flat
         optimizer.step()
 
     def _draw_noise(self) -> Tensor:
@@ -120,7 +163,7 @@ class TD3:
             _native.philox_normal(key, counter, self._noise[lane].reshape(-1))
         return torch.from_numpy(self._noise).to(self.device)
 
-    # --- parameters ------------------------------------------------------------------------------------------------
+    # --- parameters --------------------------------------------------------------------------------------------------
 
     def reset(self, draw: int) -> None:
         """Draw adapters (and psi, if it is trained) and critics anew, with fresh targets and optimisers.
@@ -129,39 +172,43 @@ class TD3:
             draw: Number of the draw; 0 at the start of a run, then one more at each periodic reset.
         """
         self.resets = draw
+        actor, critics = self._draw(draw)
+        for layers, values in (
+            (self.actor, actor),
+            (self.target_actor, actor),
+            (self.critics, critics),
+            (self.target_critics, critics),
+        ):
+            layers.load(values)
+        s = self.settings
+        self.actor_optimizer = torch.optim.Adam([self.actor.flat], lr=s.learning_rate, fused=True)
+        critic_rate = s.learning_rate if s.critic_learning_rate is None else s.critic_learning_rate
+        self.critic_optimizer = torch.optim.Adam([self.critics.flat], lr=critic_rate, fused=True)
+
+    def _draw(self, draw: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+        """Initial actors and critics."""
         adapters = np.stack([draw_initial(self.backbone, self.shape, seed, draw) for seed in self.seeds])
         actor = self.shape.split(adapters)
         if self.trainable_backbone:
             for name, value in self.backbone.tensors().items():
                 actor[name] = np.broadcast_to(value, (len(self.seeds), *value.shape))
-        critics = draw_critics(self.shape.observation_size + self.shape.action_size, self.seeds, draw)
-        self.actor = self._leaves(actor)
-        self.critics = self._leaves(critics)
-        self.target_actor = self._tensors(actor)
-        self.target_critics = self._tensors(critics)
-        s = self.settings
-        self.actor_optimizer = torch.optim.Adam(self.actor.values(), lr=s.learning_rate, fused=True)
-        critic_rate = s.learning_rate if s.critic_learning_rate is None else s.critic_learning_rate
-        self.critic_optimizer = torch.optim.Adam(self.critics.values(), lr=critic_rate, fused=True)
+        return actor, draw_critics(self.shape.observation_size + self.shape.action_size, self.seeds, draw)
 
     def adapters(self) -> NDArray[np.float32]:
         """The lanes' adapters as flat vectors, shape (K, n): a copy."""
         lanes = len(self.seeds)
-        flat = torch.cat([self.actor[name].detach().reshape(lanes, -1) for name in self.shape.layers], dim=1)
-        return flat.cpu().numpy()
+        return torch.cat([self.actor[name].reshape(lanes, -1) for name in self.shape.layers], dim=1).cpu().numpy()
 
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n); optimisers and targets stay."""
-        with torch.no_grad():
-            for name, value in self.shape.split(parameters).items():
-                self.actor[name].copy_(torch.from_numpy(np.ascontiguousarray(value)))
+        self.actor.load(self.shape.split(parameters))
 
     def lane_backbone(self, lane: int) -> Backbone:
         """The backbone of one lane: the frozen one, or the lane's trained copy."""
         if not self.trainable_backbone:
             return self.backbone
         names = self.backbone.tensors()
-        values = {name: self.actor[name][lane].detach().cpu().numpy() for name in names}
+        values = {name: self.actor[name][lane].cpu().numpy() for name in names}
         weights = tuple(value for name, value in values.items() if name.endswith("weight"))
         biases = tuple(value for name, value in values.items() if name.endswith("bias"))
         return Backbone(weights, biases, self.backbone.input_activation, {"kind": "trained with the task"})
@@ -169,25 +216,15 @@ class TD3:
     def state(self) -> dict[str, NDArray[np.float32]]:
         """All tensors that an exact continuation needs, by name, each with the lane axis in front; counters are in
         `counters`."""
-        tensors: dict[str, Tensor] = {}
-        groups = {
-            "actor": self.actor,
-            "critics": self.critics,
-            "target_actor": self.target_actor,
-            "target_critics": self.target_critics,
-        }
-        for group, layers in groups.items():
-            tensors |= {f"{group}.{name}": value for name, value in layers.items()}
-        for group, layers, optimizer in (
-            ("actor_adam", self.actor, self.actor_optimizer),
-            ("critics_adam", self.critics, self.critic_optimizer),
-        ):
-            for name, value in layers.items():
-                moments = optimizer.state.get(value, {})
-                for moment in ("exp_avg", "exp_avg_sq"):
-                    tensors[f"{group}.{moment}.{name}"] = moments.get(moment, torch.zeros_like(value))
-        tensors |= {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-        return {name: value.detach().cpu().numpy().copy() for name, value in tensors.items()}
+        tensors: dict[str, Tensor] = {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
+        for group in LAYER_GROUPS:
+            tensors |= {f"{group}.{name}": value for name, value in getattr(self, group).items()}
+        for group, layers, optimizer in self._optimizers():
+            moments = optimizer.state.get(layers.flat, {})
+            for moment in ADAM_MOMENTS:
+                values = layers.views(moments.get(moment, torch.zeros_like(layers.flat)))
+                tensors |= {f"{group}.{moment}.{name}": value for name, value in values.items()}
+        return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
 
     def load_state(
         self, state: dict[str, NDArray[np.float32]], updates: int, resets: int, optimizer_steps: tuple[int, int]
@@ -195,50 +232,30 @@ class TD3:
         """Continue from `state()` and the counters that were saved with it."""
         self.reset(resets)
         self.updates = updates
-        with torch.no_grad():
-            groups = {
-                "actor": self.actor,
-                "critics": self.critics,
-                "target_actor": self.target_actor,
-                "target_critics": self.target_critics,
-            }
-            for group, layers in groups.items():
-                for name, value in layers.items():
-                    value.copy_(torch.from_numpy(state[f"{group}.{name}"]))
-        for group, layers, optimizer, steps in (
-            ("actor_adam", self.actor, self.actor_optimizer, optimizer_steps[0]),
-            ("critics_adam", self.critics, self.critic_optimizer, optimizer_steps[1]),
-        ):
+        for group in LAYER_GROUPS:
+            layers = getattr(self, group)
+            layers.load({name: state[f"{group}.{name}"] for name in layers})
+        for (group, layers, optimizer), steps in zip(self._optimizers(), optimizer_steps, strict=True):
             if steps == 0:
                 continue
-            for name, value in layers.items():
-                optimizer.state[value] = {
-                    "step": torch.tensor(float(steps), device=self.device),
-                    "exp_avg": torch.from_numpy(state[f"{group}.exp_avg.{name}"].copy()).to(self.device),
-                    "exp_avg_sq": torch.from_numpy(state[f"{group}.exp_avg_sq.{name}"].copy()).to(self.device),
-                }
+            optimizer.state[layers.flat] = {"step": torch.tensor(float(steps), device=self.device)}
+            for moment in ADAM_MOMENTS:
+                values = FlatLayers({name: state[f"{group}.{moment}.{name}"] for name in layers}, self.device)
+                optimizer.state[layers.flat][moment] = values.flat
         self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
         self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)
 
     @property
     def optimizer_steps(self) -> tuple[int, int]:
         """Steps that the actor's and the critics' Adam have taken since the last reset."""
-        steps = []
-        for layers, optimizer in ((self.actor, self.actor_optimizer), (self.critics, self.critic_optimizer)):
-            first = next(iter(layers.values()))
-            steps.append(int(optimizer.state[first]["step"]) if first in optimizer.state else 0)
-        return steps[0], steps[1]
+        actor, critics = (
+            int(optimizer.state[layers.flat]["step"]) if layers.flat in optimizer.state else 0
+            for _, layers, optimizer in self._optimizers()
+        )
+        return actor, critics
 
-    def _tensors(self, arrays: dict[str, NDArray[np.float32]], lanes: int | None = None) -> Layers:
-        # Row-major even where NumPy would keep the order of a broadcast array: the optimiser's moments are loaded
-        # row-major.
-        added_axis = lanes is not None
-        return {
-            name: torch.from_numpy(np.array(value[None] if added_axis else value, dtype=np.float32, order="C")).to(
-                self.device
-            )
-            for name, value in arrays.items()
-        }
-
-    def _leaves(self, arrays: dict[str, NDArray[np.float32]]) -> Layers:
-        return {name: value.requires_grad_() for name, value in self._tensors(arrays).items()}
+    def _optimizers(self) -> tuple[tuple[str, FlatLayers, torch.optim.Optimizer], ...]:
+        return (
+            ("actor_adam", self.actor, self.actor_optimizer),
+            ("critics_adam", self.critics, self.critic_optimizer),
+        )
