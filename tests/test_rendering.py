@@ -13,7 +13,6 @@ from apb.rendering import choose_opengl, render
 from cli_runs import ENV, PointEnv, register_env
 from policies import make_policy
 
-
 reads_mp4 = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """imageio-ffmpeg's reader, which only the tests use, leaves its pipes to the garbage collector."""
 

@@ -61,14 +61,14 @@ def render(
     require_range("seconds", seconds, 0, 3600, low_open=True)
     require_range("seed", seed, 0, 2**63 - 1)
     first_seed = rng.derive_seed(seed, rng.Stream.EVAL_EPISODE, 0, 0)
-    failures = choose_opengl()
+    hint = _opengl_hint(os.environ.get("MUJOCO_GL"), choose_opengl())
     source = EnvSource.resolve(env, dict(env_kwargs or {}) | {"render_mode": "rgb_array"})
     with closing(source.make()) as made:
         policy.check_env(made)
         steps_per_second = float(made.metadata.get("render_fps") or MAX_FPS)
         stride = max(1, round(steps_per_second / MAX_FPS))
         steps = max(1, round(seconds * steps_per_second))
-        frames = _frames(policy, made, first_seed, steps, stride, source.name, failures)
+        frames = _frames(policy, made, first_seed, steps, stride, source.name, hint)
         _write(frames, target, kind, steps_per_second / stride)
     return target
 
@@ -99,26 +99,24 @@ def choose_opengl() -> dict[str, str]:
 
 
 def _frames(
-    policy: Policy, env: AnyEnv, seed: int, steps: int, stride: int, name: str, failures: Mapping[str, str]
+    policy: Policy, env: AnyEnv, seed: int, steps: int, stride: int, name: str, hint: str
 ) -> Iterator[NDArray[np.uint8]]:
     observation, _ = env.reset(seed=seed)
-    yield _draw(env, name, failures)
+    yield _draw(env, name, hint)
     for step in range(1, steps + 1):
         observation, _, terminated, truncated, _ = env.step(policy(observation))
         ended = bool(terminated or truncated)
         if ended or step % stride == 0:
-            yield _draw(env, name, failures)
+            yield _draw(env, name, hint)
         if ended:
             return
 
 
-def _draw(env: AnyEnv, name: str, failures: Mapping[str, str]) -> NDArray[np.uint8]:
+def _draw(env: AnyEnv, name: str, hint: str) -> NDArray[np.uint8]:
     try:
         frame = np.asarray(env.render())
     except Exception as error:
-        raise InvalidEnvError(
-            f"env {name} cannot draw itself: {type(error).__name__}: {error}{_opengl_hint(failures)}"
-        ) from error
+        raise InvalidEnvError(f"env {name} cannot draw itself: {type(error).__name__}: {error}{hint}") from error
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise InvalidEnvError(
             f"env {name} drew {frame.dtype} {frame.shape}; expected uint8 (height, width, 3), as rgb_array promises"
@@ -127,16 +125,17 @@ def _draw(env: AnyEnv, name: str, failures: Mapping[str, str]) -> NDArray[np.uin
     return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
 
 
-def _opengl_hint(failures: Mapping[str, str]) -> str:
+def _opengl_hint(users_choice: str | None, failures: Mapping[str, str]) -> str:
     """The end of an error message: what to install or change, if OpenGL can be the reason."""
+    if users_choice:
+        return f". MUJOCO_GL = {users_choice!r} is set; expected egl or osmesa on a machine without a screen"
     if len(failures) == len(OFFSCREEN_BACKENDS):
         reasons = "; ".join(f"with MUJOCO_GL={backend}: {reason}" for backend, reason in failures.items())
         return (
             f". No OpenGL library works here without a screen ({reasons}). MuJoCo needs EGL or OSMesa:"
             " `apt install libegl1 libgl1`, or `apt install libosmesa6` (conda: `mesalib`)"
         )
-    chosen = os.environ.get("MUJOCO_GL")
-    return f". MUJOCO_GL = {chosen!r} is set; expected egl or osmesa on a machine without a screen" if chosen else ""
+    return ""
 
 
 def _write(frames: Iterator[NDArray[np.uint8]], target: Path, kind: str, fps: float) -> None:

@@ -1,6 +1,7 @@
 """`main`: the command `apb`: finds the verb, runs it, prints its outcome, turns errors into messages and exit codes."""
 
 import contextlib
+import inspect
 import os
 import sys
 import traceback
@@ -92,7 +93,7 @@ def _dispatch(given: list[str]) -> int:
         module.Options,
         prog=f"apb {verb}",
         args=rest,
-        description=f"{module.Options.__doc__}\n\n{EXIT_CODES}",
+        description=f"{inspect.getdoc(module.Options)}\n\n{EXIT_CODES}",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.

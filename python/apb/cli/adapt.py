@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+import tyro
 
 from apb.backbone import Backbone, Initialization, Reading
-from apb.cli.arguments import json_object
+from apb.cli.arguments import existing, json_object
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
@@ -26,7 +26,7 @@ class Options(AdaptSettings):
     history, checkpoints, policy and learning curve, shows its progress, and ends with a table of returns.
     """
 
-    env: Positional[str] = MAIN_JOB_ENV
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = MAIN_JOB_ENV
     """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first."""
     backbone: str = "random"
     """"random", or the folder of a saved backbone."""
@@ -83,4 +83,4 @@ def _backbone(options: Options) -> Backbone:
                 f"--{name} {getattr(options, name)} describes a random backbone, and --backbone {options.backbone} is a"
                 " saved one; leave one of them out"
             )
-    return Backbone.from_pretrained(options.backbone)
+    return Backbone.from_pretrained(existing(Path(options.backbone)))

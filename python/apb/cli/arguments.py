@@ -1,5 +1,6 @@
-"""Arguments that several verbs take: JSON objects, and the policies that a path stands for."""
+"""Arguments that several verbs take: JSON objects, and the runs and policies that a path stands for."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError
 from apb.files import parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint
+from apb.runs.folder import DEFAULT_ROOT
+
+POLICY_FILE = "model.safetensors"
 
 EXAMPLE = """expected a JSON object, for example '{"width": 640}'"""
 
@@ -63,35 +67,51 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     return source.name, kwargs
 
 
+def existing(path: Path) -> Path:
+    """`path` itself if something is there; else raise `RunFolderError` with the nearest names."""
+    if path.exists():
+        return path
+    siblings = [*_folders(path.parent), *_folders(DEFAULT_ROOT)]
+    close = difflib.get_close_matches(path.name, [sibling.name for sibling in siblings], n=1)
+    found = next((f"; did you mean {str(sibling)!r}?" for sibling in siblings if [sibling.name] == close), "")
+    raise RunFolderError(f"{str(path)!r} does not exist{found}")
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run in `path`; where there is none but runs lie under it, the message of `RunFolderError` names them."""
+    try:
+        return RunFolder.open(existing(path))
+    except RunFolderError as error:
+        runs = [str(folder) for folder in _folders(path) if (folder / "config.json").is_file()]
+        if runs:
+            error.add_note(f"{path} holds runs: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}")
+        raise
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
+
+
 def find_policies(path: Path) -> list[SavedPolicy]:
     """The policies that `path` stands for: a policy's folder, a run (its latest checkpoint), or a run's `best/`.
 
     Raises:
-        RunFolderError: there is neither. FileFormatError, MismatchError: the files are damaged.
+        RunFolderError: there is none. FileFormatError, MismatchError: the files are damaged.
     """
-    folder, identity = path, None
-    try:
-        run = RunFolder.open(path)
-    except RunFolderError:
-        run = None
-    if run is not None and _is_run(run):
-        folder = load_checkpoint(run).policy
-        identity = run.config.get("env_identity")
-    children = sorted(folder.glob("seed-*"), key=lambda child: (len(child.name), child.name)) if folder.is_dir() else []
-    folders = children or [folder]
-    if not children and not (folder / "config.json").is_file():
-        raise RunFolderError(
-            f"{str(path)!r} is neither a run nor a policy: it has no config.json; expected a folder such as"
-            " runs/<name>, runs/<name>/best, or one written by save_pretrained"
-        )
-    return [_load(child, identity) for child in folders]
+    folder = existing(path)
+    if (folder / POLICY_FILE).is_file():
+        return [_load(folder, None)]
+    seeds = _seed_folders(folder)
+    if seeds:
+        return [_load(child, None) for child in seeds]
+    run = open_run(path)
+    folder = load_checkpoint(run).policy
+    identity = run.config.get("env_identity")
+    return [_load(child, identity) for child in _seed_folders(folder) or [folder]]
 
 
-def _is_run(run: RunFolder) -> bool:
-    try:
-        return "job" in run.config
-    except ApbError:
-        return False
+def _seed_folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("seed-*"), key=lambda child: (len(child.name), child.name))
 
 
 def _load(folder: Path, identity: dict[str, Any] | None) -> SavedPolicy:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.table import Table
-from tyro.conf import Positional
 
 from apb.cli.arguments import choose_env, find_policies, json_object
 from apb.cli.outcome import Outcome
@@ -15,9 +16,9 @@ from apb.env_source import EnvSource
 class Options:
     """Evaluate the latest policy of a run (one per seed), or a saved policy, without exploration noise."""
 
-    path: Positional[Path]
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a saved policy."""
-    env: Positional[str | None] = None
+    env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id. Default: the env that the policy was adapted to."""
     n_eval_episodes: int = 10
     """Episodes per policy, in [1, 100000]. 10 in TD3's code."""
@@ -37,9 +38,9 @@ def run(options: Options) -> Outcome:
     env, kwargs = choose_env(saved_policies[0], options.env, json_object("--env-kwargs", options.env_kwargs))
     source = EnvSource.resolve(env, kwargs)
     rows = []
-    table = Table(title=f"{env}: return per episode over {options.n_eval_episodes} episodes")
-    for name in ("policy", "mean ± std", "lowest", "highest", "mean length"):
-        table.add_column(name, justify="left" if name == "policy" else "right", overflow="fold")
+    table = Table()
+    for name in ("seed", "mean ± std", "lowest", "highest", "mean length"):
+        table.add_column(name, justify="right")
     for saved in saved_policies:
         result = evaluate(saved.policy, source, options.n_eval_episodes, seed=options.seed)
         rows.append(
@@ -54,6 +55,7 @@ def run(options: Options) -> Outcome:
         )
         numbers = result.returns.min(), result.returns.max(), result.lengths.mean()
         shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
-        table.add_row(str(saved.path), *shown)
+        table.add_row("-" if saved.seed is None else str(saved.seed), *shown)
     data = {"env": env, "env_kwargs": kwargs, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
-    return Outcome({**data, "policies": rows}, [table])
+    title = f"{env}: return per episode over {options.n_eval_episodes} episodes, mean ± standard deviation"
+    return Outcome({**data, "policies": rows}, [title, table, *(f"policy: {saved.path}" for saved in saved_policies)])

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional
 
+from apb.cli.arguments import open_run
 from apb.cli.outcome import Outcome
 from apb.plotting import CURVE_FILE, plot_runs
-from apb.runs import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,7 @@ class Options:
     bootstrap interval.
     """
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders, at least one."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Picture to write: .png, .svg or .pdf. Default: curve.png in the run folder, or in the current one
@@ -31,6 +30,6 @@ class Options:
 
 def run(options: Options) -> Outcome:
     """Draw."""
-    default = Path(CURVE_FILE) if len(options.runs) != 1 else RunFolder.open(options.runs[0]).path / CURVE_FILE
-    path = plot_runs(options.runs, options.output or default)
-    return Outcome({"picture": str(path), "runs": [str(run) for run in options.runs]}, [f"learning curve: {path}"])
+    runs = [open_run(path).path for path in options.runs]
+    path = plot_runs(runs, options.output or (runs[0] if len(runs) == 1 else Path()) / CURVE_FILE)
+    return Outcome({"picture": str(path), "runs": [str(run) for run in runs]}, [f"learning curve: {path}"])

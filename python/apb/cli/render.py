@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional
 
 from apb.cli.arguments import choose_env, find_policies, json_object
 from apb.cli.outcome import Outcome
@@ -18,9 +17,9 @@ class Options:
     It works without a screen where EGL or OSMesa is installed; MUJOCO_GL overrides the choice between them.
     """
 
-    path: Positional[Path]
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a saved policy."""
-    env: Positional[str | None] = None
+    env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id. Default: the env that the policy was adapted to."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Film to write: .mp4 or .gif. Default: <name of the folder>.mp4 in the current folder."""

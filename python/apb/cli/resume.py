@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+import tyro
 
-from apb.cli.arguments import json_object
+from apb.cli.arguments import json_object, open_run
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
@@ -20,9 +20,9 @@ class Options:
     It ends with the same bytes as a run that was never interrupted. The result of a run that had ended is shown again.
     """
 
-    path: Positional[Path]
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, one of its checkpoint folders, or a checkpoint's manifest.json."""
-    env: Positional[str | None] = None
+    env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id, where the run folder cannot name it; "module:Id-v0" imports the module that registers it."""
     env_kwargs: str = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
@@ -34,7 +34,7 @@ class Options:
 
 def run(options: Options) -> Outcome:
     """Resume with a progress bar, and summarise the run folder; or only that, where nothing is left to do."""
-    opened = RunFolder.open(options.path)
+    opened = open_run(options.path)
     if opened.step is None and opened.result.is_file():
         summary = RunSummary.read(opened)
         if summary.finished:

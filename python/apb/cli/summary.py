@@ -101,17 +101,19 @@ class RunSummary:
         else:
             following = [f"apb resume {self.run_dir}", f"apb eval {self.run_dir}"]
         return [
+            f"{self.config['env']}, {self.config['strategy']}: return per episode, mean ± standard deviation",
             self._table(),
             f"{timesteps:,} steps per seed in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
             f" time went to {self._profile()}",
             *([] if self.finished else [f"stopped by {self.result['stopped_by']} before the budget was spent"]),
             f"policy: {self.policy}",
             *([f"learning curve: {curve}"] if curve.exists() else []),
-            "next: " + "   or   ".join(following),
+            "next:",
+            *(f"  {command}" for command in following),
         ]
 
     def _table(self) -> Table:
-        table = Table(title=f"{self.config['env']}, {self.config['strategy']}: return per episode, mean ± std")
+        table = Table()
         columns = {"seed": [str(seed) for seed in self.seeds]}
         if self.untrained:
             columns["untrained"] = [_text(self.untrained.get(seed)) for seed in self.seeds]
@@ -131,7 +133,9 @@ class RunSummary:
         profile = {name: float(seconds) for name, seconds in self.result["profile"].items()}
         total = max(sum(profile.values()), 1e-9)
         ordered = sorted(profile.items(), key=lambda item: -item[1])
-        return ", ".join(f"{name} {100 * seconds / total:.0f} %" for name, seconds in ordered)
+        return ", ".join(
+            f"{name} {100 * seconds / total:.0f} %" for name, seconds in ordered if seconds > 0.005 * total
+        )
 
 
 def _mean_std(record: Mapping[str, Any] | None) -> dict[str, float] | None:
