@@ -13,6 +13,7 @@ from gymnasium.spaces import Box
 ENV = "apb-tests/Point-v0"
 FAST = ["--learning-starts=60", "--batch-size=8", "--num-threads=1", "--eval-freq=40", "--n-eval-episodes=2"]
 """Options that make a run of about a hundred timesteps take a fraction of a second."""
+TWO_SEEDS = ("adapt", ENV, "--total-timesteps", 120, "--n-seeds", 2, "--seed", 3, "--backbone", "random", *FAST)
 
 
 class PointEnv(gymnasium.Env):

@@ -1,0 +1,186 @@
+"""What the verbs of the command line promise: results, for people and for programs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import apb
+import numpy as np
+import pytest
+from apb.cli import adapt
+from apb.settings import AdaptSettings
+from cli_runs import ENV, FAST, TWO_SEEDS, PointEnv, call, write_run
+
+# --- adapt -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_main_job_is_half_cheetah_with_the_defaults_of_the_library_but_a_short_budget():
+    own = {field.name: field.default for field in dataclasses.fields(adapt.Options)}
+    library = {field.name: field.default for field in dataclasses.fields(AdaptSettings)}
+    assert own["env"] == "HalfCheetah-v5"
+    assert {name: own[name] for name in library if name != "total_timesteps"} == {
+        name: value for name, value in library.items() if name != "total_timesteps"
+    }
+    assert 10_000 <= own["total_timesteps"] <= library["total_timesteps"]
+
+
+def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys):
+    called = call(capsys, *TWO_SEEDS)
+    run = f"runs/apb-tests-Point-v0-{AdaptSettings.strategy}-1"
+    assert called.code == 0
+    for words in ("untrained", "final, 2 new episodes", "120 steps per seed", f"apb render {run}", f"apb eval {run}"):
+        assert words in called.out
+    assert f"run folder {run}" in called.err
+    assert (here / run / "curve.png").read_bytes().startswith(b"\x89PNG")
+    policies = [apb.Policy.from_pretrained(here / run / "checkpoints/000000120/policy" / f"seed-{n}") for n in (3, 4)]
+    assert [policy.metadata["seed"] for policy in policies] == [3, 4]
+
+
+def test_a_second_run_takes_the_next_free_folder(here, capsys):
+    options = ("adapt", ENV, "--total-timesteps", 40, *FAST)
+    folders = [call(capsys, *options, "--json").json["run_dir"] for _ in range(2)]
+    assert [folder[-2:] for folder in folders] == ["-1", "-2"]
+
+
+def test_the_command_line_and_the_library_compute_the_same(finished, tmp_path):
+    options = {"learning_starts": 60, "batch_size": 8, "num_threads": 1, "eval_freq": 40, "n_eval_episodes": 2}
+    result = apb.adapt(ENV, None, total_timesteps=120, n_seeds=2, seed=3, **options)
+    for policy, seed in zip(result.policies, (3, 4), strict=True):
+        saved = apb.Policy.from_pretrained(finished / "checkpoints/000000120/policy" / f"seed-{seed}")
+        assert saved.adapter.parameters.tobytes() == policy.adapter.parameters.tobytes()
+
+
+def test_json_is_one_object_on_standard_output_whatever_the_env_prints(here, monkeypatch, capsys):
+    step = PointEnv.step
+    monkeypatch.setattr(PointEnv, "step", lambda env, action: (print("noise"), step(env, action))[1])
+    called = call(capsys, *TWO_SEEDS, "--json")
+    data = called.json
+    assert "noise" in called.err
+    assert data["seeds"] == [3, 4]
+    assert data["timesteps"] == 120
+    assert data["stopped_by"] == "budget"
+    assert [len(final["returns"]) for final in data["final"]] == [2, 2]
+    assert len(data["untrained"]) == 2
+    assert apb.Policy.from_pretrained(here / data["policy"] / "seed-3").metadata["timesteps"] == 120
+    assert (here / data["curve"]).is_file()
+
+
+def test_the_summary_tells_the_numbers_of_the_run_folder(finished, capsys):
+    data = call(capsys, "resume", finished, "--json").json
+    records = [json.loads(line) for line in (finished / "evaluations.jsonl").read_text().splitlines()]
+    assert data["untrained"] == [
+        {"mean": record["eval/mean_reward"], "std": record["eval/std_reward"]} for record in records[:2]
+    ]
+    result = json.loads((finished / "result.json").read_text())
+    assert {name: data[name] for name in result} == result
+    assert data["timesteps_per_second"] == pytest.approx(2 * 120 / result["wall_time"])
+
+
+def test_arguments_of_the_env_are_used_and_remembered(here, capsys):
+    made = call(capsys, "adapt", ENV, "--env-kwargs", '{"push": 0.0}', "--total-timesteps", 40, *FAST, "--json").json
+    data = call(capsys, "eval", made["run_dir"], "--n-eval-episodes", 2, "--json").json
+    assert data["env_kwargs"] == {"push": 0.0}
+    pushed = call(capsys, "eval", made["policy"], "--env-kwargs", '{"push": 0.5}', "--json").json
+    assert pushed["env_kwargs"] == {"push": 0.5}
+
+
+def test_a_saved_backbone_is_taken(here, capsys):
+    backbone = apb.Backbone.random(9, input_size=3, hidden_sizes=(8,))
+    backbone.save_pretrained("saved")
+    data = call(capsys, "adapt", ENV, "--backbone", "saved", "--total-timesteps", 40, *FAST, "--json").json
+    assert apb.Policy.from_pretrained(data["policy"]).backbone.hash == backbone.hash
+
+
+def test_reading_and_initialisation_describe_the_random_backbone(here, capsys):
+    options = ("--reading", "A", "--init", "he", "--seed", 5, "--total-timesteps", 40, *FAST, "--json")
+    data = call(capsys, "adapt", ENV, *options).json
+    expected = apb.Backbone.random(5, reading="A", init="he")
+    assert apb.Policy.from_pretrained(data["policy"]).backbone.hash == expected.hash
+
+
+# --- stopping and resuming -------------------------------------------------------------------------------------------
+
+
+def test_a_signal_stops_a_run_with_a_checkpoint_and_resume_ends_it(here, monkeypatch, capsys):
+    options = ("adapt", ENV, "--total-timesteps", 120, "--checkpoint-freq", 0, *FAST)
+    whole = call(capsys, *options, "--run-dir", "whole", "--json").json
+    # The first evaluation takes 2 episodes of 20 steps; the signal comes in the middle of learning.
+    monkeypatch.setattr(PointEnv, "steps_of_all", 0)
+    monkeypatch.setattr(PointEnv, "stop_at", 40 + 33)
+    stopped = call(capsys, *options, "--run-dir", "parts")
+    assert stopped.code == 75
+    assert "stopped by SIGTERM" in stopped.out
+    assert "apb resume parts" in stopped.out
+    assert (here / "parts" / "curve.png").is_file()
+    resumed = call(capsys, "resume", "parts", "--json")
+    assert resumed.code == 0
+    assert resumed.json["stopped_by"] == "budget"
+    assert resumed.json["final"] == whole["final"]
+
+
+def test_resuming_a_finished_run_says_so_shows_the_result_and_changes_nothing(finished, capsys):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    called = call(capsys, "resume", finished)
+    assert called.code == 0
+    assert "has spent its budget of 120 steps" in called.out
+    assert "final, 2 new episodes" in called.out
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+# --- eval, plot, render, info ----------------------------------------------------------------------------------------
+
+
+def test_eval_of_a_run_evaluates_every_seed_in_the_env_of_the_run(finished, capsys):
+    data = call(capsys, "eval", finished, "--n-eval-episodes", 3, "--seed", 8, "--json").json
+    assert data["env"] == ENV
+    assert [policy["seed"] for policy in data["policies"]] == [3, 4]
+    for found in data["policies"]:
+        expected = apb.evaluate(apb.Policy.from_pretrained(found["policy"]), ENV, 3, seed=8)
+        assert found["returns"] == expected.returns.tolist()
+        assert (found["mean"], found["std"]) == (expected.mean, expected.std)
+
+
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [("", 2), ("best", 2), ("checkpoints/000000120", 2), ("checkpoints/000000120/policy", 2), ("best/seed-4", 1)],
+)
+def test_a_run_a_checkpoint_and_a_policy_are_all_taken(finished, capsys, place, count):
+    data = call(capsys, "eval", finished / place, "--n-eval-episodes", 1, "--json").json
+    assert len(data["policies"]) == count
+
+
+def test_eval_shows_a_table(finished, capsys):
+    called = call(capsys, "eval", finished, "--n-eval-episodes", 3)
+    assert "over 3 episodes, mean ± standard deviation" in called.out
+    assert "20.0" in called.out
+
+
+def test_plot_overlays_runs_in_the_current_folder(here, finished, capsys):
+    other = write_run(here / "other", np.zeros((3, 1, 2)))
+    assert call(capsys, "plot", finished, other).out == "learning curve: curve.png\n"
+    assert (here / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert call(capsys, "plot", other, "-o", "a.svg", "--json").json["picture"] == "a.svg"
+
+
+def test_plot_of_one_run_goes_into_its_folder(here, capsys):
+    other = write_run(here / "other", np.zeros((3, 1, 2)))
+    call(capsys, "plot", other)
+    assert (other / "curve.png").is_file()
+
+
+def test_render_films_the_run_in_its_env(here, finished, capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    assert call(capsys, "render", finished).out == "film: finished.mp4\n"
+    assert (here / "finished.mp4").stat().st_size > 0
+    data = call(capsys, "render", finished / "best" / "seed-3", "-o", "film.gif", "--seconds", 0.1, "--json").json
+    assert data["film"] == "film.gif"
+    assert (here / "film.gif").read_bytes().startswith(b"GIF89a")
+
+
+def test_info_tells_versions_and_instruction_sets_and_no_paths(capsys):
+    called = call(capsys, "info", "--json")
+    assert called.json["packages"]["apb"] == apb.__version__
+    assert called.json["isa"] in called.json["available_isas"]
+    assert set(called.json["cuda"]) == {"version", "devices"}
+    assert str(Path.cwd()) not in called.out
+    assert apb.__version__ in call(capsys, "info").out

@@ -1,0 +1,182 @@
+"""What the command line promises where it is not known, or something is wrong: help, nearest names, exit codes."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+
+import apb
+import numpy as np
+import pytest
+from apb.cli import VERBS, adapt
+from cli_runs import ENV, call, write_run
+
+
+def in_process_of_its_own(*arguments, **options):
+    code = "import sys; from apb.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, text=True, check=False, **{"capture_output": True, **options})
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_lists_every_verb_and_the_exit_codes(capsys, arguments):
+    called = call(capsys, *arguments)
+    assert called.code == 0
+    assert all(f"  {verb} " in called.out for verb in VERBS)
+    assert "exit codes:" in called.out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert call(capsys, "--version").out == f"apb {apb.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_its_exit_codes_and_json(capsys, verb):
+    called = call(capsys, verb, "--help")
+    assert called.code == 0
+    assert called.out.startswith(f"usage: apb {verb}")
+    assert "75   a signal" in called.out
+    assert "--json" in called.out
+
+
+def test_adapt_offers_every_option_of_the_library_with_its_default_and_source(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = " ".join(call(capsys, "adapt", "--help").out.replace("│", " ").split())
+    for field in dataclasses.fields(adapt.Options):
+        name = field.name.replace("_", "-")
+        assert field.name == "env" or f"--{name} " in text or f"--no-{name} " in text
+        assert f"default: {field.default}" in text or field.name == "env_kwargs"
+    assert "0.005 in TD3's code" in text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["adapt", "--help"], ["adpt"]])
+def test_help_does_not_wait_for_torch(arguments):
+    code = (
+        "import sys; from apb.cli import main; main(sys.argv[1:]);"
+        "sys.exit(f'{sorted({\"torch\", \"matplotlib\"} & sys.modules.keys())}'.replace('[]', '') or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+BAD_INPUTS = [
+    (["adpt"], "did you mean 'adapt'"),
+    (["evaluate"], "did you mean 'eval'"),
+    (["adapt", "--stratgey", "param_noise"], "--strategy"),
+    (["adapt", "--strategy", "parm_noise"], "did you mean 'param_noise'"),
+    (["adapt", "HalfCheeta-v5"], "did you mean 'HalfCheetah-v5'"),
+    (["adapt", "apb-tests/Pont-v0"], "Point-v0"),
+    (["adapt", "CartPole-v1"], "only continuous actions"),
+    (["adapt", ENV, "--total-timesteps", "-5"], "total_timesteps = -5"),
+    (["adapt", ENV, "--total-timesteps", "1e5"], "--total-timesteps"),
+    (["adapt", ENV, "--n-seeds", "0"], "n_seeds = 0"),
+    (["adapt", ENV, "--seed", "-1"], "seed = -1"),
+    (["adapt", ENV, "--learning-rate", "nan"], "learning_rate"),
+    (["adapt", ENV, "--device", "tpu"], "device = 'tpu'"),
+    (["adapt", ENV, "--reading", "C"], "--reading"),
+    (["adapt", ENV, "--env-kwargs", '{"a":'], "--env-kwargs"),
+    (["adapt", ENV, "--env-kwargs", "[1]"], "expected a JSON object"),
+    (["adapt", ENV, "--env-kwargs", '{"nonsense": 1}'], "nonsense"),
+    (["adapt", ENV, "--backbone", "runs/finishd"], "did you mean 'runs/finished'"),
+    (["adapt", ENV, "--backbone", "runs/finished/backbone", "--reading", "A"], "leave one of them out"),
+    (["adapt", ENV, "--run-dir", "runs/finished"], "is not empty"),
+    (["adapt", ENV, "--run-dir", "file/run"], "cannot be written"),
+    (["adapt", ENV, "surplus"], "surplus"),
+    (["eval"], "RUN_OR_POLICY"),
+    (["eval", "runs/finishd"], "did you mean 'runs/finished'"),
+    (["eval", "finished"], "did you mean 'runs/finished'"),
+    (["eval", "runs"], "runs holds runs: runs/finished"),
+    (["eval", "file"], "file"),
+    (["eval", "runs/finished", "Pendulum-v1"], "observation_space"),
+    (["eval", "runs/finished", "--n-eval-episodes", "0"], "n_eval_episodes = 0"),
+    (["eval", "unknown-env"], "give the env after the path"),
+    (["eval", "no-env"], "give the env after the path"),
+    (["resume", "runs/finishd"], "did you mean 'runs/finished'"),
+    (["resume", "killed-early"], "no intact checkpoint"),
+    (["resume", "other-job"], "'meta_train'"),
+    (["resume", "killed-early", "--env-kwargs", '{"a": 1}'], "without ENV"),
+    (["plot"], "no run to plot"),
+    (["plot", "empty-run"], "no evaluation to plot"),
+    (["plot", "runs/finished", "-o", "a.jpg"], ".png, .svg, .pdf"),
+    (["plot", "runs/finished", "nowhere"], "'nowhere' does not exist"),
+    (["render", "runs/finished", "-o", "a.avi"], ".mp4 or .gif"),
+    (["render", "runs/finished", "Pendulum-v1"], "observation_space"),
+    (["render", "runs/finished", "--seconds", "0"], "seconds"),
+    (["info", "surplus"], "surplus"),
+]
+
+
+@pytest.fixture
+def mistakes(here, finished):
+    """A folder with what the bad inputs name."""
+    (here / "runs").mkdir()
+    (here / "runs" / "finished").symlink_to(finished)
+    (here / "file").write_text("")
+    write_run(here / "empty-run", np.empty((0, 1, 1)))
+    shutil.copytree(finished, here / "killed-early", ignore=shutil.ignore_patterns("checkpoints", "result.json"))
+    (here / "other-job").mkdir()
+    (here / "other-job" / "config.json").write_text('{"job": "meta_train"}')
+    policy = apb.Policy.from_pretrained(finished / "best" / "seed-3")
+    for name, metadata in (("unknown-env", {"env_id": "Gone-v0", "env_kwargs": {}}), ("no-env", {})):
+        parts = policy.backbone, policy.adapter, policy.observation_space, policy.action_space
+        apb.Policy(*parts, metadata=metadata).save_pretrained(here / name)
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD_INPUTS)
+def test_bad_input_is_explained_without_a_traceback(mistakes, capsys, arguments, words):
+    called = call(capsys, *arguments)
+    assert called.code == 2
+    assert called.out == ""
+    assert words in " ".join(called.err.replace("│", " ").split())
+    assert "Traceback" not in called.err
+
+
+def test_a_message_comes_with_its_notes(here, monkeypatch, capsys):
+    error = apb.ConfigError("told")
+    error.add_note("and noted")
+    monkeypatch.setattr("apb.cli.info.run", failing_with(error))
+    assert call(capsys, "info").err == "apb: error: told\nand noted\n"
+
+
+def test_an_unexpected_error_shows_its_traceback_and_exits_with_1(here, monkeypatch, capsys):
+    monkeypatch.setattr("apb.cli.info.run", failing_with(RuntimeError("surprise")))
+    called = call(capsys, "info")
+    assert called.code == 1
+    assert "Traceback" in called.err
+    assert "surprise" in called.err
+
+
+def test_an_interrupted_command_exits_with_130(here, monkeypatch, capsys):
+    monkeypatch.setattr("apb.cli.info.run", failing_with(KeyboardInterrupt()))
+    assert call(capsys, "info").code == 130
+
+
+def failing_with(error):
+    def run(options):
+        raise error
+
+    return run
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = in_process_of_its_own("info", "--json", capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_warnings_are_one_line(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    (copy / "checkpoints" / "LATEST").unlink()
+    result = in_process_of_its_own("eval", copy / "best" / "seed-3", "Pendulum-v1")
+    assert result.returncode == 2
+    result = in_process_of_its_own("eval", copy, "Pendulum-v1")
+    assert result.stderr.startswith("apb: warning: ")
+    assert result.stderr.count("\n") == 2
