@@ -98,7 +98,6 @@ BAD_INPUTS = [
     (["eval", "unknown-env"], "give the env after the path"),
     (["eval", "no-env"], "give the env after the path"),
     (["resume", "runs/finishd"], "did you mean 'runs/finished'"),
-    (["resume", "killed-early"], "no intact checkpoint"),
     (["resume", "other-job"], "'meta_train'"),
     (["resume", "killed-early", "--env-kwargs", '{"a": 1}'], "without ENV"),
     (["plot"], "no run to plot"),
