@@ -171,6 +171,13 @@ def test_a_reader_that_goes_away_is_no_error():
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_an_opengl_that_keeps_mujoco_from_loading_is_named():
+    result = in_process_of_its_own("eval", "runs", env=os.environ | {"MUJOCO_GL": "nonsense"})
+    assert result.returncode == 2
+    assert "MUJOCO_GL = 'nonsense' keeps MuJoCo from loading" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_warnings_are_one_line(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
     (copy / "checkpoints" / "LATEST").unlink()

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
-from apb.errors import ApbError, UnknownNameError, nearest
+from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 
 VERBS = {
     "adapt": "adapt a frozen backbone to an env; without arguments, to HalfCheetah-v5",
@@ -88,7 +88,17 @@ def _dispatch(given: list[str]) -> int:
         raise UnknownNameError(f"there is no verb {verb!r}; {nearest(verb, VERBS)}; `apb --help` explains them")
     import tyro
 
-    module = _module(verb)
+    try:
+        module = _module(verb)
+    except Exception as error:
+        chosen = os.environ.get("MUJOCO_GL")
+        if chosen is None:
+            raise
+        # MuJoCo loads the OpenGL library of that name while it is imported.
+        raise ConfigError(
+            f"MUJOCO_GL = {chosen!r} keeps MuJoCo from loading ({type(error).__name__}: {error}); unset it, or set egl,"
+            " osmesa (`apt install libosmesa6`) or disable"
+        ) from error
     options = tyro.cli(
         module.Options,
         prog=f"apb {verb}",
