@@ -8,14 +8,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <string>
 #include <type_traits>
-#include <utility>
 
 #include "apb/thread_pool.hpp"
 #include "apb/views.hpp"
@@ -141,20 +139,18 @@ View<T, Rank> view_of(const py::array& array, const char* name, const Shape<Rank
                           " bytes of an element; copy it with numpy.array");
   }
   if constexpr (!std::is_const_v<T>) {
-    // Sorted by stride, each axis must step over all of the smaller ones: otherwise two elements share their memory.
-    std::array<std::pair<std::int64_t, std::int64_t>, Rank> axes{};
-    int used = 0;
-    for (int axis = 0; axis < Rank; ++axis) {
-      if (!empty && view.shape[axis] > 1) axes[used++] = {std::abs(view.stride[axis]), view.shape[axis]};
-    }
-    std::sort(axes.begin(), axes.begin() + used);
-    std::int64_t span = 1;
-    for (int axis = 0; axis < used; ++axis) {
-      if (axes[axis].first < span) {
+    // Each axis must step over all that the axes of smaller strides reach: otherwise two elements share their memory.
+    for (int axis = 0; axis < Rank && !empty; ++axis) {
+      const std::int64_t step = std::abs(view.stride[axis]);
+      std::int64_t reach = 0;
+      for (int other = 0; other < Rank; ++other) {
+        const std::int64_t smaller = std::abs(view.stride[other]);
+        if (smaller < step || (smaller == step && other > axis)) reach += smaller * (view.shape[other] - 1);
+      }
+      if (view.shape[axis] > 1 && step <= reach) {
         throw py::value_error(std::string(name) + " has strides " + std::string(py::str(array.attr("strides"))) +
                               " bytes, by which its elements overlap in memory; expected a view without overlap");
       }
-      span += axes[axis].first * (axes[axis].second - 1);
     }
   }
   // The writability was checked above; py::array::data() is const only in type.

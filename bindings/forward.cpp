@@ -28,7 +28,7 @@ std::vector<apb::LinearView> layers_of(const std::vector<Array>& weights, const 
   }
   std::vector<apb::LinearView> layers;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    const std::string index = "[" + std::to_string(i) + "]";
+    const std::string index = std::string("[").append(std::to_string(i)).append("]");
     const auto weight = apb::bind::input<float, 2>(weights[i], ("weights" + index).c_str(), {{{"out"}, {"in"}}});
     const auto bias = apb::bind::input<float, 1>(biases[i], ("biases" + index).c_str(), {{{"out", weight.shape[0]}}});
     layers.push_back({weight, bias});
