@@ -1,0 +1,181 @@
+"""The promise that the documentation is true: its code runs, its links lead somewhere, its defaults are the code's."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import apb
+import pytest
+from apb.cli import VERBS
+from apb.cli import _module as verb_module
+from apb.settings import AdaptSettings
+from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
+
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TEXTS = {page: page.read_text() for page in PAGES}
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def python_blocks(page, *, with_slow):
+    found = [block for block in blocks(TEXTS[page]) if block.language in ("python", "py")]
+    return [block for block in found if with_slow or not block.slow]
+
+
+def run_blocks(page, chosen, folder, monkeypatch):
+    """Run the blocks in order, in one namespace and an empty folder, with tracebacks that show lines of the page."""
+    monkeypatch.chdir(folder)
+    namespace = {"__name__": "__main__"}
+    for block in chosen:
+        padded = "\n" * (block.line - 1) + block.text
+        exec(compile(padded, str(page), "exec"), namespace)
+
+
+def pages_with(*, slow):
+    return [page for page in PAGES if any(block.slow == slow for block in python_blocks(page, with_slow=True))]
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_strategy_behind(monkeypatch):
+    from apb import strategies
+
+    before = dict(strategies.STRATEGIES)
+    yield
+    strategies.STRATEGIES.clear()
+    strategies.STRATEGIES.update(before)
+
+
+@pytest.mark.parametrize("page", pages_with(slow=False), ids=name)
+def test_python_blocks_run_page_by_page(page, tmp_path, monkeypatch):
+    run_blocks(page, python_blocks(page, with_slow=False), tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages_with(slow=True), ids=name)
+def test_long_python_blocks_run_too(page, tmp_path, monkeypatch):
+    run_blocks(page, python_blocks(page, with_slow=True), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_relative_link_and_anchor_leads_somewhere(page):
+    for link in links(TEXTS[page]):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_the_map_leads_to_every_page_and_example():
+    targets = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(TEXTS[ROOT / "docs" / "index.md"])}
+    own = [page for page in PAGES if page.parent == ROOT / "docs" and page.name != "index.md"]
+    assert set(own) | set(EXAMPLES) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_has_a_verb_and_options_that_exist(page):
+    import tyro
+
+    for words in commands(TEXTS[page]):
+        if words[0] != "apb" or words[1:] in (["--help"], ["VERB", "--help"]):
+            continue
+        assert words[1] in VERBS, words
+        arguments = [word for word in words[2:] if word != "--help"]
+        tyro.cli(verb_module(words[1]).Options, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_names_scripts_and_extras_that_exist(page):
+    extras = PROJECT["project"]["optional-dependencies"].keys()
+    for words in commands(TEXTS[page]):
+        if words[0].startswith(".ci/"):
+            assert (ROOT / words[0]).is_file(), words
+        if words[0] == "pip":
+            asked = [extra for word in words for extra in re.findall(r"^\.\[(.*)\]$", word)]
+            assert {extra for group in asked for extra in group.split(",")} <= extras, words
+        if words[:2] == ["python", "-m"] and words[2].split(".")[0] == "benchmarks":
+            module = ROOT / words[2].replace(".", "/")
+            assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), words
+        if words[:1] == ["python"] and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file(), words
+
+
+def test_the_build_requirements_that_pages_name_are_those_of_the_build():
+    named = [words for page in PAGES for words in commands(TEXTS[page]) if "scikit-build-core>=1" in words]
+    assert named
+    for words in named:
+        assert set(PROJECT["build-system"]["requires"]) <= set(words)
+
+
+def test_the_readme_has_the_two_commands_and_ci_runs_the_second():
+    found = commands(README)
+    assert found[:2] == [["pip", "install", "."], ["apb", "adapt"]]
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    for words in found[2:4]:
+        command = " ".join(f'"{word}"' if "[" in word else word for word in words)
+        assert any(line == command or line.startswith(f"{command} -") for line in script), command
+    assert found[2:4] == [["pip", "install", ".[test]"], ["pytest"]]
+
+
+def test_the_readme_example_is_about_twenty_lines():
+    (block,) = (block for block in blocks(README) if block.language == "python")
+    assert len(block.text.splitlines()) <= 24
+
+
+def test_every_option_in_the_table_of_defaults_has_that_default():
+    options = set(AdaptSettings.__dataclass_fields__)
+    defaults = AdaptSettings().to_json()
+    checked = set()
+    for names, values, _ in table_rows(TEXTS[ROOT / "docs" / "algorithm.md"], "## Defaults"):
+        pairs = zip(names.split(", "), values.split(", "), strict=False)
+        for option, value in pairs:
+            if option.strip("`") in options:
+                assert option == f"`{option.strip('`')}`"
+                found = defaults[option.strip("`")]
+                number = value.replace(",", "")
+                expected = None if value == "none" else value.strip('`"') if isinstance(found, str) else float(number)
+                assert found == expected, option
+                checked.add(option.strip("`"))
+    assert {"learning_rate", "gamma", "tau", "batch_size", "policy_delay", "param_noise", "population_size"} <= checked
+
+
+@pytest.mark.parametrize("public", apb.__all__)
+def test_every_public_name_has_a_docstring_and_a_place_in_the_docs(public):
+    if public != "__version__":
+        assert getattr(apb, public).__doc__
+    text = "\n".join(TEXTS[page] for page in PAGES if page.parent == ROOT / "docs")
+    assert re.search(rf"\bapb\.{public}\b", text)
+
+
+FEW = ["--total-timesteps", "220", "--learning-starts", "200"]
+ARGUMENTS = {
+    "adapt_and_deploy": ["--env", "Pendulum-v1", *FEW, "--strategy", "param_noise"],
+    "callbacks": [*FEW, "--eval-freq", "110", "--reward-threshold=1"],
+    "compare_with_control": ["--env", "Pendulum-v1", *FEW, "--n-seeds", "2"],
+    "policy_without_torch": ["my-policy", "--steps", "250"],
+}
+SAID = {
+    "adapt_and_deploy": "one episode with the policy in my-policy/",
+    "callbacks": "stopped by budget after 220 steps",
+    "compare_with_control": "learning curves: comparison/curves.png",
+    "policy_without_torch": "torch loaded: False",
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_runs(example, tmp_path):
+    if example.stem == "policy_without_torch":
+        backbone = apb.Backbone.random()
+        adapter = apb.Adapter.initial(backbone, 3, 1)
+        env = apb.environments.EnvSource.resolve("Pendulum-v1")
+        metadata = {"env_id": "Pendulum-v1", "env_kwargs": {}}
+        policy = apb.Policy(backbone, adapter, env.observation_space, env.action_space, metadata=metadata)
+        policy.save_pretrained(tmp_path / "my-policy")
+    command = [sys.executable, "-W", "error::ResourceWarning", example, *ARGUMENTS[example.stem]]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert SAID[example.stem] in finished.stdout
