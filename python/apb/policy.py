@@ -20,9 +20,6 @@ from apb.reference import reference_forward
 if TYPE_CHECKING:
     from apb.env_source import EnvSource
 
-if TYPE_CHECKING:
-    from apb.env_source import EnvSource
-
 FORMAT = "apb.policy"
 FORMAT_VERSION = 1
 PROBE_ROWS = 8

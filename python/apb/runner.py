@@ -24,7 +24,8 @@ class AdaptResult:
         policies: The final policy of each lane.
         history: Metrics at every `log_freq` timesteps, keyed as in SB3.
         evaluations: One record per evaluation and lane: timesteps, seed, "eval/mean_reward", returns, lengths.
-        final: Final evaluation of each lane on episodes that no earlier evaluation used; empty if `eval_freq` is 0.
+        final: Final evaluation of each lane on episodes that no earlier evaluation used; empty if `eval_freq` is 0 or
+            the run was stopped before its budget was spent.
         total_timesteps: Environment transitions per lane that were made.
         wall_time: Seconds, those before a resume included.
         profile: Seconds per phase ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint", "rest").
