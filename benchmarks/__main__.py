@@ -1,0 +1,74 @@
+"""`python -m benchmarks [NAME ...]`: run benchmarks and print one table of ours against the peers."""
+
+import argparse
+import json
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from apb.system_info import package_version, system_info
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import Row
+
+TOPICS = {
+    "td3_single": "one TD3 run, steps and updates per second, against SB3 and SBX",
+    "td3_lanes": "task-updates per second of K lanes against 4 SB3 processes",
+    "forward": "the policy's forward pass against SB3's predict and torch",
+    "replay": "sampling from 1M transitions against SB3, cpprb and NumPy; memory",
+    "evolution": "ask and tell of a population against vectorised NumPy",
+    "profile": "where the time of one adaptation goes",
+}
+PEERS = ("stable-baselines3", "sbx-rl", "jax", "cpprb")
+
+
+def main() -> int:
+    """Run the benchmarks that the command line names; 0 unless the arguments are wrong."""
+    topics = "\n".join(f"  {name:12} {text}" for name, text in TOPICS.items())
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description="Compare apb with its peers on this machine. Benchmarks:\n" + topics,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *TOPICS], help="default: all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table, with machine and versions")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes become tens of seconds")
+    arguments = parser.parse_args()
+    begin = time.perf_counter()
+    rows: list[Row] = []
+    for name in arguments.names or TOPICS:
+        print(f"{name}: {TOPICS[name]} ...", file=sys.stderr, flush=True)
+        rows += import_module(f"benchmarks.{name}").run(arguments.quick)
+    system = system_info() | {"peers": {name: package_version(name) for name in PEERS}}
+    _show(rows, system)
+    print(f"{time.perf_counter() - begin:.0f} s")
+    if arguments.json is not None:
+        report = {"command": ["python", "-m", "benchmarks", *sys.argv[1:]], "system": system}
+        arguments.json.write_text(json.dumps(report | {"rows": [row.to_json() for row in rows]}, indent=1) + "\n")
+    return 0
+
+
+def _show(rows: list[Row], system: dict[str, object]) -> None:
+    table = Table(title="median (min - max)")
+    for column in ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        ours = f"{row.ours}: {_values(row.ours_value)}"
+        peer = row.peer if row.peer_value is None else f"{row.peer}: {_values(row.peer_value)}"
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        reached = {None: "", True: "yes", False: "NO"}[row.reached]
+        table.add_row(row.topic, row.case, row.unit, ours, peer, ratio, row.target, reached)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    console.print("\n".join(f"{name}: {value}" for name, value in system.items()), highlight=False, markup=False)
+
+
+def _values(values: tuple[float, float, float]) -> str:
+    median, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values)
+    return f"{median} ({low} - {high})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
