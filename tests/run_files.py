@@ -1,0 +1,41 @@
+"""What a finished run left on the disk, apart from times: for the tests that compare runs byte by byte."""
+
+import json
+
+import numpy as np
+from apb.runs import RunFolder, load_checkpoint, read_evaluations, read_history
+
+
+def outcome(run_dir):
+    """Name -> bytes or JSON values: final checkpoint (policy, state, replay), history, evaluations, final result."""
+    run = RunFolder.open(run_dir)
+    checkpoint = load_checkpoint(run)
+    files = {str(path.relative_to(checkpoint.path)): path for path in sorted(checkpoint.path.rglob("*"))}
+    found = {name: path.read_bytes() for name, path in files.items() if name.endswith((".safetensors", "config.json"))}
+    state = json.loads((checkpoint.path / "training_state" / "state.json").read_text())
+    del state["profile"], state["metrics"], state["counters"]["wall_time"]
+    found["state.json"] = state
+    identity, settings = run.config["env_identity"], run.config["settings"]
+    width = 2 * identity["observation_size"] + identity["action_size"] + 2
+    capacity = min(settings["buffer_size"], settings["total_timesteps"])
+    table = np.zeros((settings["n_seeds"], capacity, width), dtype=np.float32)
+    ring = checkpoint.read_replay(table)
+    found["replay"] = (ring.table.tobytes(), ring.position.tolist(), ring.size.tolist(), ring.total_added.tolist())
+    found["history"] = [without_times(record) for record in read_history(run_dir)]
+    found["evaluations"] = read_evaluations(run_dir)
+    found["final"] = json.loads((run.path / "result.json").read_text())["final"]
+    found["best"] = {
+        p.name: p.read_bytes() for p in sorted(run.best.rglob("*")) if p.suffix in (".safetensors", ".json")
+    }
+    found["checkpoints"] = sorted(path.name for path in run.checkpoints.iterdir())
+    return found
+
+
+def without_times(record):
+    return {name: value for name, value in record.items() if not name.startswith("time/")}
+
+
+def assert_same_outcome(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert first[name] == second[name], f"{name} differs"

@@ -1,0 +1,217 @@
+"""A run that was killed, stopped or crashed at any moment and resumed ends with the bytes of one that never was."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+from apb import Callback, MismatchError, RunFolderError, adapt, resume
+from learning import SMALL, small_backbone
+from run_files import assert_same_outcome, outcome
+
+ENVS = {
+    # The state of the first two can be saved anywhere; checkpoints of the third wait for the end of an episode.
+    "HalfCheetah-v5": {},
+    "Pendulum-v1": {},
+    "MountainCarContinuous-v0": {"max_episode_steps": 40},
+}
+STRATEGY_OPTIONS = {"action_noise": {}, "param_noise": {"population_size": 3}}
+
+
+def make_options(env, strategy, **options):
+    return {
+        "env": env,
+        "env_kwargs": ENVS[env],
+        **SMALL,
+        "strategy": strategy,
+        "total_timesteps": 180,
+        "checkpoint_freq": 50,
+        "eval_freq": 60,
+        "n_eval_episodes": 1,
+        "log_freq": 30,
+        **STRATEGY_OPTIONS[strategy],
+        **options,
+    }
+
+
+def run(run_dir, options, callback=None):
+    options = dict(options)
+    return adapt(options.pop("env"), small_backbone(), run_dir=run_dir, callback=callback, **options)
+
+
+class Crash(BaseException):
+    """Not an `Exception`: nothing may catch it and save, as nothing can when a process is killed."""
+
+
+class CrashAt(Callback):
+    def __init__(self, timesteps):
+        self.timesteps = timesteps
+
+    def on_step(self, state):
+        if state.timesteps >= self.timesteps:
+            raise Crash
+
+
+def crashed_and_resumed(run_dir, options, moments):
+    """Run, crash at the first moment, resume, crash at the second, ..., and resume to the end."""
+    with pytest.raises(Crash):
+        run(run_dir, options, CrashAt(moments[0]))
+    for moment in moments[1:]:
+        with pytest.raises(Crash):
+            resume(run_dir, callback=CrashAt(moment))
+    return resume(run_dir)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGY_OPTIONS))
+@pytest.mark.parametrize("env", sorted(ENVS))
+def test_a_crashed_run_continues_exactly_whenever_it_crashed(env, strategy, tmp_path):
+    options = make_options(env, strategy)
+    whole = run(tmp_path / "whole", options)
+    moments = sorted(random.Random(f"{env} {strategy}").sample(range(55, 180), 2))
+    result = crashed_and_resumed(tmp_path / "cut", options, moments)
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+    assert result.total_timesteps == whole.total_timesteps
+    assert result.evaluations == whole.evaluations
+    assert (result.policy.adapter.parameters == whole.policy.adapter.parameters).all()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"n_seeds": 2, "num_threads": 2},
+        {"normalize_observations": True},
+        {"trainable_backbone": True},
+        {"reset_interval": 70},
+        {"buffer_size": 71},
+        {"num_threads": 4},
+        {"learning_starts": 0, "strategy": "param_noise", "population_size": 4},
+        {"policy_delay": 3, "gradient_steps": 2},
+    ],
+    ids=str,
+)
+def test_every_option_continues_exactly(extra, tmp_path):
+    options = make_options("Pendulum-v1", extra.get("strategy", "action_noise")) | {"total_timesteps": 150} | extra
+    run(tmp_path / "whole", options)
+    crashed_and_resumed(tmp_path / "cut", options, [87, 121])
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=100, log_freq=10, eval_freq=15)
+    run(tmp_path / "whole", options)
+    crashed_and_resumed(tmp_path / "cut", options, [40])
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+class SignalAt(Callback):
+    def __init__(self, timesteps, number):
+        self.timesteps, self.number = timesteps, number
+
+    def on_step(self, state):
+        if state.timesteps == self.timesteps:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v1", "MountainCarContinuous-v0"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_a_checkpoint_and_the_run_continues_exactly(number, env, tmp_path):
+    options = make_options(env, "action_noise")
+    handler = signal.getsignal(number)
+    run(tmp_path / "whole", options)
+    result = run(tmp_path / "cut", options, SignalAt(101, number))
+    # Where the state of the env cannot be saved, the checkpoint waits for the end of the episode.
+    stopped_at = 101 if env == "Pendulum-v1" else 120
+    assert (result.stopped_by, result.total_timesteps) == (signal.Signals(number).name, stopped_at)
+    assert result.final == ()
+    assert (tmp_path / "cut" / "checkpoints" / "LATEST").read_text().strip() == f"{stopped_at:09d}"
+    assert signal.getsignal(number) is handler
+    result = resume(tmp_path / "cut", callback=SignalAt(173, number))
+    assert result.stopped_by == signal.Signals(number).name
+    result = resume(tmp_path / "cut")
+    assert result.stopped_by == "budget"
+    cut, whole = outcome(tmp_path / "cut"), outcome(tmp_path / "whole")
+    del cut["checkpoints"], whole["checkpoints"]
+    assert_same_outcome(cut, whole)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=120)
+    first = run(tmp_path / "run", options)
+    before = outcome(tmp_path / "run")
+    again = resume(tmp_path / "run")
+    assert_same_outcome(outcome(tmp_path / "run"), before)
+    assert [r.returns.tolist() for r in again.final] == [r.returns.tolist() for r in first.final]
+    assert again.history == first.history
+
+
+def test_a_run_continues_from_an_earlier_checkpoint_when_it_is_pointed_at(tmp_path):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=200, keep_last=9)
+    run(tmp_path / "run", options)
+    before = outcome(tmp_path / "run")
+    resume(tmp_path / "run" / "checkpoints" / "000000100")
+    assert_same_outcome(outcome(tmp_path / "run"), before)
+
+
+def test_an_env_given_as_an_object_is_given_again(tmp_path):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=150)
+
+    def factory():
+        return gymnasium.make("Pendulum-v1")
+
+    run(tmp_path / "whole", options | {"env": factory, "env_kwargs": None})
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", options | {"env": factory, "env_kwargs": None}, CrashAt(77))
+    with pytest.raises(MismatchError, match=r"env HalfCheetah-v5 is not the one .*observation_size \(17, was 3\)"):
+        resume(tmp_path / "cut", env="HalfCheetah-v5")
+    resume(tmp_path / "cut", env=factory)
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+def test_a_run_is_not_resumed_where_there_is_none_or_while_another_process_works_in_it(tmp_path):
+    with pytest.raises(RunFolderError, match="is not a run"):
+        resume(tmp_path)
+
+    class ResumeInside(Callback):
+        def on_step(self, state):
+            with pytest.raises(RunFolderError, match=f"in use by process {os.getpid()}"):
+                resume(state.run_dir)
+
+    run(tmp_path / "run", make_options("Pendulum-v1", "action_noise", total_timesteps=2), ResumeInside())
+
+
+# --- kills ---------------------------------------------------------------------------------------------------------
+
+
+def killed(run_dir, options, kills, seed):
+    """Let a process of its own run, be killed and resume; returns how often it was killed."""
+    script = Path(__file__).with_name("killed_runs.py")
+    command = [sys.executable, str(script), str(run_dir), str(kills), str(seed), json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout.split()[-1])
+
+
+def test_a_run_killed_at_a_random_moment_continues_exactly(tmp_path):
+    options = make_options("HalfCheetah-v5", "action_noise", total_timesteps=300, checkpoint_freq=20)
+    run(tmp_path / "whole", options)
+    assert killed(tmp_path / "cut", options, kills=1, seed=0) >= 1
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_threads", [1, 4])
+@pytest.mark.parametrize("n_seeds", [1, 2])
+@pytest.mark.parametrize("strategy", sorted(STRATEGY_OPTIONS))
+@pytest.mark.parametrize("env", sorted(ENVS))
+def test_a_run_killed_many_times_continues_exactly(env, strategy, n_seeds, num_threads, tmp_path):
+    options = make_options(
+        env, strategy, total_timesteps=1200, checkpoint_freq=20, n_seeds=n_seeds, num_threads=num_threads
+    )
+    run(tmp_path / "whole", options)
+    assert killed(tmp_path / "cut", options, kills=8, seed=num_threads + 10 * n_seeds) >= 1
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
