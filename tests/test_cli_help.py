@@ -166,7 +166,9 @@ def failing_with(error):
 def test_a_reader_that_goes_away_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
-    result = in_process_of_its_own("info", "--json", capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    streams = {"capture_output": False, "stdout": writing, "stderr": subprocess.PIPE}
+    result = in_process_of_its_own("info", "--json", env=buffered, **streams)
     os.close(writing)
     assert (result.returncode, result.stderr) == (0, "")
 

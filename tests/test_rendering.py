@@ -110,6 +110,15 @@ def fail_to_draw(env):
     raise RuntimeError("no OpenGL")
 
 
+def test_a_film_that_breaks_off_leaves_the_older_one(policy, tmp_path, monkeypatch):
+    draw = PointEnv.render
+    monkeypatch.setattr(PointEnv, "render", lambda env: draw(env) if env.time < 10 else fail_to_draw(env))
+    (tmp_path / "film.gif").write_bytes(b"old")
+    with pytest.raises(InvalidEnvError, match="no OpenGL"):
+        render(policy, ENV, tmp_path / "film.gif")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
 def test_without_opengl_the_message_tells_what_failed_and_what_to_install(policy, tmp_path, monkeypatch):
     monkeypatch.delenv("MUJOCO_GL")
     monkeypatch.setattr(sys, "platform", "linux")

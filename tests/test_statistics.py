@@ -35,6 +35,18 @@ def test_an_interval_lies_within_the_scores_and_does_not_depend_on_anything_but_
     assert np.array_equal(bootstrap_interval(scores, resamples=50, seed=3), (low, high))
 
 
+def test_every_row_is_drawn_equally_often():
+    counts = np.zeros(4)
+
+    def count(resample):
+        np.add.at(counts, resample.astype(int), 1)
+        return resample.mean(axis=0)
+
+    bootstrap_interval(np.arange(4.0), count, resamples=5000)
+    # 20,000 draws of probability 1/4: four standard deviations are 245.
+    assert (np.abs(counts - 5000) < 245).all()
+
+
 def test_the_interval_of_the_mean_covers_as_often_as_it_says():
     generator = np.random.default_rng(0)
     samples = generator.normal(size=(200, 30))
