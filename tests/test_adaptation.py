@@ -179,7 +179,7 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options):
             learned, acting = loop.learner.adapters(), loop.strategy.adapters().copy()
             seen.append((state.timesteps, loop.learner.resets, int(loop.replay.size[0]), learned, acting))
 
-    options = {"total_timesteps": 240, "reset_interval": 90, "learning_starts": 30, "param_noise": 0.01, **options}
+    options = {"total_timesteps": 240, "reset_interval": 90, "learning_starts": 30, "param_noise": 0.001, **options}
     settings = AdaptSettings(**{**SMALL, **options})
     loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings, [Watch()])
     run_to_end(loop, None)
