@@ -45,7 +45,7 @@ def compare(
     topic: str,
     case: str,
     ours: tuple[str, list[float]],
-    peer: tuple[str, list[float] | None],
+    peer: tuple[str, list[float] | None] | None,
     unit: str,
     *,
     higher_is_better: bool,
@@ -56,13 +56,14 @@ def compare(
 
     Args:
         topic, case, unit: As in `Row`.
-        ours, peer: Name and values; None as the peer's values if it is not installed.
+        ours: Name and values.
+        peer: Likewise; None as its values if it is not installed, None altogether where there is none.
         higher_is_better: True for rates, False for times.
         min_ratio: Target: so many times better than the peer.
         limit: Target: an absolute value.
     """
     value = spread(ours[1])
-    other = None if peer[1] is None else spread(peer[1])
+    other = None if peer is None or peer[1] is None else spread(peer[1])
     ratio = None if other is None else (value[0] / other[0] if higher_is_better else other[0] / value[0])
     targets, checks = [], []
     if min_ratio is not None:
@@ -72,7 +73,9 @@ def compare(
         targets.append(f"{'>=' if higher_is_better else '<='} {limit:g} {unit}")
         checks.append(value[0] >= limit if higher_is_better else value[0] <= limit)
     reached = None if not checks or None in checks else all(checks)
-    name = peer[0] if peer[1] is not None else f"{peer[0]}: not installed, {INSTALL}"
+    name = ""
+    if peer is not None:
+        name = peer[0] if peer[1] is not None else f"{peer[0]}: not installed, {INSTALL}"
     return Row(topic, case, ours[0], value, unit, name, other, ratio, " and ".join(targets), reached)
 
 

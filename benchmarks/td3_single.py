@@ -12,7 +12,7 @@ MODULES = {"SB3": "stable_baselines3", "SBX": "sbx"}
 
 
 def run(quick: bool) -> list[Row]:
-    """Ours (plain TD3, the peers' network) and the peers, each with 1, 2, ... threads; then the best against the best."""
+    """Ours (plain TD3, the peers' network) and the peers, each with 1, 2, ... threads; the best against the best."""
     counts = sorted({1, 2, available_cpus()} & set(range(1, available_cpus() + 1)))
     kinds = {"apb": "plain TD3", "apb-frozen": "frozen backbone", "sb3": "SB3", "sbx": "SBX"}
     present = [kind for kind in kinds if kind not in ("sb3", "sbx") or installed(MODULES[kinds[kind]])]

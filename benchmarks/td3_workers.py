@@ -1,4 +1,4 @@
-"""Processes that learn HalfCheetah-v5 with TD3 in chunks on command, one per contestant: `Worker` starts and drives one.
+"""Processes that learn HalfCheetah-v5 with TD3 in chunks on command: `Worker` starts and drives one contestant.
 
 A process of its own gives each side the number of threads it is to have, and keeps their thread pools apart.
 """

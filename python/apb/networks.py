@@ -104,8 +104,8 @@ class LayerStack:
     def _back(self, chain: Chain, slope: Tensor, gradients: Gradients, down_to: int) -> Tensor:
         for i in reversed(range(len(chain))):
             if self._relus[i]:
-                # The output of a ReLU is >= 0 and has served: its sign is the ReLU's slope.
-                slope = slope.mul_(self._values[i].sign_())
+                # In place; 0 where the ReLU's output is 0.
+                torch.ops.aten.threshold_backward.grad_input(slope, self._values[i], 0, grad_input=slope)
             learned = gradients[i]
             if learned is not None:
                 torch.bmm(slope.transpose(1, 2), self._inputs[i], out=learned[0])

@@ -1,0 +1,38 @@
+"""`profile`: where the time of one adaptation goes; what is none of the named phases must stay below a tenth."""
+
+import apb
+
+from benchmarks.harness import Row, compare
+
+TOPIC = "profile"
+
+
+def run(quick: bool) -> list[Row]:
+    """HalfCheetah with all defaults but a short budget, with evaluations; shares of the wall time in percent."""
+    steps = 2_000 if quick else 6_000
+    rows = []
+    for strategy in ("action_noise", "param_noise"):
+        result = apb.adapt(
+            "HalfCheetah-v5",
+            apb.Backbone.random(0),
+            strategy=strategy,
+            total_timesteps=steps,
+            learning_starts=steps // 4,
+            eval_freq=steps // 2,
+            n_eval_episodes=2,
+        )
+        for phase, seconds in sorted(result.profile.items(), key=lambda item: -item[1]):
+            share = 100 * seconds / result.wall_time
+            limit = 10.0 if phase == "rest" else None
+            rows.append(
+                compare(
+                    TOPIC,
+                    f"{strategy}: {phase}",
+                    ("apb", [share]),
+                    None,
+                    "% of time",
+                    higher_is_better=False,
+                    limit=limit,
+                )
+            )
+    return rows
