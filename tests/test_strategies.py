@@ -78,6 +78,11 @@ class Rig:
     def arrays(self):
         return self.strategy.state()[0]
 
+    def members(self):
+        """The adapter of every member as it is now: (K, P, n)."""
+        arrays = self.arrays()
+        return self.learner.adapters()[:, None] + arrays["scale"][:, None, None] * arrays["directions"]
+
     def generation(self, lane=0):
         return int(self.arrays()["generation"][lane])
 
@@ -217,7 +222,7 @@ def rms_distance(rig, lane, rows):
         return reference_forward(rig.backbone, Adapter(rig.shape, parameters), probe)[0]
 
     center = actions(rig.learner.adapters()[lane])
-    members = np.stack([actions(member) for member in arrays["members"][lane]])
+    members = np.stack([actions(member) for member in rig.members()[lane]])
     return np.sqrt(np.mean((members - center) ** 2))
 
 
@@ -241,14 +246,35 @@ def test_members_act_as_far_from_the_policy_as_param_noise_says(param_noise):
 def test_members_come_in_pairs_around_the_policy():
     rig = Rig("param_noise", population_size=6)
     rig.act()
-    members, center = rig.arrays()["members"].astype(np.float64), rig.learner.adapters()[:, None]
-    np.testing.assert_allclose((members[:, 0::2] + members[:, 1::2]) / 2, center.repeat(3, 1), rtol=1e-5, atol=1e-6)
-    assert np.unique(members[0], axis=0).shape[0] == 6
+    directions = rig.arrays()["directions"]
+    assert (directions[:, 0::2] == -directions[:, 1::2]).all()
+    assert np.unique(directions[0], axis=0).shape[0] == 6
+    assert (rig.act() == rig.members()).all()
+
+
+def test_members_move_with_the_policy_while_td3_improves_it():
+    rig = Rig("param_noise", population_size=4)
+    before = rig.act()
+    drift = np.random.default_rng(0).standard_normal(rig.learner.adapters().shape).astype(np.float32)
+    rig.learner.set_adapters(rig.learner.adapters() + drift)
+    np.testing.assert_allclose(rig.act(), before + drift[:, None], rtol=1e-5, atol=1e-5)
+
+
+def test_the_distance_is_kept_while_the_policy_changes():
+    rig = Rig("param_noise", population_size=8, length=lambda lane, slot, episode: 10_000)
+    for factor in (4, 0.25):
+        rig.learner.set_adapters(np.float32(factor) * rig.learner.adapters())
+        for _ in range(PROBE_ROWS):
+            rig.step()
+        rig.act()
+        assert rms_distance(rig, 0, PROBE_ROWS) == pytest.approx(0.2, rel=0.05)
 
 
 @pytest.mark.parametrize("slots", [1, 3, 6, 8])
 @pytest.mark.parametrize("length", [lambda lane, slot, episode: 4, uneven], ids=["even", "uneven"])
-def test_every_episode_is_credited_to_the_member_that_acted_in_all_of_it(slots, length):
+def test_every_episode_is_credited_to_the_member_that_acted_in_all_of_it(slots, length, monkeypatch):
+    # Without a change of scale within a generation, so that a member's adapter is its name.
+    monkeypatch.setattr("apb.strategies.param_noise.PROBE_ROWS", 10_000)
     rig = Rig("param_noise", population_size=6, slots=slots, length=length)
     told = 0
     for _ in range(400):
@@ -258,10 +284,11 @@ def test_every_episode_is_credited_to_the_member_that_acted_in_all_of_it(slots, 
         for lane in np.flatnonzero(~asked_before):
             rig.finished = [entry for entry in rig.finished if entry[0] != lane]
         before = arrays["generation"].copy()
+        members = rig.members()
         rig.step()
         arrays = rig.arrays()
         for lane in range(2):
-            names = [member.tobytes() for member in arrays["members"][lane]]
+            names = [member.tobytes() for member in members[lane]]
             returns, episodes = np.zeros(6), np.zeros(6, dtype=np.int64)
             for where, acted, paid in rig.finished:
                 if where == lane and len(set(acted)) == 1:
@@ -307,12 +334,11 @@ def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
     rig = Rig("param_noise", population_size=6, evolution_rate=rate, length=uneven)
     for _ in range(3):
         rig.act()
-        center = rig.learner.adapters()[0].astype(np.float64)
         variance = rig.arrays()["variance"][0].astype(np.float64)
-        drift = np.random.default_rng(0).standard_normal(center.size).astype(np.float32)
+        drift = np.random.default_rng(0).standard_normal(variance.size).astype(np.float32)
         moved = rig.learner.adapters() + drift  # TD3 goes on while the members act
         rig.learner.set_adapters(moved)
-        members = rig.arrays()["members"][0].astype(np.float64)
+        directions = rig.arrays()["directions"][0].astype(np.float64)
         rig.finished = []
         generation = rig.generation(1)
         other = moved[1]
@@ -321,13 +347,11 @@ def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
             other = None
         arrays = rig.arrays()
         weights = rank_weights(arrays["returns"][0] / arrays["episodes"][0]).astype(np.float64)
-        away = members - center
-        expected = moved[0] + rate * (weights @ away)
+        expected = moved[0] + rate * arrays["scale"][0] * (weights @ directions)
         np.testing.assert_allclose(rig.learner.adapters()[0], expected, rtol=1e-4, atol=1e-5)
         if other is not None:
             assert (rig.learner.adapters()[1] == other).all(), "another lane's actor stays"
-        unit = away / np.sqrt((away**2).mean())
-        estimate = variance + VARIANCE_RATE * (weights @ unit**2 + DAMPING - variance)
+        estimate = variance + VARIANCE_RATE * (weights @ directions**2 + DAMPING - variance)
         np.testing.assert_allclose(arrays["variance"][0], estimate / estimate.mean(), rtol=1e-4)
 
 

@@ -1,17 +1,14 @@
-"""`ParamNoise`: exploration in parameter space by an evolving population of adapters around the actor that TD3 trains.
+"""`ParamNoise`: exploration in parameter space by an evolving population of perturbations of the actor that TD3 trains.
 
 One generation of a lane (docs/algorithm.md has the equations and says what is taken from where):
 
-1. *Ask*: P members `x_i = mu +- c sigma z_i`, antithetic, around the current actor mu with a diagonal sigma. The scale
-  c is set so that
-   the members' actions on recent observations differ from the actor's by `param_noise` (the measure of Plappert et al.
-   2018).
-2. *Evaluate*: the members act, one per simulation, until each has finished an episode of its own. Every transition goes
-  to the
-   replay, and TD3 goes on improving the actor meanwhile.
-3. *Tell*: the better half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates the variance around mu and
-  pulls the
-   actor by `evolution_rate` times its weighted displacement.
+1. *Ask*: P directions `d_i = +- sqrt(v) z_i`, antithetic, with a diagonal variance v.
+2. *Evaluate*: member i acts as `mu + c d_i`, one member per simulation, until each has finished an episode of its own.
+   Here mu is the actor as it is now: TD3 goes on improving it, and the members with it, with every transition. The
+   scale c keeps the members' actions on recent observations `param_noise` away from the actor's (the measure of
+   Plappert et al. 2018).
+3. *Tell*: the better half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates v and pulls the actor by
+   `evolution_rate` times its weighted displacement.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,7 +30,7 @@ DAMPING = 0.05
 """Variance added at each update, relative to the initial 1, so that no direction dies out (as in CEM-RL). Ours."""
 
 PROBE_ROWS = 32
-"""Recent observations per lane on which the distance of actions is measured. Ours."""
+"""Recent observations per lane on which the distance of actions is measured, and steps between measurements. Ours."""
 
 
 class ParamNoise(Strategy):
@@ -47,21 +44,21 @@ class ParamNoise(Strategy):
         self._context = context
         self._keys = np.stack([rng.key(seed, rng.Stream.POPULATION) for seed in context.seeds])
         self._arrays: dict[str, NDArray[Any]] = {
-            "members": np.zeros((lanes, members, size), dtype=np.float32),
-            "center": np.zeros((lanes, size), dtype=np.float32),
+            "directions": np.zeros((lanes, members, size), dtype=np.float32),
+            "scale": np.ones(lanes, dtype=np.float32),
             "variance": np.ones((lanes, size), dtype=np.float32),
             "probe": np.zeros((lanes, PROBE_ROWS, context.shape.observation_size), dtype=np.float32),
             "returns": np.zeros((lanes, members), dtype=np.float64),
             "episodes": np.zeros((lanes, members), dtype=np.int64),
-            # The member that acts in each simulation, whether its current episode is its own from the start, and
-            # whether
-            # the simulation is at the start of an episode.
+            # Of each simulation: the member that acts in it, whether it has done so since the episode began, and
+            # whether an episode is about to begin.
             "acting": np.zeros((lanes, context.slots), dtype=np.int64),
             "own": np.zeros((lanes, context.slots), dtype=np.bool_),
             "fresh": np.ones((lanes, context.slots), dtype=np.bool_),
             "generation": np.zeros(lanes, dtype=np.int64),
             "asked": np.zeros(lanes, dtype=np.bool_),
             "probed": np.zeros(1, dtype=np.int64),
+            "scaled_at": np.zeros(lanes, dtype=np.int64),
         }
 
     @staticmethod
@@ -70,11 +67,17 @@ class ParamNoise(Strategy):
         return settings.population_size
 
     def adapters(self) -> NDArray[np.float32]:
-        """See `Strategy`."""
+        """See `Strategy`: the actor plus the scaled direction of the member that acts."""
         state = self._arrays
         for lane in np.flatnonzero(~state["asked"]):
             self._ask(int(lane))
-        members: NDArray[np.float32] = np.take_along_axis(state["members"], state["acting"][:, :, None], axis=1)
+            self._scale(int(lane))
+        for lane in np.flatnonzero(state["probed"] - state["scaled_at"] >= PROBE_ROWS):
+            self._scale(int(lane))
+        directions = np.take_along_axis(state["directions"], state["acting"][:, :, None], axis=1)
+        members: NDArray[np.float32] = (
+            self._context.learner.adapters()[:, None] + state["scale"][:, None, None] * directions
+        )
         return members
 
     def observe(self, transition: "Transition", warming_up: bool) -> None:
@@ -105,6 +108,7 @@ class ParamNoise(Strategy):
         """See `Strategy`."""
         self._arrays["asked"][:] = False
         self._arrays["variance"][:] = 1
+        self._arrays["scale"][:] = 1
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """See `Strategy`."""
@@ -117,17 +121,14 @@ class ParamNoise(Strategy):
 
     def _ask(self, lane: int) -> None:
         state, at = self._arrays, slice(lane, lane + 1)
-        state["center"][at] = self._context.learner.adapters()[at]
-        generation = int(state["generation"][lane])
         _native.evolution_ask(
-            state["center"][at],
+            np.zeros_like(state["variance"][at]),
             np.sqrt(state["variance"][at]),
             self._keys[at],
-            generation,
-            state["members"][at],
+            int(state["generation"][lane]),
+            state["directions"][at],
             pool=self._context.pool,
         )
-        self._scale(lane)
         state["returns"][lane] = 0
         state["episodes"][lane] = 0
         state["own"][lane] = False
@@ -146,41 +147,42 @@ class ParamNoise(Strategy):
         state["own"][lane, slot] = True
 
     def _scale(self, lane: int) -> None:
-        """Move the members along their lines from the center until their actions are `param_noise` away from its
-        actions."""
+        """Set the scale so that the members' actions are `param_noise` away from the actor's, root mean square."""
         state, at = self._arrays, slice(lane, lane + 1)
         # Before the first observation the zeros that the probe starts with must do.
         rows = max(1, min(int(state["probed"][0]), PROBE_ROWS))
-        members, center = state["members"][at], state["center"][at][:, None]
-        probe = state["probe"][at, :rows]
-        count = members.shape[1]
-        target = self._context.settings.param_noise
-        reference = self._context.actors.forward(center, probe, lane)[0]
+        probe, directions = state["probe"][at, :rows], state["directions"][at]
+        count = directions.shape[1]
+        actor = self._context.learner.adapters()[at, None]
+        reference = self._context.actors.forward(actor, probe, lane)[0]
         # tanh bends the relation between scale and distance: three corrections settle it within a few per cent.
         for _ in range(3):
+            members = actor + state["scale"][lane] * directions
             actions = self._context.actors.forward(members, np.tile(probe, (1, count, 1)), lane)[0]
             distance = float(np.sqrt(np.mean((actions.reshape(count, rows, -1) - reference) ** 2)))
-            factor = np.float32(np.clip(target / max(distance, 1e-8), 0.01, 100))
-            members[...] = center + factor * (members - center)
+            correction = np.clip(self._context.settings.param_noise / max(distance, 1e-8), 0.01, 100)
+            state["scale"][lane] *= np.float32(correction)
+        state["scaled_at"][lane] = state["probed"][0]
 
     def _tell(self, lane: int) -> None:
         state, at = self._arrays, slice(lane, lane + 1)
-        fitness = state["returns"][lane] / state["episodes"][lane]
-        weights = rank_weights(fitness)[None]
-        mean, center = state["center"][at].copy(), state["center"][at]
-        # Only the shape of the variance matters, since `_scale` sets its size at every ask: bring the estimate to mean
-        # 1.
-        spread = (state["members"][at] - center[:, None]) ** 2
-        unit = np.float32(1 / max(float(spread.mean()), 1e-30))
-        scaled = center[:, None] + np.sqrt(unit) * (state["members"][at] - center[:, None])
+        weights = rank_weights(state["returns"][lane] / state["episodes"][lane])[None]
+        displacement = np.zeros_like(state["variance"][at])
         damping = np.full(1, DAMPING, dtype=np.float32)
         _native.evolution_recombine(
-            scaled, weights, mean, state["variance"][at], damping, 1.0, VARIANCE_RATE, pool=self._context.pool
+            state["directions"][at],
+            weights,
+            displacement,
+            state["variance"][at],
+            damping,
+            1.0,
+            VARIANCE_RATE,
+            pool=self._context.pool,
         )
+        # Only the shape of the variance matters: `_scale` sets its size.
         state["variance"][at] /= state["variance"][at].mean()
-        displacement = (mean - center) / np.sqrt(unit)
         adapters = self._context.learner.adapters()
-        adapters[at] += np.float32(self._context.settings.evolution_rate) * displacement
+        adapters[at] += np.float32(self._context.settings.evolution_rate) * state["scale"][lane] * displacement
         self._context.learner.set_adapters(adapters)
         state["generation"][lane] += 1
         state["asked"][lane] = False
