@@ -31,8 +31,7 @@ class Options(AdaptSettings):
     backbone: str = "random"
     """"random", or the folder of a saved backbone."""
     reading: Reading = "B"
-    """A random backbone's cut. B: 32-256-256, what is learned before it starts as the identity. A: TD3's own network,
-    whose first and last layers are learned."""
+    """A random backbone's cut. B: 32-256-256, identity before it. A: TD3's network, first and last layer learned."""
     init: Initialization = "pytorch"
     """A random backbone's initialisation."""
     run_dir: Path | None = None
@@ -42,8 +41,7 @@ class Options(AdaptSettings):
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
     total_timesteps: int = MAIN_JOB_TIMESTEPS
-    """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours: a
-    few minutes on four cores."""
+    """Budget of environment transitions per seed, the population's and the warm-up's included. Ours: a few minutes."""
 
     def __post_init__(self) -> None:
         """Check nothing here: `adapt` checks the options, and its messages are shown as they are."""
