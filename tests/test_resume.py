@@ -16,8 +16,8 @@ from run_files import assert_same_outcome, outcome
 
 ENVS = {
     # The state of the first two can be saved anywhere; checkpoints of the third wait for the end of an episode.
-    "HalfCheetah-v5": {},
-    "Pendulum-v1": {},
+    "HalfCheetah-v5": {"max_episode_steps": 17},
+    "Pendulum-v1": {"max_episode_steps": 13},
     "MountainCarContinuous-v0": {"max_episode_steps": 40},
 }
 STRATEGY_OPTIONS = {"action_noise": {}, "param_noise": {"population_size": 3}}
