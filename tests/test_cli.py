@@ -76,6 +76,13 @@ def test_the_summary_tells_the_numbers_of_the_run_folder(finished, capsys):
     assert data["timesteps_per_second"] == pytest.approx(2 * 120 / result["wall_time"])
 
 
+def test_a_run_without_evaluations_ends_without_returns_and_without_a_curve(here, capsys):
+    called = call(capsys, "adapt", ENV, "--total-timesteps", 40, *FAST, "--eval-freq", 0, "--run-dir", "run")
+    assert called.code == 0
+    assert "not evaluated" in called.out
+    assert "curve" not in called.out
+
+
 def test_arguments_of_the_env_are_used_and_remembered(here, capsys):
     made = call(capsys, "adapt", ENV, "--env-kwargs", '{"push": 0.0}', "--total-timesteps", 40, *FAST, "--json").json
     data = call(capsys, "eval", made["run_dir"], "--n-eval-episodes", 2, "--json").json

@@ -99,6 +99,7 @@ BAD_INPUTS = [
     (["eval", "unknown-env"], "give the env after the path"),
     (["eval", "no-env"], "give the env after the path"),
     (["resume", "runs/finishd"], "did you mean 'runs/finished'"),
+    (["resume", "unregistered"], "`module:Id-v0` imports the module"),
     (["resume", "other-job"], "'meta_train'"),
     (["resume", "killed-early", "--env-kwargs", '{"a": 1}'], "without ENV"),
     (["plot"], "no run to plot"),
@@ -120,6 +121,9 @@ def mistakes(here, finished):
     (here / "file").write_text("")
     write_run(here / "empty-run", np.empty((0, 1, 1)))
     shutil.copytree(finished, here / "killed-early", ignore=shutil.ignore_patterns("checkpoints", "result.json"))
+    shutil.copytree(here / "killed-early", here / "unregistered")
+    config = (here / "unregistered" / "config.json").read_text()
+    (here / "unregistered" / "config.json").write_text(config.replace(ENV, "Gone-v0"))
     (here / "other-job").mkdir()
     (here / "other-job" / "config.json").write_text('{"job": "meta_train"}')
     policy = apb.Policy.from_pretrained(finished / "best" / "seed-3")

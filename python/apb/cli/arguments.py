@@ -15,6 +15,7 @@ from apb.runs.folder import DEFAULT_ROOT
 
 POLICY_FILE = "model.safetensors"
 
+ENV_HINT = "Here: give the env after the path; `module:Id-v0` imports the module that registers it."
 EXAMPLE = """expected a JSON object, for example '{"width": 640}'"""
 
 
@@ -62,7 +63,7 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     try:
         source = EnvSource.from_identity({**saved.env_identity, "kwargs": kwargs})
     except ApbError as error:
-        error.add_note("Here: give the env after the path; `module:Id-v0` imports the module that registers it.")
+        error.add_note(ENV_HINT)
         raise
     return source.name, kwargs
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from apb.cli.arguments import json_object, open_run
+from apb.cli.arguments import ENV_HINT, json_object, open_run
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
-from apb.errors import ConfigError
+from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from apb.runs import RunFolder
 
 
@@ -45,7 +45,12 @@ def run(options: Options) -> Outcome:
     from apb.progress import ProgressBarCallback
 
     with ProgressBarCallback(_title(opened.config)) as bar:
-        resume(options.path, env=_env(options), callback=bar, num_threads=options.num_threads)
+        try:
+            resume(options.path, env=_env(options), callback=bar, num_threads=options.num_threads)
+        except (InvalidEnvError, UnknownNameError) as error:
+            if options.env is None:
+                error.add_note(ENV_HINT)
+            raise
     return RunSummary.read(RunFolder.open(opened.path)).outcome()
 
 

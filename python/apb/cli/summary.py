@@ -100,9 +100,10 @@ class RunSummary:
             following = [f"apb render {self.run_dir}", f"apb eval {self.run_dir} --n-eval-episodes 100"]
         else:
             following = [f"apb resume {self.run_dir}", f"apb eval {self.run_dir}"]
+        title = "return per episode, mean ± standard deviation" if self.latest else "not evaluated (eval_freq 0)"
         return [
-            f"{self.config['env']}, {self.config['strategy']}: return per episode, mean ± standard deviation",
-            self._table(),
+            f"{self.config['env']}, {self.config['strategy']}: {title}",
+            *([self._table()] if self.latest else []),
             f"{timesteps:,} steps per seed in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
             f" time went to {self._profile()}",
             *([] if self.finished else [f"stopped by {self.result['stopped_by']} before the budget was spent"]),
@@ -115,12 +116,11 @@ class RunSummary:
     def _table(self) -> Table:
         table = Table()
         columns = {"seed": [str(seed) for seed in self.seeds]}
-        if self.untrained:
-            columns["untrained"] = [_text(self.untrained.get(seed)) for seed in self.seeds]
+        columns["untrained"] = [_text(self.untrained.get(seed)) for seed in self.seeds]
         if self.result["final"]:
             episodes = len(self.result["final"][0]["returns"])
             columns[f"final, {episodes} new episodes"] = [_text(final) for final in self.result["final"]]
-        elif self.latest:
+        else:
             steps = max(record["timesteps"] for record in self.latest.values())
             columns[f"after {steps:,} steps"] = [_text(self.latest.get(seed)) for seed in self.seeds]
         for name in columns:
