@@ -302,6 +302,20 @@ def test_every_episode_is_credited_to_the_member_that_acted_in_all_of_it(slots, 
     assert told >= 8
 
 
+def test_a_reset_forgets_what_generations_learned_about_the_old_policy():
+    rig = Rig("param_noise", population_size=4)
+    rig.until_told()
+    for _ in range(2):
+        rig.step()
+    assert (rig.arrays()["variance"] != 1).any()
+    rig.strategy.reset()
+    rig.act()
+    arrays = rig.arrays()
+    assert (arrays["variance"] == 1).all()
+    assert arrays["episodes"].sum() == 0
+    assert not arrays["own"].any(), "episodes under way began with the old members"
+
+
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_members_share_few_simulations_evenly(slots):
     rig = Rig("param_noise", (3,), population_size=5, slots=slots)
