@@ -27,7 +27,8 @@ class Options:
     env_kwargs: str = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
     num_threads: int | None = None
-    """CPU threads to use; they change the speed, not the result. Default: as before."""
+    """CPU threads to use. With several seeds they change the speed only; a single seed on one thread and on several
+    differ in the last bits. Default: as before."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
 
