@@ -18,7 +18,7 @@ def run(quick: bool) -> list[Row]:
         lanes["SB3"] = 1
         teams["SB3"] = [Worker("sb3", 1) for _ in range(4)]
     try:
-        found = rates(teams, lanes, steps=40 if quick else 150, repetitions=3 if quick else 9)
+        found = rates(teams, lanes, steps=40 if quick else 100, repetitions=3 if quick else 7)
     finally:
         for team in teams.values():
             for worker in team:

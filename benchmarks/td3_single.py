@@ -18,7 +18,7 @@ def run(quick: bool) -> list[Row]:
     present = [kind for kind in kinds if kind not in ("sb3", "sbx") or installed(MODULES[kinds[kind]])]
     teams = {f"{kind}/{count}": [Worker(kind, count)] for kind in present for count in counts}
     try:
-        found = rates(teams, dict.fromkeys(teams, 1), steps=60 if quick else 200, repetitions=3 if quick else 9)
+        found = rates(teams, dict.fromkeys(teams, 1), steps=60 if quick else 150, repetitions=3 if quick else 7)
     finally:
         for (worker,) in teams.values():
             worker.close()

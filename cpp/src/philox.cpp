@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 #include "packet_math.hpp"
 
@@ -23,6 +25,68 @@ PhiloxCounter advanced(PhiloxCounter counter, std::uint64_t steps) {
   }
   return counter;
 }
+
+#if defined(__AVX2__)
+
+// Words of as many blocks as the instruction set handles at once: lane i belongs to block i.
+constexpr int kBlocks = kLanes / 2;
+typedef std::uint64_t Words __attribute__((vector_size(kBlocks * sizeof(std::uint64_t))));
+constexpr std::uint64_t kLow = 0xFFFFFFFF;
+
+// The products of the lower halves.
+Words multiply_halves(Words a, Words b) {
+#if defined(__AVX512DQ__)
+  return (a & kLow) * (b & kLow);
+#else
+  return reinterpret_cast<Words>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#endif
+}
+
+struct Product {
+  Words high, low;
+};
+
+// Both words of a · b. No instruction gives the upper one; it is put together from the products of halves.
+Product multiply(Words a, std::uint64_t b) {
+  const Words b_low = Words{} + (b & kLow), b_high = Words{} + (b >> 32), a_high = a >> 32;
+  const Words low = multiply_halves(a, b_low);
+  const Words middle = multiply_halves(a_high, b_low) + (low >> 32);
+  const Words other = multiply_halves(a, b_high) + (middle & kLow);
+  return {multiply_halves(a_high, b_high) + (middle >> 32) + (other >> 32), (other << 32) | (low & kLow)};
+}
+
+// The blocks of counter, counter + 1, ...: kSets packets of them, so that the products of one fill the time that those of
+// another wait for each other. Word 0 of the counter must not overflow on the way.
+constexpr int kSets = 2;
+constexpr int kPacketBlocks = kSets * kBlocks;
+
+void philox_packets(const PhiloxKey& key, const PhiloxCounter& counter, std::uint64_t* out) {
+  Words c[kSets][4];
+  for (int set = 0; set < kSets; ++set) {
+    for (int word = 0; word < 4; ++word) c[set][word] = Words{} + counter[static_cast<std::size_t>(word)];
+    for (int i = 0; i < kBlocks; ++i) c[set][0][i] += static_cast<std::uint64_t>(set * kBlocks + i);
+  }
+  auto [k0, k1] = key;
+  for (int round = 0; round < kRounds; ++round) {
+    for (auto& [c0, c1, c2, c3] : c) {
+      const Product p0 = multiply(c0, kMultiplier0);
+      const Product p1 = multiply(c2, kMultiplier1);
+      c0 = p1.high ^ c1 ^ k0;
+      c2 = p0.high ^ c3 ^ k1;
+      c1 = p1.low;
+      c3 = p0.low;
+    }
+    k0 += kWeyl0;
+    k1 += kWeyl1;
+  }
+  for (const auto& words : c) {
+    for (int i = 0; i < kBlocks; ++i) {
+      for (const Words& word : words) *out++ = word[i];
+    }
+  }
+}
+
+#endif
 
 // Streams are consumed in pieces of this many words, which stay in the first-level cache.
 constexpr std::int64_t kPiece = 256;
@@ -50,6 +114,15 @@ void PhiloxStream::raw(std::int64_t first, std::uint64_t* out, std::int64_t coun
   PhiloxCounter counter = advanced(counter_, static_cast<std::uint64_t>(first / 4) + 1);
   std::size_t skip = static_cast<std::size_t>(first % 4);
   while (count > 0) {
+#if defined(__AVX2__)
+    if (skip == 0 && count >= 4 * kPacketBlocks && counter[0] <= UINT64_MAX - kPacketBlocks) {
+      philox_packets(key_, counter, out);
+      out += 4 * kPacketBlocks;
+      count -= 4 * kPacketBlocks;
+      counter = advanced(counter, kPacketBlocks);
+      continue;
+    }
+#endif
     const PhiloxCounter block = philox_block(key_, counter);
     const std::int64_t taken = std::min<std::int64_t>(count, static_cast<std::int64_t>(4 - skip));
     std::copy_n(block.begin() + static_cast<std::ptrdiff_t>(skip), taken, out);
