@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell
@@ -20,15 +21,9 @@ def raw_file(study: str, cell: Cell) -> Path:
     return RAW / study / "raw" / f"{cell.name}.jsonl"
 
 
-def run_study(study: str, workers: int, runs: Path, seeds: set[int] | None, methods: set[str] | None) -> int:
+def run_study(study: str, workers: int, runs: Path, only: Callable[[Cell], bool]) -> int:
     """Run what is missing, `workers` at a time; returns the number of cells that failed."""
-    todo = deque(
-        cell
-        for cell in STUDIES[study].cells()
-        if not raw_file(study, cell).exists()
-        and (seeds is None or cell.seed in seeds)
-        and (methods is None or cell.method in methods)
-    )
+    todo = deque(cell for cell in STUDIES[study].cells() if not raw_file(study, cell).exists() and only(cell))
     running: dict[subprocess.Popen[bytes], Cell] = {}
     failed = 0
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "APB_NUM_THREADS": "1"}
@@ -68,14 +63,14 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, nargs="*", help="only these seeds")
     parser.add_argument("--methods", choices=METHODS, nargs="*", help="only these methods")
+    parser.add_argument("--envs", nargs="*", help="only these envs")
     options = parser.parse_args()
-    return run_study(
-        options.study,
-        options.workers,
-        options.runs,
-        set(options.seeds) if options.seeds else None,
-        set(options.methods) if options.methods else None,
-    )
+
+    def only(cell: Cell) -> bool:
+        pairs = ((options.seeds, cell.seed), (options.methods, cell.method), (options.envs, cell.env))
+        return all(not wanted or value in wanted for wanted, value in pairs)
+
+    return run_study(options.study, options.workers, options.runs, only)
 
 
 def write_raw(study: str, cell: Cell, header: dict[str, object], evaluations: list[dict[str, object]]) -> None:
