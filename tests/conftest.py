@@ -1,22 +1,15 @@
-"""Fixtures that several test files share."""
+"""What holds for the whole test run."""
+
+import signal
 
 import pytest
-from apb.cli import main
-from cli_runs import TWO_SEEDS, register_env
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a finished run of two seeds."""
-    register_env()
-    run = tmp_path_factory.mktemp("cli") / "runs" / "finished"
-    assert main([*map(str, TWO_SEEDS), "--run-dir", str(run)]) == 0
-    return run
-
-
-@pytest.fixture
-def here(monkeypatch, tmp_path):
-    """An empty current folder."""
-    register_env()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """Tests send SIGINT to themselves and to children; a shell that runs pytest in the background has it ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
