@@ -205,13 +205,14 @@ def test_a_run_killed_at_a_random_moment_continues_exactly(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_threads", [1, 4])
-@pytest.mark.parametrize("n_seeds", [1, 2])
 @pytest.mark.parametrize("strategy", sorted(STRATEGY_OPTIONS))
-@pytest.mark.parametrize("env", sorted(ENVS))
-def test_a_run_killed_many_times_continues_exactly(env, strategy, n_seeds, num_threads, tmp_path):
+@pytest.mark.parametrize(
+    ("env", "n_seeds"), [("HalfCheetah-v5", 1), ("MountainCarContinuous-v0", 1), ("Pendulum-v1", 2)]
+)
+def test_a_run_killed_many_times_continues_exactly(env, n_seeds, strategy, num_threads, tmp_path):
     options = make_options(
-        env, strategy, total_timesteps=1200, checkpoint_freq=20, n_seeds=n_seeds, num_threads=num_threads
+        env, strategy, total_timesteps=500, checkpoint_freq=20, n_seeds=n_seeds, num_threads=num_threads
     )
     run(tmp_path / "whole", options)
-    assert killed(tmp_path / "cut", options, kills=8, seed=num_threads + 10 * n_seeds) >= 1
+    assert killed(tmp_path / "cut", options, kills=6, seed=num_threads) >= 1
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
