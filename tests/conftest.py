@@ -1,8 +1,10 @@
-"""What holds for the whole test run."""
+"""Fixtures that several test files share."""
 
 import signal
 
 import pytest
+from apb.cli import main
+from cli_runs import TWO_SEEDS, register_env
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -13,3 +15,20 @@ def interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run of two seeds."""
+    register_env()
+    run = tmp_path_factory.mktemp("cli") / "runs" / "finished"
+    assert main([*map(str, TWO_SEEDS), "--run-dir", str(run)]) == 0
+    return run
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path):
+    """An empty current folder."""
+    register_env()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
