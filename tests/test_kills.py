@@ -77,7 +77,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_bytes_of_one_that_never_wa
         if process.returncode >= 0:
             break
     assert process.returncode == 0
-    assert kills >= 2
+    assert kills >= 1  # each at a random moment; how many fit in depends on the machine
     weights = files.read_tensors(tmp_path / f"killed/checkpoints/{total:09d}/policy/model.safetensors")["weights"]
     assert weights.tobytes() == at(total).weights.tobytes()
     assert contents(tmp_path / "killed") == contents(tmp_path / "unharmed")

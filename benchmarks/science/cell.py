@@ -9,8 +9,7 @@ import apb
 import gymnasium
 import numpy as np
 import torch
-from apb.backbone import Backbone
-from apb.env_spaces import flat_size
+from apb.adaptation import random_backbone
 from apb.environments import EnvSource
 from apb.runs import list_steps
 from apb.runs.folder import RunFolder
@@ -31,7 +30,7 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
             run_dir.rename(run_dir.with_name(f"{run_dir.name}.without-checkpoint-{time.time_ns()}"))
         result = apb.adapt(
             cell.env,
-            random_backbone(cell, method),
+            random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone),
             run_dir=run_dir,
             total_timesteps=cell.total_timesteps,
             seed=cell.seed,
@@ -50,14 +49,6 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
         "final_returns": result.final[0].returns.tolist(),
     }
     return header, list(result.evaluations)
-
-
-def random_backbone(cell: Cell, method: Method) -> Backbone:
-    """The frozen backbone of a cell, drawn from the cell's own seed."""
-    arguments = dict(method.backbone)
-    if arguments.get("input_size") == "observation":
-        arguments["input_size"] = flat_size(EnvSource.resolve(cell.env).observation_space)
-    return Backbone.random(cell.seed, **arguments)
 
 
 def run_sb3(cell: Cell, method: Method) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ class Method:
 
     Attributes:
         label: What tables and figures call it.
-        backbone: Arguments of `Backbone.random`, beside the seed; input_size "observation" is the env's.
+        backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed.
         options: Options of `adapt`, beside budget and seed.
         peer: "apb", or "sb3" for Stable-Baselines3's TD3 with the same hyper-parameters.
     """
@@ -23,12 +23,11 @@ class Method:
 
 
 PLAIN_TD3: dict[str, Any] = {"trainable_backbone": True, "strategy": "action_noise"}
-READING_B: dict[str, Any] = {"reading": "B", "input_size": "observation"}
 PUBLISHED_WARMUP = {"learning_starts": 25_000}
 
 METHODS = {
-    "b-action": Method("APB, reading B, action noise", READING_B, {"strategy": "action_noise"}),
-    "b-param": Method("APB, reading B, parameter noise", READING_B, {"strategy": "param_noise"}),
+    "b-action": Method("APB, reading B, action noise", {"reading": "B"}, {"strategy": "action_noise"}),
+    "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
     "a-action": Method("APB, reading A, action noise", {"reading": "A"}, {"strategy": "action_noise"}),
     "td3": Method("plain TD3, 1,000 random steps", {"reading": "A"}, PLAIN_TD3),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),

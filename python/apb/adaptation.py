@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from apb.backbone import Backbone
+from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
 from apb.callbacks import Callback
+from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
 from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError
 from apb.loop import AdaptationLoop
@@ -38,9 +39,9 @@ def adapt(
 
     Args:
         env: A Gymnasium id, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box` observations
-            and bounded float
-            `Box` actions.
-        backbone: psi, or the folder of a saved one. Default: `Backbone.random(seed)`.
+            and bounded float `Box` actions.
+        backbone: psi, or the folder of a saved one. Default: a random one drawn from `seed`, with the env's observation
+            size as `d_in`.
         env_kwargs: Arguments of `gymnasium.make`, with an id.
         eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a
             second time.
@@ -53,14 +54,13 @@ def adapt(
 
     Raises:
         ApbError: in one of its kinds, with what to do next: `ConfigError` and `UnknownNameError` for options,
-            `InvalidEnvError` for an env
-            that cannot be used, `SimulationError` for one that misbehaves, `DivergenceError` for a loss that is not
-            finite, and
-            `RunFolderError` for a run folder that is in use or full.
+            `InvalidEnvError` for an env that cannot be used, `SimulationError` for one that misbehaves,
+            `DivergenceError` for a loss that is not finite, and `RunFolderError` for a run folder that is in use or
+            full.
     """
     settings = AdaptSettings.from_options(_resolve_device(options))
-    chosen = _resolve_backbone(backbone, settings.seed)
     source = EnvSource.resolve(env, env_kwargs)
+    chosen = _resolve_backbone(backbone, source, settings.seed)
     loop = AdaptationLoop(source, _eval_source(source, eval_env, settings), chosen, settings, _callbacks(callback))
     with ExitStack() as stack:
         stack.callback(loop.close)
@@ -102,9 +102,8 @@ def resume(
         num_threads: CPU threads. Default: as before.
 
     Raises:
-        RunFolderError: no run there, or no checkpoint that is intact, or another process works in it. FileFormatError, MismatchError: a
-            file is
-            damaged, or belongs to another env, backbone or version. Else as `adapt`.
+        RunFolderError: no run there, or no checkpoint that is intact, or another process works in it. FileFormatError,
+            MismatchError: a file is damaged, or belongs to another env, backbone or version. Else as `adapt`.
     """
     run, config = open_for_resume(run_dir)
     try:
@@ -160,9 +159,19 @@ def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _resolve_backbone(backbone: Backbone | str | Path | None, seed: int) -> Backbone:
+def random_backbone(
+    source: EnvSource, seed: int, *, reading: Reading = DEFAULT_READING, init: Initialization = DEFAULT_INIT
+) -> Backbone:
+    """A random backbone for one env. In reading B its `d_in` is the env's observation size, so that the pre-layer starts
+    as the identity, nothing cut and nothing padded. Arguments as in `Backbone.random`.
+    """
+    input_size = flat_size(source.observation_space) if reading == "B" else None
+    return Backbone.random(seed, reading=reading, input_size=input_size, init=init)
+
+
+def _resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource, seed: int) -> Backbone:
     if backbone is None:
-        return Backbone.random(seed)
+        return random_backbone(source, seed)
     if isinstance(backbone, str | Path):
         return Backbone.from_pretrained(backbone)
     if isinstance(backbone, Backbone):

@@ -22,6 +22,8 @@ FORMAT = "apb.backbone"
 FORMAT_VERSION = 1
 MAX_WIDTH = 16_384
 DEFAULT_INPUT_SIZE = 32
+DEFAULT_READING: Reading = "B"
+DEFAULT_INIT: Initialization = "pytorch"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,10 @@ class Backbone:
         cls,
         seed: int = 0,
         *,
-        reading: Reading = "B",
+        reading: Reading = DEFAULT_READING,
         input_size: int | None = None,
         hidden_sizes: Sequence[int] = (256, 256),
-        init: Initialization = "pytorch",
+        init: Initialization = DEFAULT_INIT,
     ) -> "Backbone":
         """Draw a backbone: the control of every comparison, and by the paper's own account a strong one.
 

@@ -51,8 +51,7 @@ class Callback:
     """Base of callbacks: override what you need. A hook that returns False stops the run after the current step.
 
     One that keeps state between calls returns it from `state_dict` (JSON values) and takes it back in
-    `load_state_dict`, so that
-    a resumed run goes on exactly.
+    `load_state_dict`, so that a resumed run goes on exactly.
     """
 
     def on_start(self, state: RunState) -> bool | None:

@@ -99,8 +99,7 @@ def run_episodes(
     [-1, 1].
 
     Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which
-    episodes count
-    does not depend on how long they are.
+    episodes count does not depend on how long they are.
     """
     rounds = -(-episodes // simulations.slots)
     returns = np.zeros((simulations.lanes, rounds, simulations.slots))

@@ -79,8 +79,8 @@ class AdaptSettings:
     TD3's code."""
     param_noise: float = 0.2
     """Strategy "param_noise": how far the members' actions are from the actor's, root mean square in units of the
-    normalised action.
-    0.2 is the target distance of adaptive parameter noise in OpenAI's baselines (Plappert et al. 2018)."""
+    normalised action. 0.2 is the target distance of adaptive parameter noise in OpenAI's baselines (Plappert et al.
+    2018)."""
     population_size: int = 10
     """Strategy "param_noise": members per lane, at least 2, each in its own simulation where the env can be made
     several times. 10 in CEM-RL's code."""

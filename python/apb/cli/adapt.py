@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from apb.backbone import Backbone, Initialization, Reading
+from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
 from apb.cli.arguments import existing, json_object
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
 from apb.settings import AdaptSettings
+
+if TYPE_CHECKING:
+    from apb.environments import EnvSource
 
 MAIN_JOB_ENV = "HalfCheetah-v5"
 MAIN_JOB_TIMESTEPS = 30_000
@@ -30,9 +33,9 @@ class Options(AdaptSettings):
     """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first."""
     backbone: str = "random"
     """"random", or the folder of a saved backbone."""
-    reading: Reading = "B"
+    reading: Reading = DEFAULT_READING
     """A random backbone's cut. B: 32-256-256, identity before it. A: TD3's network, first and last layer learned."""
-    init: Initialization = "pytorch"
+    init: Initialization = DEFAULT_INIT
     """A random backbone's initialisation."""
     run_dir: Path | None = None
     """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>."""
@@ -52,14 +55,15 @@ def run(options: Options) -> Outcome:
     env_kwargs = json_object("--env-kwargs", options.env_kwargs)
     # Imported here, so that a slip in the options is told before torch is loaded.
     from apb.adaptation import adapt
+    from apb.environments import EnvSource
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder
 
     with ProgressBarCallback(f"{options.env}, {options.strategy}") as bar:
+        source = EnvSource.resolve(options.env, env_kwargs)
         result = adapt(
-            options.env,
-            _backbone(options),
-            env_kwargs=env_kwargs,
+            source,
+            _backbone(options, source),
             run_dir="auto" if options.run_dir is None else options.run_dir,
             callback=bar,
             **_settings(options),
@@ -71,9 +75,11 @@ def _settings(options: Options) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
 
 
-def _backbone(options: Options) -> Backbone:
+def _backbone(options: Options, source: "EnvSource") -> Backbone:
+    from apb.adaptation import random_backbone
+
     if options.backbone == "random":
-        return Backbone.random(options.seed, reading=options.reading, init=options.init)
+        return random_backbone(source, options.seed, reading=options.reading, init=options.init)
     defaults = {field.name: field.default for field in fields(Options)}
     for name in ("reading", "init"):
         if getattr(options, name) != defaults[name]:

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class StrategyContext:
     """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the
-    learner, the native
-    forward pass, and native threads."""
+    learner, the native forward pass, and native threads."""
 
     settings: "AdaptSettings"
     seeds: Sequence[int]
