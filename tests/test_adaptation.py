@@ -5,7 +5,7 @@ from itertools import pairwise
 import gymnasium
 import numpy as np
 import pytest
-from apb import Backbone, Callback, adapt, evaluate, resume, rng
+from apb import ApbWarning, Backbone, Callback, ConfigError, adapt, evaluate, resume, rng
 from apb.callbacks import StopTrainingOnNoModelImprovement, StopTrainingOnRewardThreshold
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
@@ -81,13 +81,24 @@ def test_adaptation_learns_pendulum(options, budget):
 
 
 @strategies
-@pytest.mark.parametrize("budget", [1, 64, 100, 200])
+@pytest.mark.parametrize("budget", [3, 64, 100, 200])
 def test_the_budget_counts_every_transition_of_every_simulation_and_is_never_exceeded(options, budget, made):
     result = run(CountedPendulum, total_timesteps=budget, **options)
     steps = sum(len(env.actions) for env in made)
     slots = STRATEGIES[options["strategy"]].slots(AdaptSettings(**options))
     assert steps == result.total_timesteps == budget // slots * slots
     assert result.stopped_by == "budget"
+
+
+def test_a_budget_below_one_step_of_all_simulations_is_refused():
+    with pytest.raises(ConfigError, match="total_timesteps = 2 is less than one step of 3 simulations"):
+        run(total_timesteps=2, strategy="param_noise", population_size=3)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_budget_that_ends_in_the_warm_up_is_warned_of():
+    with pytest.warns(ApbWarning, match="total_timesteps = 60 ends before learning_starts = 60"):
+        run(total_timesteps=60, learning_starts=60)
 
 
 @strategies

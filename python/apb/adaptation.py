@@ -162,8 +162,8 @@ def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:
 def random_backbone(
     source: EnvSource, seed: int, *, reading: Reading = DEFAULT_READING, init: Initialization = DEFAULT_INIT
 ) -> Backbone:
-    """A random backbone for one env. In reading B its `d_in` is the env's observation size, so that the pre-layer starts
-    as the identity, nothing cut and nothing padded. Arguments as in `Backbone.random`.
+    """A random backbone for one env. In reading B its `d_in` is the env's observation size, so that the pre-layer
+    starts as the identity, nothing cut and nothing padded. Arguments as in `Backbone.random`.
     """
     input_size = flat_size(source.observation_space) if reading == "B" else None
     return Backbone.random(seed, reading=reading, input_size=input_size, init=init)
@@ -188,8 +188,8 @@ def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settin
     if eval_env is None:
         if not source.can_make:
             raise InvalidEnvError(
-                f"env {source.name} is an object of which no second one can be made, and evaluation needs separate envs; "
-                "pass a function that makes it, or eval_env=, or eval_freq=0"
+                f"env {source.name} is an object of which no second one can be made, and evaluation needs separate "
+                "envs; pass a function that makes it, or eval_env=, or eval_freq=0"
             )
         return source.separate()
     separate = EnvSource.resolve(eval_env)

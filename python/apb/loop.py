@@ -1,6 +1,7 @@
 """`AdaptationLoop`: act, store, learn, evaluate, for K lanes in step; its whole state can be taken out and put back."""
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import ConfigError, FileFormatError, MismatchError
+from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError
 from apb.evaluation import EvalResult, parallel_episodes, run_episodes
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
@@ -71,6 +72,18 @@ class AdaptationLoop:
         threads = settings.num_threads or available_cpus()
         pool = _native.ThreadPool(threads)
         slots = _slots(source, strategy_type.slots(settings))
+        if settings.total_timesteps < slots:
+            raise ConfigError(
+                f"total_timesteps = {settings.total_timesteps} is less than one step of {slots} simulations per lane; "
+                f"expected at least {slots}, or a smaller population_size"
+            )
+        if settings.total_timesteps <= settings.learning_starts:
+            warnings.warn(
+                f"total_timesteps = {settings.total_timesteps} ends before learning_starts = {settings.learning_starts}"
+                ": all actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
+                ApbWarning,
+                stacklevel=3,
+            )
         self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
         self._eval_source = eval_source
         self._eval_simulations: Simulations | None = None
@@ -340,7 +353,8 @@ class AdaptationLoop:
         stateful = [callback for callback in self.callbacks if callback.state_dict()]
         if len(saved) != len(stateful):
             raise MismatchError(
-                f"the checkpoint holds the state of {len(saved)} callback(s); {len(stateful)} that keep state are given: pass the same again"
+                f"the checkpoint holds the state of {len(saved)} callback(s); {len(stateful)} that keep state are "
+                "given: pass the same again"
             )
         for callback, callback_state in zip(stateful, saved, strict=True):
             callback.load_state_dict(callback_state)

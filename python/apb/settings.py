@@ -114,7 +114,8 @@ class AdaptSettings:
             require_range(name, value, low_f, high_f, low_open=low_open)
         if self.num_threads is not None and self.num_threads > 4 * available_cpus():
             raise ConfigError(
-                f"num_threads = {self.num_threads} is more than four times the {available_cpus()} cores at hand; leave it out to use them all"
+                f"num_threads = {self.num_threads} is more than four times the {available_cpus()} cores at hand; leave "
+                "it out to use them all"
             )
         if self.seed + self.n_seeds - 1 > MAX_SEED:
             raise ConfigError(

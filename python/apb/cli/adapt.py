@@ -34,7 +34,7 @@ class Options(AdaptSettings):
     backbone: str = "random"
     """"random", or the folder of a saved backbone."""
     reading: Reading = DEFAULT_READING
-    """A random backbone's cut. B: 32-256-256, identity before it. A: TD3's network, first and last layer learned."""
+    """A random backbone's cut. B: obs-256-256, identity before it. A: TD3's network, first and last layer learned."""
     init: Initialization = DEFAULT_INIT
     """A random backbone's initialisation."""
     run_dir: Path | None = None
