@@ -55,8 +55,8 @@ Product multiply(Words a, std::uint64_t b) {
   return {multiply_halves(a_high, b_high) + (middle >> 32) + (other >> 32), (other << 32) | (low & kLow)};
 }
 
-// The blocks of counter, counter + 1, ...: kSets packets of them, so that the products of one fill the time that those of
-// another wait for each other. Word 0 of the counter must not overflow on the way.
+// The blocks of counter, counter + 1, ...: kSets packets of them, so that the products of one fill the time that those
+// of another wait for each other. Word 0 of the counter must not overflow on the way.
 constexpr int kSets = 2;
 constexpr int kPacketBlocks = kSets * kBlocks;
 
