@@ -40,7 +40,9 @@ class Curves:
 
 
 def interval_text(scores: NDArray[np.float64]) -> str:
-    """Interquartile mean and 95 % bootstrap interval of scores (K,)."""
+    """Interquartile mean and 95 % bootstrap interval of scores (K,); no interval of fewer than three."""
+    if len(scores) < 3:
+        return f"{float(interquartile_mean(scores)):,.0f}"
     low, high = bootstrap_interval(scores)
     return f"{float(interquartile_mean(scores)):,.0f} [{float(low):,.0f}, {float(high):,.0f}]"
 
@@ -93,22 +95,24 @@ def table(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
 
 def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> None:
     """Learning curves: one panel per env, interquartile mean with its interval, seeds thin."""
-    picture = Figure(figsize=(5.2 * len(study.budgets), 4.4), layout="constrained")
-    axes = picture.subplots(1, len(study.budgets), squeeze=False)[0]
-    for panel, env in zip(axes, study.budgets, strict=True):
+    envs = [env for env in study.budgets if any(key[0] == env for key in curves)]
+    picture = Figure(figsize=(max(8.0, 5.2 * len(envs)), 5.0), layout="constrained")
+    axes = picture.subplots(1, len(envs), squeeze=False)[0]
+    for panel, env in zip(axes, envs, strict=True):
         for method, color in zip(study.methods, COLORS, strict=False):
             if (env, method) not in curves:
                 continue
             curve = curves[env, method]
             x = curve.timesteps / 1_000
-            low, high = bootstrap_interval(curve.returns)
             panel.plot(
                 x,
                 interquartile_mean(curve.returns),
                 color=color,
                 label=f"{METHODS[method].label} ({len(curve.headers)})",
             )
-            panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+            if len(curve.returns) >= 3:
+                low, high = bootstrap_interval(curve.returns)
+                panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
             panel.plot(x, curve.returns.T, color=color, alpha=0.25, linewidth=0.6)
         panel.set_title(env)
         panel.set_xlabel("environment steps (thousands)")
@@ -116,7 +120,7 @@ def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> N
     axes[0].set_ylabel(f"return of the noise-free policy\n(mean of {EVAL_EPISODES} episodes)")
     handles, labels = axes[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    picture.suptitle(f"{study.title}: interquartile mean and 95 % interval over seeds (number)")
+    picture.suptitle(f"{study.title}: interquartile mean over seeds (number of seeds) and 95 % interval")
     picture.savefig(path, dpi=120)
 
 
@@ -142,13 +146,17 @@ def main() -> int:
             f"there are no raw files under {RAW / name / 'raw'}; run `python -m benchmarks.science.run {name}` first"
         )
     figure(study, curves, RAW / name / "curves.png")
+    cells = list(study.cells())
+    absent = sum(not raw_file(name, cell).exists() for cell in cells)
+    missing = [f"**Not finished: {absent} of {len(cells)} runs are still to be made.**"] if absent else []
     page = [
         f"# {study.title}",
         "",
         f"Made by `python -m benchmarks.science.run {name}` and `python -m benchmarks.science.report {name}`",
         "from the raw evaluations in [raw/](raw). Every method has the same budget and evaluation:",
         f"{EVAL_EPISODES} episodes of the noise-free policy in separate envs, from the same starts.",
-        "Numbers are the interquartile mean over seeds and its 95 % bootstrap interval.",
+        "Numbers are the interquartile mean over seeds and its 95 % bootstrap interval; of fewer than three seeds the mean.",
+        *missing,
         "",
         "![learning curves](curves.png)",
         "",
@@ -159,7 +167,7 @@ def main() -> int:
         *machine(curves),
         "",
     ]
-    (RAW / name / "table.md").write_text("\n".join(page))
+    (RAW / name / "README.md").write_text("\n".join(page))
     print("\n".join(table(study, curves)))
     return 0
 
