@@ -120,7 +120,7 @@ def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> N
     axes[0].set_ylabel(f"return of the noise-free policy\n(mean of {EVAL_EPISODES} episodes)")
     handles, labels = axes[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    picture.suptitle(f"{study.title}: interquartile mean over seeds (number of seeds) and 95 % interval")
+    picture.suptitle(f"{study.title}\ninterquartile mean over seeds (how many) and 95 % interval")
     picture.savefig(path, dpi=120)
 
 
@@ -155,7 +155,7 @@ def main() -> int:
         f"Made by `python -m benchmarks.science.run {name}` and `python -m benchmarks.science.report {name}`",
         "from the raw evaluations in [raw/](raw). Every method has the same budget and evaluation:",
         f"{EVAL_EPISODES} episodes of the noise-free policy in separate envs, from the same starts.",
-        "Numbers are the interquartile mean over seeds and its 95 % bootstrap interval; of fewer than three seeds the mean.",
+        "Numbers are the interquartile mean over seeds and its 95 % bootstrap interval (fewer than three: the mean).",
         *missing,
         "",
         "![learning curves](curves.png)",
