@@ -136,6 +136,17 @@ def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
             run(strategy=strategy)
 
 
+def test_a_run_moves_to_another_device_when_it_is_resumed_and_to_none_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = run(run_dir=tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    with pytest.raises(ConfigError, match="device = 'cuda', but torch .* finds no CUDA device"):
+        resume(tmp_path / "run")
+    again = resume(tmp_path / "run", device="cpu")
+    assert again.adapter.parameters.tobytes() == result.adapter.parameters.tobytes()
+
+
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"device = 'cuda', but torch .* finds no CUDA device; use 'cpu' or 'auto'"):

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def resume(
     eval_env: EnvLike | EnvSource | None = None,
     callback: CallbackLike = None,
     num_threads: int | None = None,
+    device: str | None = None,
 ) -> AdaptResult:
     """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never
     interrupted.
@@ -100,20 +101,26 @@ def resume(
         env, eval_env: Needed only if they were given as objects or functions, which a folder cannot hold.
         callback: The same callbacks as before, in the same order.
         num_threads: CPU threads. Default: as before.
+        device: Where the updates run, as in `adapt`. Default: as before; exact only there.
 
     Raises:
         RunFolderError: no run there, or no checkpoint that is intact, or another process works in it. FileFormatError,
             MismatchError: a file is damaged, or belongs to another env, backbone or version. Else as `adapt`.
     """
     run, config = open_for_resume(run_dir)
+    given = {"num_threads": num_threads, "device": device}
+    changed = {name: value for name, value in given.items() if value is not None}
     try:
         saved = dict(config["settings"])
         identity, eval_identity = dict(config["env_identity"]), config["eval_env_identity"]
-        settings = AdaptSettings.from_options(saved | ({} if num_threads is None else {"num_threads": num_threads}))
+        options = saved | changed
+        settings = AdaptSettings.from_options(options | {"device": "cpu"})
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
             f"{run.path / 'config.json'} is not the configuration of an adaptation: {error}"
         ) from error
+    # Only now, so that a device that this machine lacks is not told as a damaged file.
+    settings = replace(settings, **_resolve_device({"device": options.get("device", "cpu")}))
     source = EnvSource.resolve(env) if env is not None else EnvSource.from_identity(identity)
     if source.identity != identity:
         names = [name for name in source.identity if source.identity[name] != identity.get(name)]

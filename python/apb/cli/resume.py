@@ -29,6 +29,8 @@ class Options:
     num_threads: int | None = None
     """CPU threads to use. With several seeds they change the speed only; a single seed on one thread and on several
     differ in the last bits. Default: as before."""
+    device: str | None = None
+    """Where the updates run: "cpu", "cuda", "cuda:<i>" or "auto". Default: as before; exact only there."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
 
@@ -47,7 +49,9 @@ def run(options: Options) -> Outcome:
 
     with ProgressBarCallback(_title(opened.config)) as bar:
         try:
-            resume(options.path, env=_env(options), callback=bar, num_threads=options.num_threads)
+            resume(
+                options.path, env=_env(options), callback=bar, num_threads=options.num_threads, device=options.device
+            )
         except (InvalidEnvError, UnknownNameError) as error:
             if options.env is None:
                 error.add_note(ENV_HINT)
