@@ -24,6 +24,8 @@ from apb import (
     evaluate,
     resume,
 )
+from apb.environments import EnvSource
+from apb.loop import AdaptationLoop
 from apb.settings import MAX_SEED, AdaptSettings
 from envs_for_tests import CountingEnv
 from gymnasium.spaces import Box, Dict, Discrete
@@ -141,10 +143,49 @@ def test_a_run_moves_to_another_device_when_it_is_resumed_and_to_none_that_is_no
     result = run(run_dir=tmp_path / "run")
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"device": "cpu"', '"device": "cuda"'))
-    with pytest.raises(ConfigError, match="device = 'cuda', but torch .* finds no CUDA device"):
+    with pytest.raises(ConfigError, match=r"device = 'cuda', but torch .* finds no CUDA device"):
         resume(tmp_path / "run")
     again = resume(tmp_path / "run", device="cpu")
     assert again.adapter.parameters.tobytes() == result.adapter.parameters.tobytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["actor_adam.exp_avg.post.weight", "critics.0.weight", "actor.pre.bias", "target_critics.1.bias"]
+)
+def test_a_training_state_of_other_shapes_is_refused_before_it_is_used(name):
+    loop = AdaptationLoop(
+        EnvSource.resolve("Pendulum-v1"), None, small_backbone(), AdaptSettings(**{**SMALL, "total_timesteps": 100})
+    )
+    loop.start()
+    for _ in range(60):
+        loop.step()
+    for change in (lambda a: a[..., :1], lambda a: a.astype(np.float64), lambda a: a[None]):
+        state = loop.state()
+        state["learner"][name] = change(state["learner"][name])
+        with pytest.raises(MismatchError, match=f"{re.escape(name)}.*expected float32"):
+            loop.load_state(state)
+    for counter, value in (("updates", -1), ("steps", "many"), ("timesteps", 10**30), ("wall_time", None)):
+        state = loop.state()
+        state["counters"][counter] = value
+        with pytest.raises(FileFormatError, match=f"{counter} = "):
+            loop.load_state(state)
+
+
+def test_the_env_that_is_learned_in_is_not_evaluated_in():
+    env = gymnasium.make("Pendulum-v1")
+    with pytest.raises(InvalidEnvError, match="would move it"):
+        run(lambda: env, eval_freq=50, n_eval_episodes=1)
+    with pytest.raises(InvalidEnvError, match="would move it"):
+        run(env, eval_env=env, eval_freq=50, n_eval_episodes=1)
+
+
+def test_a_callback_whose_state_is_no_json_is_refused_before_the_first_step():
+    class Best(Callback):
+        def state_dict(self):
+            return {"best": -math.inf}
+
+    with pytest.raises(ConfigError, match=r"state_dict\(\) of callback Best is not JSON"):
+        run(callback=Best())
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
@@ -419,7 +460,7 @@ def test_callbacks_with_state_must_come_back(tmp_path):
             return {"n": 1}
 
     run(run_dir=tmp_path / "run", total_timesteps=70, callback=Stateful())
-    with pytest.raises(MismatchError, match="the checkpoint holds the state of 1 callback"):
+    with pytest.raises(MismatchError, match=r"the checkpoint holds the state of the callbacks \['Stateful'\]; \[\]"):
         resume(tmp_path / "run")
     resume(tmp_path / "run", callback=[Callback(), Stateful()])
 
@@ -431,3 +472,38 @@ def test_every_error_of_the_package_is_an_apb_error():
     assert issubclass(DivergenceError, ArithmeticError)
     with pytest.raises(ValueError, match="reading = 'C' is unknown"):
         Backbone.random(0, reading="C")
+
+
+def test_a_rewind_that_fails_deletes_nothing(tmp_path):
+    class Stateful(Callback):
+        def state_dict(self):
+            return {"n": 1}
+
+    run(run_dir=tmp_path / "run", checkpoint_freq=25, keep_last=4, callback=Stateful())
+    steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    with pytest.raises(MismatchError):
+        resume(tmp_path / "run" / "checkpoints" / "000000025")
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == steps
+    assert (tmp_path / "run" / "checkpoints" / "LATEST").read_text().strip() == "000000100"
+
+
+def test_a_linked_replay_folder_keeps_the_files_of_others(tmp_path):
+    run(run_dir=tmp_path / "run", checkpoint_freq=25)
+    replay = tmp_path / "run" / "replay"
+    elsewhere = replay.rename(tmp_path / "elsewhere")
+    replay.symlink_to(elsewhere)
+    (elsewhere / "thesis.tex").write_text("mine")
+    (elsewhere / "photos").mkdir()
+    resume(tmp_path / "run" / "checkpoints" / "000000075")
+    assert (elsewhere / "thesis.tex").read_text() == "mine"
+    assert (elsewhere / "photos").is_dir()
+
+
+def test_a_linked_lock_is_refused_and_its_target_kept(tmp_path):
+    run(run_dir=tmp_path / "run")
+    (tmp_path / "mine").write_text("text")
+    (tmp_path / "run" / ".lock").unlink()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunFolderError, match="cannot be opened"):
+        resume(tmp_path / "run")
+    assert (tmp_path / "mine").read_text() == "text"

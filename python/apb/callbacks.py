@@ -1,10 +1,12 @@
 """`Callback`: hooks into a run, and the built-in ones that stop it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apb.errors import ConfigError
+from apb.errors import ConfigError, FileFormatError, MismatchError
+from apb.files import dump_json
 
 if TYPE_CHECKING:
     from apb.environments import Episode
@@ -78,6 +80,50 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
+
+
+def save_states(callbacks: Sequence[Callback]) -> list[list[Any]]:
+    """Class name and state of each callback that keeps one, that is, whose class overrides `state_dict`.
+
+    Raises:
+        ConfigError: a state is not JSON; names the class.
+    """
+    states: list[list[Any]] = []
+    for callback in _with_state(callbacks):
+        name, state = type(callback).__name__, callback.state_dict()
+        try:
+            dump_json(state)
+        except (ConfigError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"state_dict() of callback {name} is not JSON: {error}; return finite numbers, text, lists and dicts "
+                "(None instead of an infinity)"
+            ) from error
+        states.append([name, state])
+    return states
+
+
+def load_states(callbacks: Sequence[Callback], states: Any) -> None:
+    """Give back what `save_states` returned. Callbacks without state, such as a progress bar, may come and go.
+
+    Raises:
+        MismatchError: other callbacks are given than were saved.
+    """
+    own = _with_state(callbacks)
+    try:
+        saved = [(str(name), dict(state)) for name, state in states]
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"the training state has no list of callback states: {error}") from error
+    if [name for name, _ in saved] != [type(callback).__name__ for callback in own]:
+        raise MismatchError(
+            f"the checkpoint holds the state of the callbacks {[name for name, _ in saved]}; "
+            f"{[type(callback).__name__ for callback in own]} that keep state are given: pass the same again, in order"
+        )
+    for callback, (_, state) in zip(own, saved, strict=True):
+        callback.load_state_dict(state)
+
+
+def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
+    return [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
 
 
 class StopTrainingOnRewardThreshold(Callback):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.env_source import AnyEnv
+from apb.env_source import AnyEnv, AnyVectorEnv
 from apb.env_spaces import flat_size, require_observation_space
 from apb.snapshots import EnvState, can_save, load_env, save_env
 
@@ -56,6 +56,10 @@ class Rows(Protocol):
     can_save: bool
     num_states: int
     restartable: bool
+
+    @property
+    def envs(self) -> tuple[AnyEnv | AnyVectorEnv, ...]:
+        """The env objects that are stepped."""
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
         """Start all rows; returns the observations, float64 (R, size)."""

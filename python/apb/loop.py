@@ -15,16 +15,17 @@ from apb import _native, rng
 from apb.actors import LaneActors
 from apb.adapter import Adapter, AdapterShape
 from apb.backbone import Backbone
-from apb.callbacks import Callback, PolicyMaker, RunState
+from apb.callbacks import Callback, PolicyMaker, RunState, load_states, save_states
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError
+from apb.errors import ApbError, ApbWarning, ConfigError, FileFormatError, InvalidEnvError
 from apb.evaluation import EvalResult, parallel_episodes, run_episodes
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
 from apb.replay import Replay
 from apb.settings import AdaptSettings
+from apb.state_arrays import require_like
 from apb.strategies import STRATEGIES, StrategyContext
 from apb.td3 import TD3Settings
 from apb.threads import available_cpus
@@ -59,6 +60,7 @@ class AdaptationLoop:
         self.source = source
         self.backbone = backbone
         self.callbacks = list(callbacks)
+        save_states(self.callbacks)  # refuses now what a checkpoint could not hold
         self.timesteps = 0
         self.steps = 0
         self.metrics: dict[str, float] = {}
@@ -213,6 +215,11 @@ class AdaptationLoop:
             self._eval_simulations = Simulations(
                 self._eval_source, len(self.settings.seeds), slots, self.settings.seeds, stream
             )
+            if self._eval_simulations.shares_env_with(self.simulations):
+                raise InvalidEnvError(
+                    f"evaluation was given the very env object that {self.source.name} learns in, and would move it; "
+                    "expected another one: make a new env for eval_env, and at each call of a factory"
+                )
         adapters = self.learner.adapters()[:, None]
         returns, lengths = run_episodes(
             self._eval_simulations,
@@ -310,7 +317,7 @@ class AdaptationLoop:
             "recent_episodes": [list(pair) for pair in self._recent],
             "profile": dict(self.profile),
             "metrics": [list(pair) for pair in self.metrics.items()],
-            "callbacks": [state for callback in self.callbacks if (state := callback.state_dict())],
+            "callbacks": save_states(self.callbacks),
         }
 
     @property
@@ -333,6 +340,9 @@ class AdaptationLoop:
         """
         try:
             counters = state["counters"]
+            _require_counters(counters)
+            require_like(state["learner"], self.learner.state(), "the learner's state")
+            require_like(state["strategy"]["arrays"], self.strategy.state()[0], "the strategy's state")
             self.timesteps, self.steps, self.wall_time = (
                 counters[name] for name in ("timesteps", "steps", "wall_time")
             )
@@ -345,19 +355,13 @@ class AdaptationLoop:
             self.metrics = dict(state["metrics"])
             saved = state["callbacks"]
             simulations = state["simulations"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except ApbError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise FileFormatError(
                 f"the training state is not one of this version and configuration: {error!r}"
             ) from error
-        # Callbacks without state, such as a progress bar, may come and go between the parts of a run.
-        stateful = [callback for callback in self.callbacks if callback.state_dict()]
-        if len(saved) != len(stateful):
-            raise MismatchError(
-                f"the checkpoint holds the state of {len(saved)} callback(s); {len(stateful)} that keep state are "
-                "given: pass the same again"
-            )
-        for callback, callback_state in zip(stateful, saved, strict=True):
-            callback.load_state_dict(callback_state)
+        load_states(self.callbacks, saved)
         self.simulations.restore(simulations)
         self._sync_actors()
 
@@ -367,6 +371,15 @@ class AdaptationLoop:
         if self._eval_simulations is not None:
             self._eval_simulations.close()
         self.learner.close()
+
+
+def _require_counters(counters: dict[str, Any]) -> None:
+    for name, value in counters.items():
+        number = type(value) is int or (name == "wall_time" and type(value) is float)
+        if not number or not 0 <= value < 2**62:
+            raise FileFormatError(
+                f"the training state has {name} = {value!r}; expected a count; use another checkpoint"
+            )
 
 
 def _slots(source: EnvSource, wanted: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apb.errors import ApbWarning, MismatchError
+from apb.errors import ApbWarning, FileFormatError, MismatchError
 from apb.evaluation import EvalResult
 from apb.files import write_json_atomic
 from apb.loop import AdaptationLoop
@@ -33,11 +33,12 @@ class RunWriter:
         self._loop = loop
         self.history = History(run.path)
         self.best_score: float | None = None
-        self._writer = CheckpointWriter(run, run_identity(loop), parent=checkpoint, keep_last=loop.settings.keep_last)
-        if checkpoint is None:
-            self.history.truncate(-1)
-        else:
+        # Everything that can fail comes before anything of a later time is deleted.
+        if checkpoint is not None:
             self._load(checkpoint)
+        self._writer = CheckpointWriter(run, run_identity(loop), parent=checkpoint, keep_last=loop.settings.keep_last)
+        self.history.truncate(-1 if checkpoint is None else checkpoint.step)
+        run.result.unlink(missing_ok=True)
         self.saved_at: int | None = None if checkpoint is None else checkpoint.step
         loop.run_dir = run.path
 
@@ -48,7 +49,11 @@ class RunWriter:
         state = dict(checkpoint.state)
         self.best_score = state.pop("best_score", None)
         self._loop.load_state(state)
-        self.history.truncate(checkpoint.step)
+        if self._loop.timesteps != checkpoint.step:
+            raise FileFormatError(
+                f"{checkpoint.path} is the checkpoint of timestep {checkpoint.step}, and its training state is of "
+                f"{self._loop.timesteps}; use another checkpoint"
+            )
 
     def evaluation(self, results: Sequence[EvalResult]) -> None:
         """Append the results of all lanes, and keep the policies if their mean is the best so far."""

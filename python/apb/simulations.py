@@ -211,6 +211,11 @@ class Simulations:
         self._episode_return = arrays["episode_return"].copy()
         self.total_steps = values["total_steps"]
 
+    def shares_env_with(self, other: "Simulations") -> bool:
+        """Whether one env object is stepped by both."""
+        own, others = ({id(env.unwrapped) for env in simulations._rows.envs} for simulations in (self, other))
+        return bool(own & others)
+
     def close(self) -> None:
         """Close the envs that were made here; an env object given by the user stays open."""
         self._rows.close()

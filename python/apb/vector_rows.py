@@ -32,6 +32,7 @@ class VectorRows:
 
     def __init__(self, env: AnyVectorEnv) -> None:
         self._env = env
+        self.envs = (env,)
         self._mode = autoreset_mode(env)
         space = require_observation_space(env.single_observation_space)
         self._shape = space.shape

@@ -150,7 +150,13 @@ class RunFolder:
             self._release()
 
     def _acquire(self) -> int:
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path / '.lock'} cannot be opened: {error.strerror}; expected a folder that you may write to, "
+                "with no link of that name in it"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, FileFormatError
-from apb.files import discard, read_tensors, sha256_file, write_tensors
+from apb.files import discard, read_tensors, remove_leftovers, sha256_file, write_tensors
 
 SEGMENT_BYTES = 16 * 2**20  # a segment is read as a whole, so its size bounds what a resume needs beside the ring
 
@@ -149,11 +149,16 @@ def read_segments(folder: Path, segments: Sequence[Segment], table: NDArray[np.f
 
 
 def remove_unlisted(folder: Path, listed: Sequence[Segment]) -> None:
-    """Remove everything in `folder` that no manifest lists: what was overwritten, abandoned, or half written."""
+    """Remove the segments in `folder` that no manifest lists: what was overwritten, abandoned, or half written.
+
+    Only names that segments or their temporary files have are touched: the folder may be a link to somewhere else.
+    """
     names = {segment.name for segment in listed}
     for path in folder.glob("*"):
-        if path.name not in names or not path.is_file():
+        segment = _SEGMENT_NAME.fullmatch(path.name)
+        if segment and (path.name not in names or not path.is_file()):
             discard(path)
+    remove_leftovers(folder)
 
 
 def _is_there(folder: Path, segment: Segment) -> bool:
