@@ -5,7 +5,7 @@ from itertools import pairwise
 import gymnasium
 import numpy as np
 import pytest
-from apb import ApbWarning, Backbone, Callback, ConfigError, adapt, evaluate, resume, rng
+from apb import ApbWarning, Backbone, Callback, ConfigError, SimulationError, adapt, evaluate, resume, rng
 from apb.callbacks import StopTrainingOnNoModelImprovement, StopTrainingOnRewardThreshold
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
@@ -88,6 +88,18 @@ def test_the_budget_counts_every_transition_of_every_simulation_and_is_never_exc
     slots = STRATEGIES[options["strategy"]].slots(AdaptSettings(**options))
     assert steps == result.total_timesteps == budget // slots * slots
     assert result.stopped_by == "budget"
+
+
+def test_integers_of_numpy_are_integers(tmp_path):
+    first = run(seed=np.int64(3), total_timesteps=np.int32(100), run_dir=tmp_path / "run")
+    assert same_policies(first.policies, run(seed=3, total_timesteps=100).policies)
+
+
+def test_an_env_without_an_end_is_told_from_a_slow_one(monkeypatch):
+    monkeypatch.setattr("apb.evaluation.MAX_EPISODE_STEPS", 300)
+    with pytest.raises(SimulationError, match=r"has not ended after 300 steps.*TimeLimit"):
+        run(lambda: gymnasium.make("Pendulum-v1").unwrapped, eval_freq=100, n_eval_episodes=2)
+    run("Pendulum-v1", eval_freq=100, n_eval_episodes=2)
 
 
 def test_a_budget_below_one_step_of_all_simulations_is_refused():

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.environments import EnvLike, EnvSource, Simulations
-from apb.errors import ConfigError, require_range
+from apb.errors import ConfigError, SimulationError, require_range
 from apb.policy import Policy
 from apb.settings import MAX_SEED
 
 MAX_PARALLEL = 32
 """Most simulations that one evaluation keeps at once; more episodes are taken in rounds."""
+
+MAX_EPISODE_STEPS = 100_000
+"""Steps after which an evaluation episode is taken to have no end. Ours: the longest of Gymnasium's own have 1,600."""
 
 
 class Predictor(Protocol):
@@ -109,7 +112,14 @@ def run_episodes(
         running = np.ones((simulations.lanes, simulations.slots), dtype=np.bool_)
         if number == rounds - 1:
             running.reshape(simulations.lanes, -1)[:, episodes - number * simulations.slots :] = False
+        steps = 0
         while running.any():
+            if steps == MAX_EPISODE_STEPS:
+                raise SimulationError(
+                    f"env {simulations.source.name}: an evaluation episode has not ended after {steps:,} steps; "
+                    "expected an env with an end: wrap it with gymnasium.wrappers.TimeLimit, or pass eval_freq=0"
+                )
+            steps += 1
             for episode in simulations.step(act(simulations.observations)).episodes:
                 where = episode.lane, number, episode.slot
                 if running[episode.lane, episode.slot]:

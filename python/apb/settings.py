@@ -4,6 +4,7 @@ this one definition."""
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import Any
 
 from apb.errors import ConfigError, UnknownNameError, nearest, require_range
@@ -102,9 +103,10 @@ class AdaptSettings:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int):
+            if isinstance(value, bool) or not isinstance(value, Integral):
                 raise ConfigError(f"{name} = {value!r} is a {type(value).__name__}; expected an integer")
-            require_range(name, value, low, high)
+            object.__setattr__(self, name, int(value))  # NumPy's integers are no JSON
+            require_range(name, int(value), low, high)
         for name, (low_f, high_f, low_open) in _FLOAT_RANGES.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
