@@ -90,6 +90,16 @@ inline Packet from_bits(PacketInt x) {
   return reinterpret_cast<Packet>(x);
 }
 
+// Element i of the result is element I_i of a followed by b.
+template <int... I>
+inline Packet shuffle(Packet a, Packet b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, I...);
+#else
+  return __builtin_shuffle(a, b, PacketInt{I...});
+#endif
+}
+
 // max(x, 0); NaN stays NaN.
 inline Packet relu(Packet x) {
   return x < 0.0f ? Packet{} : x;

@@ -1,34 +1,28 @@
-"""`Learner`: the lanes of a run as groups that are updated side by side, one torch thread each on a CPU, one group on a
-GPU."""
+"""`Learner`: TD3 on what the lanes have in their replay, with sampling, normalisation and a watch on the losses."""
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from apb import _native
 from apb.adapter import AdapterShape
 from apb.backbone import Backbone
 from apb.errors import DivergenceError
 from apb.replay import Batch, Replay
 from apb.td3 import TD3, TD3Settings
 
-MAX_INTRA_OP_THREADS = 2
-"""Threads inside the matrix products of a single lane: at batch 256 a third gains nothing (docs/benchmarks.md)."""
-
 
 class Learner:
     """TD3 over K lanes.
 
-    On a CPU every lane is its own group, and groups are spread over `num_threads` workers with one intra-op thread
-    each; a single lane uses two inside its matrix products instead. On CUDA all lanes form one group, one batched
-    program.
+    On a CPU the lanes' products are spread over the native threads of `pool`, and the same bits come out for any number
+    of them; on CUDA all lanes are one batched program.
 
     Args:
-        backbone, shape, seeds, settings, trainable_backbone, device: see `TD3`.
-        num_threads: Threads that updates may use.
+        backbone, shape, seeds, settings, trainable_backbone, device, pool: see `TD3`.
     """
 
     def __init__(
@@ -38,21 +32,13 @@ class Learner:
         seeds: Sequence[int],
         settings: TD3Settings,
         *,
-        trainable_backbone: bool,
-        device: str,
-        num_threads: int,
+        trainable_backbone: bool = False,
+        device: str = "cpu",
+        pool: "_native.ThreadPool | None" = None,
     ) -> None:
-        self.seeds = tuple(seeds)
-        size = 1 if device == "cpu" else len(seeds)
-        self._lanes = [slice(start, start + size) for start in range(0, len(seeds), size)]
-        self._groups = [
-            TD3(backbone, shape, seeds[lanes], settings, trainable_backbone=trainable_backbone, device=device)
-            for lanes in self._lanes
-        ]
-        self.device = torch.device(device)
-        workers = min(num_threads, len(self._groups))
-        self._intra_op_threads = min(num_threads, MAX_INTRA_OP_THREADS) if workers == 1 else 1
-        self._workers = ThreadPoolExecutor(workers, "apb-lane") if workers > 1 else None
+        self.td3 = TD3(
+            backbone, shape, seeds, settings, trainable_backbone=trainable_backbone, device=device, pool=pool
+        )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self.sampling_seconds = 0.0
 
@@ -60,19 +46,19 @@ class Learner:
         """Normalise sampled observations from now on: mean and inverse_std (K, obs), as `Normalizer` does for
         acting."""
         tensors = [
-            torch.from_numpy(array.astype(np.float32)).to(self.device).unsqueeze(1) for array in (mean, inverse_std)
+            torch.from_numpy(array.astype(np.float32)).to(self.td3.device).unsqueeze(1) for array in (mean, inverse_std)
         ]
         self._statistics = (tensors[0], tensors[1], clip)
 
     @property
     def updates(self) -> int:
         """Critic updates that each lane has taken."""
-        return self._groups[0].updates
+        return self.td3.updates
 
     @property
     def resets(self) -> int:
         """Periodic resets that each lane has had."""
-        return self._groups[0].resets
+        return self.td3.resets
 
     def update(self, replay: Replay, count: int) -> None:
         """`count` updates of every lane from its own replay.
@@ -80,91 +66,71 @@ class Learner:
         Raises:
             DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update.
         """
-        if self._workers is None:
-            for group, lanes in zip(self._groups, self._lanes, strict=True):
-                self._update_group(group, lanes, replay, count)
-        else:
-            jobs = [
-                self._workers.submit(self._update_group, group, lanes, replay, count)
-                for group, lanes in zip(self._groups, self._lanes, strict=True)
-            ]
-            for job in jobs:
-                job.result()
+        # What torch does between the native products is too small for threads of its own.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for _ in range(count):
+                self.td3.update(self._sample(replay))
+        finally:
+            torch.set_num_threads(threads)
         self._check_finite()
 
-    def _update_group(self, group: TD3, lanes: slice, replay: Replay, count: int) -> None:
-        # The setting is per thread, cheap, and another library may have changed it since the last call.
-        if torch.get_num_threads() != self._intra_op_threads:
-            torch.set_num_threads(self._intra_op_threads)
-        for _ in range(count):
-            start = time.perf_counter()
-            batch = replay.sample(group.updates, lanes)
-            if self.device.type != "cpu":
-                batch = Batch(*(getattr(batch, name).to(self.device) for name in Batch.__slots__))
-            if self._statistics is not None:
-                mean, inverse_std, clip = (self._statistics[0][lanes], self._statistics[1][lanes], self._statistics[2])
-                for name in ("observation", "next_observation"):
-                    setattr(batch, name, ((getattr(batch, name) - mean) * inverse_std).clamp_(-clip, clip))
-            if lanes.start == 0:
-                self.sampling_seconds += time.perf_counter() - start
-            group.update(batch)
+    def _sample(self, replay: Replay) -> Batch:
+        start = time.perf_counter()
+        batch = replay.sample(self.updates)
+        if self.td3.device.type != "cpu":
+            batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
+        if self._statistics is not None:
+            mean, inverse_std, clip = self._statistics
+            for name in ("observation", "next_observation"):
+                setattr(batch, name, ((getattr(batch, name) - mean) * inverse_std).clamp_(-clip, clip))
+        self.sampling_seconds += time.perf_counter() - start
+        return batch
 
     def _check_finite(self) -> None:
         for name, losses in self.losses().items():
             for lane in np.flatnonzero(~np.isfinite(losses)):
                 raise DivergenceError(
-                    f"the {name} of lane {lane} (seed {self.seeds[lane]}) is {losses[lane]} at update {self.updates}; "
-                    "expected a finite number: look at the scale of the rewards, or lower learning_rate"
+                    f"the {name} of lane {lane} (seed {self.td3.seeds[lane]}) is {losses[lane]} at update "
+                    f"{self.updates}; expected a finite number: look at the scale of the rewards, or lower "
+                    "learning_rate"
                 )
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,)."""
-        return {
-            name: torch.cat([getattr(group, name) for group in self._groups]).cpu().numpy()
-            for name in ("actor_loss", "critic_loss")
-        }
+        return {name: getattr(self.td3, name).cpu().numpy() for name in ("actor_loss", "critic_loss")}
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""
-        for group in self._groups:
-            group.reset(group.resets + 1)
+        self.td3.reset(self.resets + 1)
 
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
-        return np.concatenate([group.adapters() for group in self._groups])
+        return self.td3.adapters()
 
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n)."""
-        for group, lanes in zip(self._groups, self._lanes, strict=True):
-            group.set_adapters(parameters[lanes])
+        self.td3.set_adapters(parameters)
 
     def backbones(self) -> list[Backbone]:
         """The backbone of each lane: K times the frozen one, or the trained copies."""
-        return [group.lane_backbone(lane) for group in self._groups for lane in range(len(group.seeds))]
+        return [self.td3.lane_backbone(lane) for lane in range(len(self.td3.seeds))]
 
     def state(self) -> dict[str, NDArray[np.float32]]:
         """Tensors for an exact continuation, lane axis in front."""
-        states = [group.state() for group in self._groups]
-        return {name: np.concatenate([state[name] for state in states]) for name in states[0]}
+        return self.td3.state()
 
     def counters(self) -> dict[str, int]:
         """Integers for an exact continuation."""
-        actor_steps, critic_steps = self._groups[0].optimizer_steps
         return {
             "updates": self.updates,
             "resets": self.resets,
-            "actor_steps": actor_steps,
-            "critic_steps": critic_steps,
+            "actor_steps": self.td3.actor_adam.steps,
+            "critic_steps": self.td3.critics_adam.steps,
         }
 
     def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
         """Continue from `state()` and `counters()`."""
         steps = (counters["actor_steps"], counters["critic_steps"])
-        for group, lanes in zip(self._groups, self._lanes, strict=True):
-            part = {name: value[lanes] for name, value in state.items()}
-            group.load_state(part, counters["updates"], counters["resets"], steps)
-
-    def close(self) -> None:
-        """End the worker threads."""
-        if self._workers is not None:
-            self._workers.shutdown()
+        self.td3.load_state(state, counters["updates"], counters["resets"], steps)

@@ -71,8 +71,7 @@ class AdaptationLoop:
         self._last_count = 0
         strategy_type = STRATEGIES[settings.strategy]
         seeds = settings.seeds
-        threads = settings.num_threads or available_cpus()
-        pool = _native.ThreadPool(threads)
+        pool = _native.ThreadPool(settings.num_threads or available_cpus())
         slots = _slots(source, strategy_type.slots(settings))
         if settings.total_timesteps < slots:
             raise ConfigError(
@@ -98,10 +97,10 @@ class AdaptationLoop:
             TD3Settings(**{name: getattr(settings, name) for name in TD3Settings.__dataclass_fields__}),
             trainable_backbone=settings.trainable_backbone,
             device=settings.device,
-            num_threads=threads,
+            pool=pool,
         )
         capacity = min(settings.buffer_size, settings.total_timesteps)
-        self.replay = Replay(seeds, capacity, observation_size, action_size, settings.batch_size)
+        self.replay = Replay(seeds, capacity, observation_size, action_size, settings.batch_size, pool)
         self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
         self.strategy = strategy_type(
             StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool)
@@ -366,11 +365,10 @@ class AdaptationLoop:
         self._sync_actors()
 
     def close(self) -> None:
-        """Close envs and threads."""
+        """Close the envs."""
         self.simulations.close()
         if self._eval_simulations is not None:
             self._eval_simulations.close()
-        self.learner.close()
 
 
 def _require_counters(counters: dict[str, Any]) -> None:

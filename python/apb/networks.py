@@ -1,4 +1,4 @@
-"""Policies and twin critics of many lanes: `FlatLayers` holds their tensors, `LayerStack` computes with them.
+"""Policies and twin critics of many lanes: `FlatLayers` holds their tensors, chains are what a `LayerStack` computes.
 
 Layers are named tensors with the lane axis K in front: "pre.weight" (K, d_in, obs), "layers.0.weight" (K or 1, out,
 in), ...; 1 stands for a backbone that all lanes share. Weights are (out, in) as in `torch.nn.Linear`.
@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import rng
-
-Chain = list[tuple[Tensor, Tensor]]
-"""Weights (N or 1, out, in) and biases (N or 1, out), from the first layer to the last."""
-Gradients = Sequence[tuple[Tensor, Tensor] | None]
-"""For each layer of a chain, where to write the gradients of weight and bias; None if it is not learned."""
+from apb.layer_stack import Chain
 
 CRITIC_HIDDEN_SIZES = (256, 256)
 
@@ -50,74 +46,6 @@ class FlatLayers(dict[str, Tensor]):
         """Overwrite the values."""
         for name, value in self.items():
             value.copy_(torch.from_numpy(np.array(arrays[name], dtype=np.float32, order="C")))
-
-
-class LayerStack:
-    """N networks of the same shape side by side: `W x + b` or `ReLU(W x + b)`, layer by layer, and its gradient.
-
-    The gradient is written out, not recorded by autograd, and all intermediate values live in buffers that are
-    allocated once: for networks this small, autograd's bookkeeping and fresh memory cost half as much again as the
-    matrix products (docs/benchmarks.md).
-
-    Args:
-        sizes: Width of the input and of each layer's output.
-        relus: For each layer, whether a ReLU follows.
-        networks: N.
-        rows: Rows that every network is given, R.
-        device: Where the buffers live.
-    """
-
-    def __init__(
-        self, sizes: Sequence[int], relus: Sequence[bool], networks: int, rows: int, device: torch.device
-    ) -> None:
-        self._relus = tuple(relus)
-        self._values = [torch.empty(networks, rows, size, device=device) for size in sizes[1:]]
-        self._slopes = [torch.empty(networks, rows, size, device=device) for size in sizes[:-1]]
-        self._inputs: list[Tensor] = []
-
-    def forward(self, chain: Chain, x: Tensor) -> Tensor:
-        """Outputs (N, R, out) for inputs (N, R, in). They are overwritten by the next call."""
-        self._inputs = [x, *self._values[:-1]]
-        for (weight, bias), relu, x, out in zip(chain, self._relus, self._inputs, self._values, strict=True):
-            if len(weight) == 1:
-                # One matrix for all networks: their N R rows go through a single product.
-                torch.addmm(bias[0], x.flatten(0, 1), weight[0].t(), out=out.flatten(0, 1))
-            else:
-                torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2), out=out)
-            if relu:
-                out.relu_()
-        return self._values[-1]
-
-    def backward(self, chain: Chain, slope: Tensor, gradients: Gradients) -> None:
-        """Write the gradient of a loss with respect to the parameters of `chain`, right after `forward` with it.
-
-        Args:
-            slope: Gradient with respect to the outputs (N, R, out).
-            gradients: Where to write it.
-        """
-        self._back(chain, slope, gradients, down_to=1)
-
-    def input_gradient(self, chain: Chain, slope: Tensor) -> Tensor:
-        """The gradient with respect to the inputs (N, R, in), right after `forward`, from that of the outputs."""
-        return self._back(chain, slope, [None] * len(chain), down_to=0)
-
-    def _back(self, chain: Chain, slope: Tensor, gradients: Gradients, down_to: int) -> Tensor:
-        for i in reversed(range(len(chain))):
-            if self._relus[i]:
-                # In place; 0 where the ReLU's output is 0.
-                torch.ops.aten.threshold_backward.grad_input(slope, self._values[i], 0, grad_input=slope)
-            learned = gradients[i]
-            if learned is not None:
-                torch.bmm(slope.transpose(1, 2), self._inputs[i], out=learned[0])
-                torch.sum(slope, dim=1, out=learned[1])
-            if i >= down_to:
-                weight, below = chain[i][0], self._slopes[i]
-                if len(weight) == 1:
-                    torch.mm(slope.flatten(0, 1), weight[0], out=below.flatten(0, 1))
-                else:
-                    torch.bmm(slope, weight, out=below)
-                slope = below
-        return slope
 
 
 def policy_chain(layers: Mapping[str, Tensor]) -> Chain:

@@ -1,7 +1,7 @@
 """`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors without a
 copy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +75,8 @@ class Replay:
             (batch_size,),
         )
         self._arrays = tuple(np.zeros((lanes, *shape), dtype=np.float32) for shape in shapes)
-        # Slicing and wrapping cost as much as a draw, so they are done once for every range of lanes.
-        self._samplers: dict[tuple[int, int], tuple[Callable[[int], None], tuple[torch.Tensor, ...]]] = {}
+        # Wrapping costs as much as a draw, so it is done once.
+        self._tensors = tuple(torch.from_numpy(array) for array in self._arrays)
 
     @staticmethod
     def required_bytes(lanes: int, capacity: int, observation_size: int, action_size: int) -> int:
@@ -98,28 +98,11 @@ class Replay:
         )
         self.added += valid.sum(axis=1)
 
-    def sample(self, draw: int, lanes: slice = slice(None)) -> Batch:
-        """Draw (K, B) transitions. The tensors share memory with the next call's for these lanes: use them before it.
+    def sample(self, draw: int) -> Batch:
+        """Draw (K, B) transitions. The tensors share memory with the next call's: use them before it.
 
         Args:
             draw: Number of the draw, the position in each lane's random stream.
-            lanes: The lanes to draw for; disjoint lanes may be drawn for from several threads at once.
         """
-        start, stop, _ = lanes.indices(len(self.size))
-        if (start, stop) not in self._samplers:
-            self._samplers[start, stop] = self._sampler(slice(start, stop))
-        sample, tensors = self._samplers[start, stop]
-        sample(draw)
-        return Batch(*tensors)
-
-    def _sampler(self, lanes: slice) -> tuple[Callable[[int], None], tuple[torch.Tensor, ...]]:
-        """What draws for `lanes`, and the tensors that it writes."""
-        table, size, keys = self.table[lanes], self.size[lanes], self._keys[lanes]
-        obs, action, reward, next_obs, not_terminated = arrays = [array[lanes] for array in self._arrays]
-
-        def sample(draw: int) -> None:
-            _native.replay_sample(
-                table, size, keys, draw, obs, action, reward, next_obs, not_terminated, pool=self._pool
-            )
-
-        return sample, tuple(torch.from_numpy(array) for array in arrays)
+        _native.replay_sample(self.table, self.size, self._keys, draw, *self._arrays, pool=self._pool)
+        return Batch(*self._tensors)

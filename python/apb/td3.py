@@ -2,7 +2,7 @@
 
 Symbols (docs/algorithm.md derives them): policy of lane k `pi_k(s) = tanh(T_k psi(P_k s + p_k) + t_k)`, twin critics
 `Q_k1, Q_k2`, primes for the Polyak-averaged targets, `d` for "not terminated". Every tensor has the lane axis K in
-front; lanes share nothing but a frozen psi, so one program serves one lane on a CPU thread and many lanes on a GPU.
+front; lanes share nothing but a frozen psi, and on a CPU none computes other bits beside the others than alone.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,16 @@ from torch import Tensor
 from apb import _native, rng
 from apb.adapter import AdapterShape, draw_initial
 from apb.backbone import Backbone
+from apb.layer_stack import Chain, Gradients, LayerStack
 from apb.networks import (
     CRITIC_HIDDEN_SIZES,
-    Chain,
     FlatLayers,
-    Gradients,
-    LayerStack,
     critic_chain,
     critic_inputs,
     draw_critics,
     policy_chain,
 )
+from apb.optimizer import Adam, polyak_step
 from apb.replay import Batch
 
 
@@ -44,10 +43,6 @@ class TD3Settings:
     target_noise_clip: float = 0.5
 
 
-LAYER_GROUPS = ("actor", "critics", "target_actor", "target_critics")
-ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
 class TD3:
     """Actor, twin critics, targets and optimisers of K lanes that are updated together.
 
@@ -59,6 +54,7 @@ class TD3:
         settings: Hyper-parameters.
         trainable_backbone: Train psi too: with a backbone of reading A this is plain TD3.
         device: Where the tensors live and the updates run.
+        pool: Native threads for updates on a CPU; None uses the caller's thread. Results do not depend on it.
     """
 
     def __init__(
@@ -70,6 +66,7 @@ class TD3:
         *,
         trainable_backbone: bool = False,
         device: str = "cpu",
+        pool: "_native.ThreadPool | None" = None,
     ) -> None:
         self.backbone = backbone
         self.shape = shape
@@ -77,6 +74,7 @@ class TD3:
         self.settings = settings
         self.trainable_backbone = trainable_backbone
         self.device = torch.device(device)
+        self._pool = pool
         self.updates = 0
         self.resets = 0
         self.actor_loss = torch.zeros(len(self.seeds), device=self.device)
@@ -97,15 +95,17 @@ class TD3:
         critic_sizes = (shape.observation_size + shape.action_size, *CRITIC_HIDDEN_SIZES, 1)
         critic_relus = (*[True] * len(CRITIC_HIDDEN_SIZES), False)
         rows = settings.batch_size
-        self._policies = LayerStack(policy_sizes, policy_relus, lanes, rows, self.device)
-        self._critics = LayerStack(critic_sizes, critic_relus, 2 * lanes, rows, self.device)
-        self._first_critics = LayerStack(critic_sizes, critic_relus, lanes, rows, self.device)
+        self._policies = LayerStack.on(self.device, policy_sizes, policy_relus, lanes, rows, pool)
+        self._critics = LayerStack.on(self.device, critic_sizes, critic_relus, 2 * lanes, rows, pool)
+        self._first_critics = LayerStack.on(self.device, critic_sizes, critic_relus, lanes, rows, pool)
         self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
         pre, *psi, post = policy_chain(self._actor_gradient)
         not_learned: Gradients = [None] * len(hidden)
         self._pi_gradient: Gradients = [pre, *(psi or not_learned), post]
         self._q_gradient = critic_chain(self._critics_gradient)
-        self.reset(0)
+        critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
+        self.actor_adam = Adam(self.actor, settings.learning_rate, pool)
+        self.critics_adam = Adam(self.critics, critic_rate, pool)
 
     # --- the update rule ---------------------------------------------------------------------------------------------
 
@@ -127,11 +127,11 @@ class TD3:
         error = self._values(self._q, batch.observation, batch.action) - y.unsqueeze(1)
         self.critic_loss = error.square().mean(dim=2).sum(dim=1)
         self._critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
-        self._descend(self.critic_optimizer, self.critics, self._critics_gradient)
+        self.critics_adam.step(self._critics_gradient)
         if self.updates % s.policy_delay == 0:
             self._update_actor(batch.observation)
-            for target, source in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
-                target.flat.lerp_(source.flat, s.tau)
+            polyak_step(self.target_actor, self.actor, s.tau, self._pool)
+            polyak_step(self.target_critics, self.critics, s.tau, self._pool)
 
     def _update_actor(self, observation: Tensor) -> None:
         # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
@@ -141,7 +141,7 @@ class TD3:
         slope = self._first_critics.input_gradient(self._q_first, torch.full_like(q, -1 / self.settings.batch_size))
         slope = slope[..., self.shape.observation_size :] * (1 - action.square())
         self._policies.backward(self._pi, slope, self._pi_gradient)
-        self._descend(self.actor_optimizer, self.actor, self._actor_gradient)
+        self.actor_adam.step(self._actor_gradient)
 
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
         """Actions (K, B, act) of the lanes' policies."""
@@ -151,11 +151,6 @@ class TD3:
         """Values (K, 2, B) of the lanes' twin critics."""
         lanes, rows = action.shape[:2]
         return self._critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
-
-    @staticmethod
-    def _descend(optimizer: torch.optim.Optimizer, layers: FlatLayers, gradient: FlatLayers) -> None:
-        layers.flat.grad = gradient.flat
-        optimizer.step()
 
     def _draw_noise(self) -> Tensor:
         for lane, seed in enumerate(self.seeds):
@@ -180,10 +175,8 @@ class TD3:
             (self.target_critics, critics),
         ):
             layers.load(values)
-        s = self.settings
-        self.actor_optimizer = torch.optim.Adam([self.actor.flat], lr=s.learning_rate, fused=True)
-        critic_rate = s.learning_rate if s.critic_learning_rate is None else s.critic_learning_rate
-        self.critic_optimizer = torch.optim.Adam([self.critics.flat], lr=critic_rate, fused=True)
+        self.actor_adam.reset()
+        self.critics_adam.reset()
 
     def _draw(self, draw: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
         """Initial actors and critics."""
@@ -217,45 +210,31 @@ class TD3:
         """All tensors that an exact continuation needs, by name, each with the lane axis in front; counters are in
         `counters`."""
         tensors: dict[str, Tensor] = {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-        for group in LAYER_GROUPS:
-            tensors |= {f"{group}.{name}": value for name, value in getattr(self, group).items()}
-        for group, layers, optimizer in self._optimizers():
-            moments = optimizer.state.get(layers.flat, {})
-            for moment in ADAM_MOMENTS:
-                values = layers.views(moments.get(moment, torch.zeros_like(layers.flat)))
-                tensors |= {f"{group}.{moment}.{name}": value for name, value in values.items()}
+        for group, layers in self._saved_layers().items():
+            tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
 
     def load_state(
-        self, state: dict[str, NDArray[np.float32]], updates: int, resets: int, optimizer_steps: tuple[int, int]
+        self, state: dict[str, NDArray[np.float32]], updates: int, resets: int, adam_steps: tuple[int, int]
     ) -> None:
         """Continue from `state()` and the counters that were saved with it."""
         self.reset(resets)
         self.updates = updates
-        for group in LAYER_GROUPS:
-            layers = getattr(self, group)
+        for group, layers in self._saved_layers().items():
             layers.load({name: state[f"{group}.{name}"] for name in layers})
-        for (group, layers, optimizer), steps in zip(self._optimizers(), optimizer_steps, strict=True):
-            if steps == 0:
-                continue
-            optimizer.state[layers.flat] = {"step": torch.tensor(float(steps), device=self.device)}
-            for moment in ADAM_MOMENTS:
-                values = FlatLayers({name: state[f"{group}.{moment}.{name}"] for name in layers}, self.device)
-                optimizer.state[layers.flat][moment] = values.flat
+        self.actor_adam.steps, self.critics_adam.steps = adam_steps
         self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
         self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)
 
-    @property
-    def optimizer_steps(self) -> tuple[int, int]:
-        """Steps that the actor's and the critics' Adam have taken since the last reset."""
-        actor, critics = (
-            int(optimizer.state[layers.flat]["step"]) if layers.flat in optimizer.state else 0
-            for _, layers, optimizer in self._optimizers()
-        )
-        return actor, critics
-
-    def _optimizers(self) -> tuple[tuple[str, FlatLayers, torch.optim.Optimizer], ...]:
-        return (
-            ("actor_adam", self.actor, self.actor_optimizer),
-            ("critics_adam", self.critics, self.critic_optimizer),
-        )
+    def _saved_layers(self) -> dict[str, FlatLayers]:
+        """All layers that change, by the name that their state is saved under."""
+        return {
+            "actor": self.actor,
+            "critics": self.critics,
+            "target_actor": self.target_actor,
+            "target_critics": self.target_critics,
+            "actor_adam.exp_avg": self.actor_adam.exp_avg,
+            "actor_adam.exp_avg_sq": self.actor_adam.exp_avg_sq,
+            "critics_adam.exp_avg": self.critics_adam.exp_avg,
+            "critics_adam.exp_avg_sq": self.critics_adam.exp_avg_sq,
+        }
