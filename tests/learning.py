@@ -45,9 +45,9 @@ def lane_of(batch, lane):
     return Batch(*(getattr(batch, name)[lane : lane + 1].clone() for name in Batch.__slots__))
 
 
-def filled_replay(seeds, rows=200, capacity=300, batch_size=16):
+def filled_replay(seeds, rows=200, capacity=300, batch_size=16, pool=None):
     """A replay whose lane with seed s holds random transitions that depend on s only."""
-    replay = Replay(seeds, capacity, OBSERVATION_SIZE, ACTION_SIZE, batch_size)
+    replay = Replay(seeds, capacity, OBSERVATION_SIZE, ACTION_SIZE, batch_size, pool)
     lanes = [draw_batch(1, rows, seed=1000 + seed) for seed in seeds]
     columns = [torch.cat([getattr(lane, name) for lane in lanes]).numpy() for name in Batch.__slots__]
     observation, action, reward, following, not_terminated = columns

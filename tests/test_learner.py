@@ -43,9 +43,7 @@ def test_lanes_learn_together_what_they_learn_one_by_one_bit_for_bit(trainable):
 @pytest.mark.parametrize("lanes", [1, 4])
 @pytest.mark.parametrize("num_threads", [2, 4, 7])
 def test_lanes_learn_the_same_bytes_on_any_number_of_threads(num_threads, lanes):
-    one, many = (
-        learned(make(SEEDS[:lanes], threads), filled_replay(SEEDS[:lanes])) for threads in (1, num_threads)
-    )
+    one, many = (learned(make(SEEDS[:lanes], threads), filled_replay(SEEDS[:lanes])) for threads in (1, num_threads))
     assert same_arrays(one, many)
 
 
@@ -99,7 +97,7 @@ def test_a_saved_learner_continues_bit_for_bit_also_after_a_reset_and_with_other
         learner.update(replay, 4)
         learner.reset()
         learner.update(replay, 3)
-        assert same_arrays(original.state(), resumed.state())
+    assert same_arrays(original.state(), resumed.state())
     assert original.resets == resumed.resets == 2
 
 

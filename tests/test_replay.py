@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 import pytest
+from apb import _native, rng
 from apb import replay as replay_module
-from apb import rng
 from apb.errors import ConfigError
 from apb.replay import Batch, Replay
 from hypothesis import given, settings
@@ -72,15 +72,14 @@ def test_a_batch_is_drawn_uniformly_by_philox_from_seed_and_draw(seeds, draw, ba
         assert (found == rows).all()
 
 
-def test_lanes_drawn_for_one_by_one_get_the_batches_of_all_at_once():
-    replay = filled_replay([4, 5, 6])
-    together = {name: getattr(replay.sample(9), name).clone() for name in Batch.__slots__}
-    for lane in range(3):
-        part = replay.sample(9, slice(lane, lane + 1))
-        for name, value in together.items():
-            assert (getattr(part, name) == value[lane : lane + 1]).all()
-    alone = filled_replay([5]).sample(9)
-    assert (alone.observation[0] == together["observation"][1]).all()
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_lane_gets_the_same_batch_beside_others_as_alone_on_any_number_of_threads(threads):
+    replay = filled_replay([4, 5, 6], pool=_native.ThreadPool(threads))
+    together = replay.sample(9)
+    for lane, seed in enumerate([4, 5, 6]):
+        alone = filled_replay([seed]).sample(9)
+        for name in Batch.__slots__:
+            assert (getattr(together, name)[lane] == getattr(alone, name)[0]).all()
 
 
 def test_different_draws_and_seeds_give_different_batches():

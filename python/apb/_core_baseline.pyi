@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Backbone', 'ISA', 'Population', 'ThreadPool', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'replay_add', 'replay_sample']
+__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'ThreadPool', 'adam_step', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample']
 class ThreadPool:
     """
     Threads for the native calls that take `pool=`.
@@ -148,6 +148,75 @@ class Population:
         """
         obs.
         """
+class LayerStack:
+    """
+    N networks of one shape side by side, `W x + b` or `ReLU(W x + b)` layer by layer, and their gradient.
+    
+    Every number is computed in an order that depends on the sizes alone: the same bits for any number of threads, and for a network
+    beside others as alone. Layers are pairs (weight, bias) of float32 (N or 1, out, in) and (N or 1, out), contiguous behind the
+    first axis; 1 is a layer that all networks share. One call at a time: a second waits.
+    
+    Args:
+        sizes: width of the input and of each layer's output.
+        relus: for each layer, whether a ReLU follows.
+        networks: N >= 1.
+        rows: R >= 1, rows that every network is given.
+    
+    Raises:
+        ValueError: a size is out of [1, 2^24], or their numbers do not match.
+        MemoryError: the intermediate values do not fit into memory.
+    """
+    def __init__(self, sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], relus: collections.abc.Sequence[bool], networks: typing.SupportsInt | typing.SupportsIndex, rows: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def backward(self, layers: collections.abc.Sequence[tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any]]], slope: numpy.typing.NDArray[typing.Any], gradients: collections.abc.Sequence[tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any]] | None], pool: ThreadPool | None = None) -> None:
+        """
+        Write the gradients of a loss with respect to the parameters, right after `forward` with the same layers.
+        
+        Args:
+            layers: the pairs, from the first layer to the last.
+            slope: float32 (N, R, out), C-contiguous: the gradient with respect to the outputs.
+            gradients: for each layer a pair of float32 (N, out, in) and (N, out), written, or None if it is not learned.
+            pool: threads to use; the calling thread alone if None.
+        """
+    def forward(self, layers: collections.abc.Sequence[tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any]]], x: numpy.typing.NDArray[typing.Any], out: numpy.typing.NDArray[typing.Any], pool: ThreadPool | None = None) -> None:
+        """
+        Compute the outputs of all networks.
+        
+        Args:
+            layers: the pairs, from the first layer to the last.
+            x: float32 (N, R, in), C-contiguous.
+            out: float32 (N, R, out), C-contiguous, written; it shares no memory with the others.
+            pool: threads to use; the calling thread alone if None.
+        """
+    def input_gradient(self, layers: collections.abc.Sequence[tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any]]], slope: numpy.typing.NDArray[typing.Any], out: numpy.typing.NDArray[typing.Any], pool: ThreadPool | None = None) -> None:
+        """
+        Write the gradient of a loss with respect to the inputs, right after `forward` with the same layers.
+        
+        Args:
+            layers: the pairs, from the first layer to the last.
+            slope: float32 (N, R, out), C-contiguous: the gradient with respect to the outputs.
+            out: float32 (N, R, in), C-contiguous, written.
+            pool: threads to use; the calling thread alone if None.
+        """
+def adam_step(parameters: numpy.typing.NDArray[typing.Any], gradient: numpy.typing.NDArray[typing.Any], exp_avg: numpy.typing.NDArray[typing.Any], exp_avg_sq: numpy.typing.NDArray[typing.Any], step: typing.SupportsInt | typing.SupportsIndex, learning_rate: typing.SupportsFloat | typing.SupportsIndex, beta1: typing.SupportsFloat | typing.SupportsIndex = 0.9, beta2: typing.SupportsFloat | typing.SupportsIndex = 0.999, epsilon: typing.SupportsFloat | typing.SupportsIndex = 1e-08, pool: ThreadPool | None = None) -> None:
+    """
+    One step of Adam (Kingma & Ba 2015) over a flat vector, in single precision.
+    
+    m += (1 - beta1) (g - m), v = beta2 v + (1 - beta2) g^2, theta -= learning_rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) +
+    epsilon). Every element is computed alone: nothing depends on the number of threads or on its place.
+    
+    Args:
+        parameters: float32 (n,), theta, written.
+        gradient: float32 (n,), g.
+        exp_avg: float32 (n,), m, written.
+        exp_avg_sq: float32 (n,), v, written.
+        step: t, 1 for the first step.
+        learning_rate, beta1, beta2, epsilon: as in `torch.optim.Adam`, with its defaults.
+        pool: threads to use; the calling thread alone if None.
+    
+    Raises:
+        TypeError, ValueError: an argument is not as listed, or arrays share memory.
+    """
 def centered_ranks(fitness: numpy.typing.NDArray[typing.Any], out: numpy.typing.NDArray[typing.Any]) -> None:
     """
     Rank the fitness of the members within each lane and scale the ranks to [-0.5, 0.5], the best member getting 0.5.
@@ -258,6 +327,19 @@ def philox_uniform(key: numpy.typing.NDArray[typing.Any], counter: numpy.typing.
         key: uint64 (2,).
         counter: uint64 (4,).
         out: float32 or float64 (n,), C-contiguous, written.
+    """
+def polyak_step(target: numpy.typing.NDArray[typing.Any], source: numpy.typing.NDArray[typing.Any], tau: typing.SupportsFloat | typing.SupportsIndex, pool: ThreadPool | None = None) -> None:
+    """
+    Move target networks towards their source: target += tau (source - target).
+    
+    Args:
+        target: float32 (n,), written.
+        source: float32 (n,).
+        tau: the share that is taken over.
+        pool: threads to use; the calling thread alone if None.
+    
+    Raises:
+        TypeError, ValueError: an argument is not as listed, or the arrays share memory.
     """
 def replay_add(table: numpy.typing.NDArray[typing.Any], position: numpy.typing.NDArray[typing.Any], size: numpy.typing.NDArray[typing.Any], obs: numpy.typing.NDArray[typing.Any], action: numpy.typing.NDArray[typing.Any], reward: numpy.typing.NDArray[typing.Any], next_obs: numpy.typing.NDArray[typing.Any], terminated: numpy.typing.NDArray[typing.Any], valid: numpy.typing.NDArray[typing.Any]) -> None:
     """

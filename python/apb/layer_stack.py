@@ -85,7 +85,7 @@ class NativeLayerStack(LayerStack):
 
     def forward(self, chain: Chain, x: Tensor) -> Tensor:
         """Outputs (N, R, out) for inputs (N, R, in)."""
-        self._stack.forward(_arrays(chain), x.numpy(), self._out.numpy(), self._pool)
+        self._stack.forward(_arrays(chain), x.contiguous().numpy(), self._out.numpy(), self._pool)
         return self._out
 
     def backward(self, chain: Chain, slope: Tensor, gradients: Gradients) -> None:

@@ -1,5 +1,4 @@
-"""`Adam` and `polyak_step` over flat layers: natively on a CPU, so that no number depends on the threads or on what else
-is in the vector; by torch elsewhere."""
+"""`Adam` and `polyak_step` over flat layers: natively on a CPU, each number computed alone; by torch elsewhere."""
 
 from math import sqrt
 
@@ -31,19 +30,11 @@ class Adam:
     def step(self, gradient: FlatLayers) -> None:
         """Move the layers by one step against the gradient, which has the same names and shapes."""
         self.steps += 1
-        vectors = [layers.flat for layers in (self._layers, gradient, self.exp_avg, self.exp_avg_sq)]
-        if vectors[0].device.type == "cpu":
-            _native.adam_step(
-                *(vector.numpy() for vector in vectors),
-                self.steps,
-                self._learning_rate,
-                BETA1,
-                BETA2,
-                EPSILON,
-                self._pool,
-            )
+        theta, g, first, second = self._layers.flat, gradient.flat, self.exp_avg.flat, self.exp_avg_sq.flat
+        if theta.device.type == "cpu":
+            arrays = theta.numpy(), g.numpy(), first.numpy(), second.numpy()
+            _native.adam_step(*arrays, self.steps, self._learning_rate, BETA1, BETA2, EPSILON, self._pool)
             return
-        theta, g, first, second = vectors
         first.lerp_(g, 1 - BETA1)
         second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
         scale = (second.sqrt() / sqrt(1 - BETA2**self.steps)).add_(EPSILON)

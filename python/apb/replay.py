@@ -67,14 +67,11 @@ class Replay:
         self.added = np.zeros(lanes, dtype=np.int64)
         self._keys = np.stack([rng.key(seed, rng.Stream.REPLAY) for seed in seeds])
         self._pool = pool
-        shapes = (
-            (batch_size, observation_size),
-            (batch_size, action_size),
-            (batch_size,),
-            (batch_size, observation_size),
-            (batch_size,),
-        )
-        self._arrays = tuple(np.zeros((lanes, *shape), dtype=np.float32) for shape in shapes)
+
+        def rows(*shape: int) -> NDArray[np.float32]:
+            return np.zeros((lanes, batch_size, *shape), dtype=np.float32)
+
+        self._arrays = (rows(observation_size), rows(action_size), rows(), rows(observation_size), rows())
         # Wrapping costs as much as a draw, so it is done once.
         self._tensors = tuple(torch.from_numpy(array) for array in self._arrays)
 
