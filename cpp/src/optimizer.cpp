@@ -16,6 +16,28 @@ void for_stretches(ThreadPool* pool, std::int64_t size, const Body& body) {
                [&](std::int64_t task) { body(task * kStretch, std::min(size, (task + 1) * kStretch)); });
 }
 
+struct AdamRates {
+  float first, keep, second;  // 1 - β1, β2, 1 - β2
+  float rate, root, epsilon;  // α / (1 - β1^t), 1 / √(1 - β2^t), ε
+};
+
+// A function of its own, because compilers believe `__restrict` of parameters only, and make packets of it then.
+void adam_stretch(std::int64_t size, const AdamRates& rates, float* __restrict theta, const float* __restrict g,
+                  float* __restrict m, float* __restrict v) {
+  const AdamRates r = rates;
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float first = m[i] + r.first * (g[i] - m[i]);
+    const float second = r.keep * v[i] + r.second * (g[i] * g[i]);
+    m[i] = first;
+    v[i] = second;
+    theta[i] -= r.rate * (first / (std::sqrt(second) * r.root + r.epsilon));
+  }
+}
+
+void polyak_stretch(std::int64_t size, float tau, float* __restrict target, const float* __restrict source) {
+  for (std::int64_t i = 0; i < size; ++i) target[i] += tau * (source[i] - target[i]);
+}
+
 }  // namespace
 
 void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gradient, const View<float, 1>& exp_avg,
@@ -24,31 +46,22 @@ void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gra
     throw std::invalid_argument("step = " + std::to_string(step) + " is out of range; expected 1 for the first step");
   }
   const auto t = static_cast<double>(step);
-  const auto rate = static_cast<float>(settings.learning_rate / (1.0 - std::pow(settings.beta1, t)));
-  const auto root = static_cast<float>(std::sqrt(1.0 - std::pow(settings.beta2, t)));
-  const auto keep = static_cast<float>(settings.beta2);
-  const auto first_rate = static_cast<float>(1.0 - settings.beta1);
-  const auto second_rate = static_cast<float>(1.0 - settings.beta2);
-  const auto epsilon = static_cast<float>(settings.epsilon);
+  const AdamRates rates{static_cast<float>(1.0 - settings.beta1),
+                        static_cast<float>(settings.beta2),
+                        static_cast<float>(1.0 - settings.beta2),
+                        static_cast<float>(settings.learning_rate / (1.0 - std::pow(settings.beta1, t))),
+                        static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(settings.beta2, t))),
+                        static_cast<float>(settings.epsilon)};
   for_stretches(pool, parameters.shape[0], [&](std::int64_t first, std::int64_t end) {
-    float* __restrict theta = parameters.data;
-    float* __restrict m = exp_avg.data;
-    float* __restrict v = exp_avg_sq.data;
-    const float* __restrict g = gradient.data;
-    for (std::int64_t i = first; i < end; ++i) {
-      m[i] += first_rate * (g[i] - m[i]);
-      v[i] = keep * v[i] + second_rate * (g[i] * g[i]);
-      theta[i] -= rate * (m[i] / (std::sqrt(v[i]) / root + epsilon));
-    }
+    adam_stretch(end - first, rates, parameters.data + first, gradient.data + first, exp_avg.data + first,
+                 exp_avg_sq.data + first);
   });
 }
 
 void polyak_step(const View<float, 1>& target, const View<const float, 1>& source, double tau, ThreadPool* pool) {
   const auto rate = static_cast<float>(tau);
   for_stretches(pool, target.shape[0], [&](std::int64_t first, std::int64_t end) {
-    float* __restrict to = target.data;
-    const float* __restrict from = source.data;
-    for (std::int64_t i = first; i < end; ++i) to[i] += rate * (from[i] - to[i]);
+    polyak_stretch(end - first, rate, target.data + first, source.data + first);
   });
 }
 
