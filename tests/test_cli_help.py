@@ -185,17 +185,6 @@ def test_an_opengl_that_keeps_mujoco_from_loading_is_named():
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_do_not_spin_while_they_wait_unless_the_user_says_so(monkeypatch, capsys, given, used):
-    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
-    seen = []
-    monkeypatch.setattr("apb.cli.info.run", lambda options: seen.append(os.environ["OMP_WAIT_POLICY"]) or Outcome({}))
-    assert call(capsys, "info").code == 0
-    assert seen == [used]
-
-
 def test_warnings_are_one_line(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
     (copy / "checkpoints" / "LATEST").unlink()

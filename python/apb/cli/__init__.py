@@ -86,9 +86,6 @@ def _dispatch(given: list[str]) -> int:
         return EXIT_OK
     if verb not in VERBS:
         raise UnknownNameError(f"there is no verb {verb!r}; {nearest(verb, VERBS)}; `apb --help` explains them")
-    # Torch's threads wait for each other by spinning, unless told otherwise before torch is loaded: on four cores that
-    # other programs use as well, two threads made 10 to 27 updates/s that way, and 113 to 119 without.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import tyro
 
     try:
