@@ -10,7 +10,6 @@ import apb
 import numpy as np
 import pytest
 from apb.cli import VERBS, adapt
-from apb.cli.outcome import Outcome
 from cli_runs import ENV, call, write_run
 
 
