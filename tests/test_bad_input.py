@@ -60,6 +60,7 @@ INTEGERS = {
     "policy_delay": 0,
     "reset_interval": 0,
     "population_size": 1,
+    "segment_length": 0,
 }
 NUMBERS = {
     "learning_rate": (0.0, 1.5),

@@ -18,7 +18,10 @@ SEEDS = (3, 50)
 
 
 class Rig:
-    """A strategy with a learner and actors, driven by envs that pay, per step, the sum of the acting adapter."""
+    """A strategy with a learner and actors, driven by envs that pay, per step, the sum of the acting adapter.
+
+    Every second episode is terminated, the others are truncated.
+    """
 
     def __init__(self, name, seeds=SEEDS, slots=None, length=lambda lane, slot, episode: 4, **options):
         self.backbone = small_backbone()
@@ -34,8 +37,6 @@ class Rig:
         self.steps = 0
         self.episode, self.age = (np.zeros(rows, dtype=np.int64) for _ in range(2))
         self.paid = np.zeros(rows)
-        self.acted = {}
-        self.finished = []
 
     def act(self):
         """The adapter that acts in each simulation: (K, S, n)."""
@@ -43,7 +44,7 @@ class Rig:
         return np.broadcast_to(adapters, (len(self.seeds), self.slots, adapters.shape[2]))
 
     def step(self, valid=None):
-        """One step; `finished` gets (lane, adapters that acted, return) of each episode that ends."""
+        """One step of all simulations; the actions, and what the strategy saw in `seen`."""
         acting = self.act()
         observation = np.stack(
             [
@@ -55,22 +56,21 @@ class Rig:
         self.strategy.perturb(actions, self.steps)
         self.steps += 1
         valid = np.ones(self.age.shape, dtype=np.bool_) if valid is None else valid
+        reward = acting.sum(axis=2)
+        terminated = np.zeros(self.age.shape, dtype=np.bool_)
         episodes = []
         for lane, slot in np.argwhere(valid):
             where = int(lane), int(slot)
             self.age[where] += 1
-            self.paid[where] += float(acting[where].sum())
-            self.acted.setdefault(where, []).append(acting[where].tobytes())
+            self.paid[where] += reward[where]
             if self.age[where] == self.length(*where, self.episode[where]):
-                episodes.append(Episode(*where, self.paid[where], int(self.age[where]), terminated=True))
-                self.finished.append((where[0], self.acted.pop(where), self.paid[where]))
+                terminated[where] = self.episode[where] % 2
+                episodes.append(Episode(*where, self.paid[where], int(self.age[where]), bool(terminated[where])))
                 self.episode[where] += 1
                 self.age[where] = self.paid[where] = 0
-        flags = np.zeros(self.age.shape, dtype=np.bool_)
-        reward = np.zeros(self.age.shape, dtype=np.float32)
-        self.strategy.observe(
-            Transition(observation, actions, reward, observation, flags, flags, valid, episodes), warming_up=False
-        )
+        following = -observation
+        self.seen = Transition(observation, actions, reward, following, terminated, terminated, valid, episodes)
+        self.strategy.observe(self.seen, warming_up=False)
         return actions
 
     def arrays(self):
@@ -175,8 +175,8 @@ def test_after_a_reset_a_strategy_acts_around_the_new_policy(name):
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 0.3])
-def test_action_noise_is_gaussian_of_the_given_deviation(scale):
-    rig = Rig("action_noise", slots=7, action_noise=scale)
+def test_action_noise_is_gaussian_of_the_given_deviation_with_every_strategy(name, scale):
+    rig = Rig(name, slots=7, action_noise=scale)
     noise = np.stack([rig.step() for _ in range(2000)])
     assert noise.std() == pytest.approx(scale, rel=0.03, abs=1e-9)
     # Six standard errors of the mean.
@@ -188,8 +188,8 @@ def test_action_noise_is_gaussian_of_the_given_deviation(scale):
         assert np.abs(independent).max() < 6 / np.sqrt(2000)
 
 
-def test_noisy_actions_are_clipped_and_noise_is_a_function_of_seed_and_step():
-    rig, again = (Rig("action_noise", action_noise=0.5) for _ in range(2))
+def test_noisy_actions_are_clipped_and_noise_is_a_function_of_seed_and_step(name):
+    rig, again = (Rig(name, slots=1, action_noise=0.5) for _ in range(2))
     actions = np.full((2, 1, ACTION_SIZE), 0.9, dtype=np.float32)
     first, second = actions.copy(), actions.copy()
     rig.strategy.perturb(first, 17)
@@ -268,35 +268,51 @@ def test_the_distance_is_kept_while_the_policy_changes():
         assert rms_distance(rig, 0, PROBE_ROWS) == pytest.approx(0.2, rel=0.05)
 
 
+def some_values(observation):
+    """A value of each observation (K, R, obs), in place of the critics'."""
+    return np.float32(10) * observation[..., 0] + np.float32(3)
+
+
 @pytest.mark.parametrize("slots", [1, 3, 6, 8])
-@pytest.mark.parametrize("length", [lambda lane, slot, episode: 4, uneven], ids=["even", "uneven"])
-def test_every_episode_is_credited_to_the_member_that_acted_in_all_of_it(slots, length, monkeypatch):
+@pytest.mark.parametrize("length", [lambda lane, slot, episode: 10_000, uneven], ids=["endless", "uneven"])
+def test_a_member_is_credited_with_what_it_won_beyond_the_value_of_where_it_began(slots, length, monkeypatch):
     # Without a change of scale within a generation, so that a member's adapter is its name.
     monkeypatch.setattr("apb.strategies.param_noise.PROBE_ROWS", 10_000)
-    rig = Rig("param_noise", population_size=6, slots=slots, length=length)
-    told = 0
+    gamma = 0.9
+    rig = Rig("param_noise", population_size=6, slots=slots, length=length, gamma=gamma, segment_length=5)
+    rig.learner.values = some_values
+    segments, told = {}, 0
+    credit = np.zeros((2, 6))
+    steps = np.zeros((2, 6), dtype=np.int64)
     for _ in range(400):
-        asked_before = rig.arrays()["asked"]
-        rig.act()
-        arrays = rig.arrays()
-        for lane in np.flatnonzero(~asked_before):
-            rig.finished = [entry for entry in rig.finished if entry[0] != lane]
-        before = arrays["generation"].copy()
-        members = rig.members()
+        asked = rig.arrays()["asked"]
+        acting = rig.act()
+        for lane in np.flatnonzero(~asked):
+            credit[lane], steps[lane] = 0, 0
+            segments = {where: segment for where, segment in segments.items() if where[0] != lane}
+        members, before = rig.members(), rig.arrays()["generation"]
         rig.step()
+        ended = {(episode.lane, episode.slot) for episode in rig.seen.episodes}
+        for where in np.ndindex(2, slots):
+            names = [member.tobytes() for member in members[where[0]]]
+            segment = segments.setdefault(where, {"member": names.index(acting[where].tobytes()), "rewards": []})
+            assert names[segment["member"]] == acting[where].tobytes(), "a segment belongs to one member"
+            segment.setdefault("start", rig.seen.observation[where])
+            segment["rewards"].append(float(rig.seen.reward[where]))
+            count = len(segment["rewards"])
+            if count == 5 or where in ended:
+                won = sum(gamma**k * reward for k, reward in enumerate(segment["rewards"]))
+                if not rig.seen.terminated[where]:
+                    won += gamma**count * some_values(rig.seen.next_observation[where])
+                credit[where[0], segment["member"]] += won - some_values(segment["start"])
+                steps[where[0], segment["member"]] += count
+                del segments[where]
         arrays = rig.arrays()
-        for lane in range(2):
-            names = [member.tobytes() for member in members[lane]]
-            returns, episodes = np.zeros(6), np.zeros(6, dtype=np.int64)
-            for where, acted, paid in rig.finished:
-                if where == lane and len(set(acted)) == 1:
-                    returns[names.index(acted[0])] += paid
-                    episodes[names.index(acted[0])] += 1
-            assert (arrays["episodes"][lane] == episodes).all()
-            np.testing.assert_allclose(arrays["returns"][lane], returns, rtol=1e-12)
-            if arrays["generation"][lane] > before[lane]:
-                told += 1
-                assert episodes.min() >= 1, "no generation ends before every member has finished an episode"
+        assert (arrays["judged"] == steps).all()
+        np.testing.assert_allclose(arrays["advantage"], credit, rtol=1e-5, atol=1e-4)
+        for lane in np.flatnonzero(arrays["generation"] > before):
+            told += 1
+            assert steps[lane].min() >= 5, "no generation ends before every member has acted segment_length steps"
     assert told >= 8
 
 
@@ -310,23 +326,23 @@ def test_a_reset_forgets_what_generations_learned_about_the_old_policy():
     rig.act()
     arrays = rig.arrays()
     assert (arrays["variance"] == 1).all()
-    assert arrays["episodes"].sum() == 0
-    assert not arrays["own"].any(), "episodes under way began with the old members"
+    for forgotten in ("judged", "advantage", "steps", "reward"):
+        assert (arrays[forgotten] == 0).all(), "segments under way began with the old members"
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_members_share_few_simulations_evenly(slots):
-    rig = Rig("param_noise", (3,), population_size=5, slots=slots)
+    rig = Rig("param_noise", (3,), population_size=5, slots=slots, segment_length=7, length=lambda *where: 10_000)
     rig.until_told()
-    assert rig.arrays()["episodes"].sum() <= 5 + slots - 1
-    assert rig.steps == 4 * -(-5 // slots)
+    assert sorted(rig.arrays()["judged"][0])[:-1] == [7] * 4, "at most one acts twice"
+    assert rig.steps == 7 * -(-5 // slots)
 
 
 def test_lanes_go_through_generations_at_their_own_pace():
-    rig = Rig("param_noise", population_size=4, length=lambda lane, slot, episode: (2, 9)[lane])
-    for _ in range(36):
-        rig.step()
-    assert (rig.arrays()["generation"] == [18, 4]).all()
+    rig = Rig("param_noise", population_size=4, segment_length=3, length=lambda *where: 10_000)
+    for step in range(36):
+        rig.step(valid=np.repeat([[True], [step % 2 == 0]], 4, axis=1))
+    assert (rig.arrays()["generation"] == [12, 6]).all()
 
 
 @pytest.mark.parametrize("members", [2, 3, 5, 10])
@@ -343,7 +359,7 @@ def test_rank_weights_are_logarithmic_for_the_better_half_and_zero_for_the_rest(
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
 def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
-    rig = Rig("param_noise", population_size=6, evolution_rate=rate, length=uneven)
+    rig = Rig("param_noise", population_size=6, evolution_rate=rate, length=uneven, segment_length=6)
     for _ in range(3):
         rig.act()
         variance = rig.arrays()["variance"][0].astype(np.float64)
@@ -351,14 +367,13 @@ def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
         moved = rig.learner.adapters() + drift  # TD3 goes on while the members act
         rig.learner.set_adapters(moved)
         directions = rig.arrays()["directions"][0].astype(np.float64)
-        rig.finished = []
         generation = rig.generation(1)
         other = moved[1]
         rig.until_told(0)
         if rig.generation(1) != generation:
             other = None
         arrays = rig.arrays()
-        weights = rank_weights(arrays["returns"][0] / arrays["episodes"][0]).astype(np.float64)
+        weights = rank_weights(arrays["advantage"][0] / arrays["judged"][0]).astype(np.float64)
         expected = moved[0] + rate * arrays["scale"][0] * (weights @ directions)
         np.testing.assert_allclose(rig.learner.adapters()[0], expected, rtol=1e-4, atol=1e-5)
         if other is not None:
@@ -368,36 +383,34 @@ def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
 
 
 def test_the_population_moves_the_policy_towards_what_pays():
-    rig = Rig("param_noise", (3,), population_size=10, evolution_rate=1.0)
+    rig = Rig("param_noise", (3,), population_size=10, evolution_rate=1.0, segment_length=4)
+    rig.learner.values = lambda observation: np.zeros(observation.shape[:2], dtype=np.float32)
     start = rig.learner.adapters().sum()
     for _ in range(10):
         rig.until_told()
     assert rig.learner.adapters().sum() > start + 1, "each step pays the sum of the adapter"
 
 
-def test_an_episode_that_the_loop_cut_off_is_credited_to_nobody_and_the_next_one_is():
-    rig = Rig("param_noise", (3,), population_size=4)
+def test_a_segment_that_the_loop_cut_off_is_credited_to_nobody_and_begins_anew():
+    rig = Rig("param_noise", (3,), population_size=4, segment_length=4, length=lambda *where: 10_000)
     rig.step()
-    cut = np.array([[True, True, False, False]])
-    rig.strategy.restarted(cut)
-    rig.age[cut] = rig.paid[cut] = 0
-    rig.acted = {where: acted for where, acted in rig.acted.items() if where[1] >= 2}
+    rig.strategy.restarted(np.array([[True, True, False, False]]))
     for _ in range(3):
         rig.step()
-    assert (rig.arrays()["episodes"] == [[0, 0, 1, 1]]).all()
+    arrays = rig.arrays()
+    assert (arrays["judged"] == [[0, 0, 4, 4]]).all()
+    assert (arrays["advantage"][0, :2] == 0).all()
     rig.step()
     assert rig.generation() == 1
-    assert (rig.arrays()["episodes"] == [[1, 1, 1, 1]]).all()
+    assert (rig.arrays()["judged"] == [[4, 4, 4, 4]]).all()
 
 
-def test_a_step_in_which_a_vector_env_only_resets_belongs_to_no_episode():
-    rig = Rig("param_noise", (3,), population_size=4, length=lambda lane, slot, episode: 2 + (slot == 3))
-    for _ in range(2):
-        rig.step()
-    rig.step(valid=np.array([[False, False, False, True]]))
-    assert rig.generation() == 1
-    rig.step(valid=np.array([[True, True, True, False]]))
-    assert rig.arrays()["own"].all(), "all simulations are at the start of an episode, which the new members own"
+def test_a_step_in_which_a_vector_env_only_resets_belongs_to_no_segment():
+    rig = Rig("param_noise", (3,), population_size=4, segment_length=4, length=lambda *where: 10_000)
+    rig.step(valid=np.array([[False, True, True, True]]))
+    assert (rig.arrays()["steps"] == [[0, 1, 1, 1]]).all()
+    rig.step()
+    assert (rig.arrays()["start"][0, 0] == rig.seen.observation[0, 0]).all()
 
 
 def test_transitions_of_the_warm_up_are_credited_to_nobody():
@@ -405,12 +418,11 @@ def test_transitions_of_the_warm_up_are_credited_to_nobody():
     shape = (1, 4)
     flags, valid = np.zeros(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
     observation = np.ones((*shape, OBSERVATION_SIZE), dtype=np.float32)
-    actions, reward = np.zeros((*shape, ACTION_SIZE), dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    actions, reward = np.zeros((*shape, ACTION_SIZE), dtype=np.float32), np.ones(shape, dtype=np.float32)
     ended = [Episode(0, 1, 99.0, 5, terminated=False)]
     for episodes in ([], ended, []):
         transition = Transition(observation, actions, reward, observation, flags, flags, valid, episodes)
         rig.strategy.observe(transition, warming_up=True)
     rig.act()
     arrays = rig.arrays()
-    assert arrays["episodes"].sum() == arrays["returns"].sum() == 0
-    assert not arrays["own"].any(), "every simulation is in the middle of an episode that began with random actions"
+    assert arrays["judged"].sum() == arrays["advantage"].sum() == arrays["steps"].sum() == arrays["reward"].sum() == 0

@@ -81,12 +81,19 @@ class Learner:
         batch = replay.sample(self.updates)
         if self.td3.device.type != "cpu":
             batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
-        if self._statistics is not None:
-            mean, inverse_std, clip = self._statistics
-            for name in ("observation", "next_observation"):
-                setattr(batch, name, ((getattr(batch, name) - mean) * inverse_std).clamp_(-clip, clip))
+        batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start
         return batch
+
+    def _normalized(self, observation: torch.Tensor) -> torch.Tensor:
+        if self._statistics is None:
+            return observation
+        mean, inverse_std, clip = self._statistics
+        return ((observation - mean) * inverse_std).clamp_(-clip, clip)
+
+    def values(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the critics expect of each lane's actor from observations (K, R, obs) on, shape (K, R)."""
+        return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
 
     def _check_finite(self) -> None:
         for name, losses in self.losses().items():

@@ -76,8 +76,8 @@ class AdaptSettings:
     paper resets, and does not say how often.)"""
 
     action_noise: float = 0.1
-    """Strategy "action_noise": standard deviation of the exploration noise, in units of the normalised action. 0.1 in
-    TD3's code."""
+    """Standard deviation of the exploration noise on actions, in units of the normalised action, with either strategy.
+    0.1 in TD3's code."""
     param_noise: float = 0.2
     """Strategy "param_noise": how far the members' actions are from the actor's, root mean square in units of the
     normalised action. 0.2 is the target distance of adaptive parameter noise in OpenAI's baselines (Plappert et al.
@@ -85,6 +85,8 @@ class AdaptSettings:
     population_size: int = 10
     """Strategy "param_noise": members per lane, at least 2, each in its own simulation where the env can be made
     several times. 10 in CEM-RL's code."""
+    segment_length: int = 100
+    """Strategy "param_noise": timesteps that each member acts in a generation. Ours."""
     evolution_rate: float = 0.1
     """Strategy "param_noise": how far each generation pulls the actor towards its better half, in [0, 1]; 0 only
     explores. Ours."""
@@ -164,6 +166,7 @@ _INTEGER_RANGES: dict[str, tuple[int, int]] = {
     "policy_delay": (1, 1_000_000),
     "reset_interval": (1, MAX_TIMESTEPS),
     "population_size": (2, 10_000),
+    "segment_length": (1, MAX_TIMESTEPS),
 }
 
 _FLOAT_RANGES: dict[str, tuple[float, float, bool]] = {

@@ -89,15 +89,15 @@ class TD3:
         self._q, self._q_target = critic_chain(self.critics), critic_chain(self.target_critics)
         self._q_first = critic_chain(self.critics, slice(1))
         self._noise = np.empty((len(self.seeds), settings.batch_size, shape.action_size), dtype=np.float32)
-        lanes, hidden = len(self.seeds), [len(weight) for weight in backbone.weights]
+        lanes, rows, hidden = len(self.seeds), settings.batch_size, [len(weight) for weight in backbone.weights]
         policy_sizes = (shape.observation_size, shape.input_size, *hidden, shape.action_size)
-        policy_relus = (backbone.input_activation, *[True] * len(hidden), False)
         critic_sizes = (shape.observation_size + shape.action_size, *CRITIC_HIDDEN_SIZES, 1)
-        critic_relus = (*[True] * len(CRITIC_HIDDEN_SIZES), False)
-        rows = settings.batch_size
-        self._policies = LayerStack.on(self.device, policy_sizes, policy_relus, lanes, rows, pool)
-        self._critics = LayerStack.on(self.device, critic_sizes, critic_relus, 2 * lanes, rows, pool)
-        self._first_critics = LayerStack.on(self.device, critic_sizes, critic_relus, lanes, rows, pool)
+        self._policy_layers = policy_sizes, (backbone.input_activation, *[True] * len(hidden), False)
+        self._critic_layers = critic_sizes, (*[True] * len(CRITIC_HIDDEN_SIZES), False)
+        self._policies = self._stack(self._policy_layers, lanes, rows)
+        self._critics = self._stack(self._critic_layers, 2 * lanes, rows)
+        self._first_critics = self._stack(self._critic_layers, lanes, rows)
+        self._for_values: dict[int, tuple[LayerStack, LayerStack]] = {}
         self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
         pre, *psi, post = policy_chain(self._actor_gradient)
         not_learned: Gradients = [None] * len(hidden)
@@ -143,6 +143,9 @@ class TD3:
         self._policies.backward(self._pi, slope, self._pi_gradient)
         self.actor_adam.step(self._actor_gradient)
 
+    def _stack(self, layers: tuple[tuple[int, ...], tuple[bool, ...]], networks: int, rows: int) -> LayerStack:
+        return LayerStack.on(self.device, *layers, networks, rows, self._pool)
+
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
         """Actions (K, B, act) of the lanes' policies."""
         return self._policies.forward(pi, observation).tanh_()
@@ -151,6 +154,19 @@ class TD3:
         """Values (K, 2, B) of the lanes' twin critics."""
         lanes, rows = action.shape[:2]
         return self._critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
+
+    @torch.no_grad()
+    def values(self, observation: Tensor) -> Tensor:
+        """V(s) = mean_j Q_j(s, pi(s)) of each lane, shape (K, R), for observations (K, R, obs)."""
+        lanes, rows = observation.shape[:2]
+        if rows not in self._for_values:
+            self._for_values[rows] = (
+                self._stack(self._policy_layers, lanes, rows),
+                self._stack(self._critic_layers, 2 * lanes, rows),
+            )
+        policies, critics = self._for_values[rows]
+        action = policies.forward(self._pi, observation).tanh_()
+        return critics.forward(self._q, critic_inputs(observation, action, 2)).view(lanes, 2, rows).mean(dim=1)
 
     def _draw_noise(self) -> Tensor:
         for lane, seed in enumerate(self.seeds):

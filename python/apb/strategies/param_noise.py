@@ -3,12 +3,13 @@
 One generation of a lane (docs/algorithm.md has the equations and says what is taken from where):
 
 1. *Ask*: P directions `d_i = +- sqrt(v) z_i`, antithetic, with a diagonal variance v.
-2. *Evaluate*: member i acts as `mu + c d_i`, one member per simulation, until each has finished an episode of its own.
-   Here mu is the actor as it is now: TD3 goes on improving it, and the members with it, with every transition. The
-   scale c keeps the members' actions on recent observations `param_noise` away from the actor's (the measure of
-   Plappert et al. 2018).
-3. *Tell*: the better half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates v and pulls the actor by
-   `evolution_rate` times its weighted displacement.
+2. *Evaluate*: member i acts as `mu + c d_i` for `segment_length` steps, the members side by side where the env can be
+   made several times. Here mu is the actor as it is now: TD3 goes on improving it, and the members with it, with every
+   transition. The scale c keeps the members' actions on recent observations `param_noise` away from the actor's (the
+   measure of Plappert et al. 2018). As its critics learn from noisy actions, these too carry `action_noise`.
+3. *Tell*: a member's fitness is its advantage over the actor per step, by the lane's critics (see `_judge`). The better
+   half, weighted by rank as in CEM-RL (Pourchot and Sigaud 2019), updates v and pulls the actor by `evolution_rate`
+   times its weighted displacement.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import _native, rng
+from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
 
 if TYPE_CHECKING:
@@ -42,19 +44,22 @@ class ParamNoise(Strategy):
         settings, lanes, size = context.settings, len(context.seeds), context.shape.num_parameters
         members = settings.population_size
         self._context = context
+        self._action_noise = ActionNoise(context)
         self._keys = np.stack([rng.key(seed, rng.Stream.POPULATION) for seed in context.seeds])
         self._arrays: dict[str, NDArray[Any]] = {
             "directions": np.zeros((lanes, members, size), dtype=np.float32),
             "scale": np.ones(lanes, dtype=np.float32),
             "variance": np.ones((lanes, size), dtype=np.float32),
             "probe": np.zeros((lanes, PROBE_ROWS, context.shape.observation_size), dtype=np.float32),
-            "returns": np.zeros((lanes, members), dtype=np.float64),
-            "episodes": np.zeros((lanes, members), dtype=np.int64),
-            # Of each simulation: the member that acts in it, whether it has done so since the episode began, and
-            # whether an episode is about to begin.
+            # What members have shown in this generation: the sum of their advantages, and over how many steps.
+            "advantage": np.zeros((lanes, members), dtype=np.float64),
+            "judged": np.zeros((lanes, members), dtype=np.int64),
+            # Of the segment under way in each simulation: the member that acts, where it began, how many steps it has
+            # taken and its discounted reward so far.
             "acting": np.zeros((lanes, context.slots), dtype=np.int64),
-            "own": np.zeros((lanes, context.slots), dtype=np.bool_),
-            "fresh": np.ones((lanes, context.slots), dtype=np.bool_),
+            "start": np.zeros((lanes, context.slots, context.shape.observation_size), dtype=np.float32),
+            "steps": np.zeros((lanes, context.slots), dtype=np.int64),
+            "reward": np.zeros((lanes, context.slots), dtype=np.float64),
             "generation": np.zeros(lanes, dtype=np.int64),
             "asked": np.zeros(lanes, dtype=np.bool_),
             "probed": np.zeros(1, dtype=np.int64),
@@ -80,29 +85,35 @@ class ParamNoise(Strategy):
         )
         return members
 
+    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
+        """See `Strategy`: the noise of `ActionNoise`."""
+        self._action_noise.perturb(actions, step)
+
     def observe(self, transition: "Transition", warming_up: bool) -> None:
         """See `Strategy`."""
         state = self._arrays
         probed = int(state["probed"][0])
         state["probe"][:, probed % PROBE_ROWS] = transition.observation[:, probed % self._context.slots]
         state["probed"] += 1
-        state["fresh"][transition.valid] = False
+        acted = transition.valid & state["asked"][:, None]
+        began = acted & (state["steps"] == 0)
+        state["start"][began] = transition.observation[began]
+        discount = self._context.settings.gamma ** state["steps"]
+        state["reward"][acted] += (discount * transition.reward)[acted]
+        state["steps"][acted] += 1
+        over = state["steps"] >= self._context.settings.segment_length
         for episode in transition.episodes:
-            lane, slot = episode.lane, episode.slot
-            state["fresh"][lane, slot] = True
-            if state["own"][lane, slot]:
-                member = state["acting"][lane, slot]
-                state["returns"][lane, member] += episode.return_
-                state["episodes"][lane, member] += 1
-            if state["asked"][lane]:
-                self._assign(lane, slot)
-        for done in np.flatnonzero(state["asked"] & state["episodes"].all(axis=1)):
+            over[episode.lane, episode.slot] = state["steps"][episode.lane, episode.slot] > 0
+        if over.any():
+            self._judge(over, transition)
+        enough = state["judged"] >= self._context.settings.segment_length
+        for done in np.flatnonzero(state["asked"] & enough.all(axis=1)):
             self._tell(int(done))
 
     def restarted(self, rows: NDArray[np.bool_]) -> None:
         """See `Strategy`."""
-        self._arrays["fresh"][rows] = True
-        self._arrays["own"][rows] = self._arrays["asked"].repeat(rows.shape[1]).reshape(rows.shape)[rows]
+        self._arrays["steps"][rows] = 0
+        self._arrays["reward"][rows] = 0
 
     def reset(self) -> None:
         """See `Strategy`."""
@@ -129,22 +140,34 @@ class ParamNoise(Strategy):
             state["directions"][at],
             pool=self._context.pool,
         )
-        state["returns"][lane] = 0
-        state["episodes"][lane] = 0
-        state["own"][lane] = False
+        for name in ("advantage", "judged", "steps", "reward"):
+            state[name][lane] = 0
         for slot in range(self._context.slots):
-            self._assign(lane, slot)
-        state["own"][lane] = state["fresh"][lane]
+            state["acting"][lane, slot] = slot % state["judged"].shape[1]
         state["asked"][lane] = True
 
-    def _assign(self, lane: int, slot: int) -> None:
-        """Let the member with the fewest episodes, finished or under way elsewhere, act in the slot."""
-        state = self._arrays
-        load = state["episodes"][lane].copy()
-        elsewhere = np.flatnonzero(np.arange(self._context.slots) != slot)
-        np.add.at(load, state["acting"][lane, elsewhere], state["own"][lane, elsewhere])
-        state["acting"][lane, slot] = load.argmin()
-        state["own"][lane, slot] = True
+    def _judge(self, over: NDArray[np.bool_], transition: "Transition") -> None:
+        """End segments (K, S): credit what a member has won beyond the value of where it began.
+
+        A = sum_k gamma^k r_k + gamma^n V(s_n) - V(s_0), V(s) = mean_j Q_j(s, mu(s)): the n-step advantage over the
+        actor. It needs no whole episode, and where the episode went well before says nothing about the member.
+        """
+        state, gamma = self._arrays, self._context.settings.gamma
+        both = np.concatenate([state["start"], transition.next_observation], axis=1, dtype=np.float32)
+        before, after = np.split(self._context.learner.values(both).astype(np.float64), 2, axis=1)
+        after = np.where(transition.terminated, 0, after)
+        advantage = state["reward"] + gamma ** state["steps"] * after - before
+        for lane, slot in np.argwhere(over):
+            member = state["acting"][lane, slot]
+            state["advantage"][lane, member] += advantage[lane, slot]
+            state["judged"][lane, member] += state["steps"][lane, slot]
+            state["steps"][lane, slot] = 0
+            state["reward"][lane, slot] = 0
+            # Next acts the member with the fewest steps, counting as whole the segments under way elsewhere.
+            load = state["judged"][lane].copy()
+            elsewhere = np.flatnonzero(np.arange(self._context.slots) != slot)
+            np.add.at(load, state["acting"][lane, elsewhere], self._context.settings.segment_length)
+            state["acting"][lane, slot] = load.argmin()
 
     def _scale(self, lane: int) -> None:
         """Set the scale so that the members' actions are `param_noise` away from the actor's, root mean square."""
@@ -166,7 +189,7 @@ class ParamNoise(Strategy):
 
     def _tell(self, lane: int) -> None:
         state, at = self._arrays, slice(lane, lane + 1)
-        weights = rank_weights(state["returns"][lane] / state["episodes"][lane])[None]
+        weights = rank_weights(state["advantage"][lane] / state["judged"][lane])[None]
         displacement = np.zeros_like(state["variance"][at])
         damping = np.full(1, DAMPING, dtype=np.float32)
         _native.evolution_recombine(
