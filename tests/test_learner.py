@@ -85,6 +85,17 @@ def test_sampled_observations_are_normalised_as_those_that_are_acted_on():
     assert (batches[0][2] == plain.reward).all()
 
 
+def test_values_are_those_of_normalised_observations():
+    learner = make((8,))
+    observation = np.random.default_rng(0).standard_normal((1, 6, 5)).astype(np.float32)
+    mean, inverse_std = np.full((1, 5), 0.5), np.full((1, 5), 2.0)
+    expected = learner.td3.values(torch.from_numpy(((observation - np.float32(0.5)) * np.float32(2)).clip(-1, 1)))
+    plain = learner.values(observation)
+    learner.set_normalization(mean, inverse_std, 1.0)
+    assert (learner.values(observation) == expected.numpy()).all()
+    assert (plain != expected.numpy()).any()
+
+
 def test_a_saved_learner_continues_bit_for_bit_also_after_a_reset_and_with_other_threads():
     original, resumed = make(num_threads=1), make(num_threads=4)
     replay = filled_replay(SEEDS)

@@ -228,6 +228,20 @@ def test_only_a_termination_ends_the_future(terminated):
     torch.testing.assert_close(td3.critic_loss[0], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_the_value_of_a_state_is_what_both_critics_expect_of_the_actor_there(rows):
+    td3 = make(seeds=(4, 9))
+    td3.update(draw_batch(2, seed=1))
+    observation = torch.randn(2, rows, 5, generator=torch.Generator().manual_seed(0))
+    found = td3.values(observation)
+    for lane in range(2):
+        oracle = OracleTD3(td3, lane)
+        with torch.no_grad():
+            action = oracle.actor(observation[lane])
+            values = [critic(observation[lane], action) for critic in oracle.critics]
+        torch.testing.assert_close(found[lane], (values[0] + values[1]) / 2, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("delay", [1, 2, 3])
 def test_policy_and_targets_move_once_in_policy_delay_updates(delay):
     td3 = make(settings=small_settings(policy_delay=delay))
