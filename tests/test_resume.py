@@ -172,6 +172,20 @@ def test_an_env_given_as_an_object_is_given_again(tmp_path):
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
+def test_statistics_that_evaluation_envs_gather_do_not_tell_a_resumed_run_from_an_uninterrupted_one(tmp_path):
+    def factory():
+        return gymnasium.wrappers.NormalizeObservation(gymnasium.make("Pendulum-v1", max_episode_steps=13))
+
+    options = make_options("Pendulum-v1", "action_noise") | {"env": factory, "env_kwargs": None, "eval_freq": 20}
+    run(tmp_path / "whole", options)
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", options, CrashAt(77))
+    resume(tmp_path / "cut", env=factory)
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+    final = resume(tmp_path / "whole", env=factory).final
+    assert final == resume(tmp_path / "cut", env=factory, eval_env=factory()).final
+
+
 def test_a_run_is_not_resumed_where_there_is_none_or_while_another_process_works_in_it(tmp_path):
     with pytest.raises(RunFolderError, match="is not a run"):
         resume(tmp_path)

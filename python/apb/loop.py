@@ -88,6 +88,7 @@ class AdaptationLoop:
         self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
         self._eval_source = eval_source
         self._eval_simulations: Simulations | None = None
+        self._eval_start: dict[str, Any] = {}
         observation_size, action_size = flat_size(source.observation_space), self.simulations.bounds.size
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
         self.learner = Learner(
@@ -203,22 +204,17 @@ class AdaptationLoop:
     # --- looking at it ---------------------------------------------------------------------------------------------
 
     def evaluate(self, stream: rng.Stream = rng.Stream.EVAL_EPISODE) -> list[EvalResult]:
-        """Evaluate the noise-free policies, one result per lane, always from the same starts of the stream."""
+        """Evaluate the noise-free policies, one result per lane, always in the same envs from the same starts of the
+        stream, so that the results depend on the policies alone."""
         begin = time.perf_counter()
         if self._eval_source is None:
             raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
-        if self._eval_simulations is None or self._eval_simulations.stream != stream:
-            if self._eval_simulations is not None:
-                self._eval_simulations.close()
-            slots = parallel_episodes(self._eval_source, self.settings.n_eval_episodes)
-            self._eval_simulations = Simulations(
-                self._eval_source, len(self.settings.seeds), slots, self.settings.seeds, stream
-            )
-            if self._eval_simulations.shares_env_with(self.simulations):
-                raise InvalidEnvError(
-                    f"evaluation was given the very env object that {self.source.name} learns in, and would move it; "
-                    "expected another one: make a new env for eval_env, and at each call of a factory"
-                )
+        if self._eval_simulations is None:
+            self._eval_simulations = self._make_eval_simulations(self._eval_source)
+            self._eval_start = self._eval_simulations.snapshot()
+        # What wrappers such as NormalizeObservation gathered in earlier evaluations must not decide this one.
+        self._eval_simulations.restore(self._eval_start)
+        self._eval_simulations.stream = stream
         adapters = self.learner.adapters()[:, None]
         returns, lengths = run_episodes(
             self._eval_simulations,
@@ -228,6 +224,17 @@ class AdaptationLoop:
         self._spend(evaluation=time.perf_counter() - begin)
         self.wall_time += time.perf_counter() - begin
         return [EvalResult(*pair) for pair in zip(returns, lengths, strict=True)]
+
+    def _make_eval_simulations(self, source: EnvSource) -> Simulations:
+        slots = parallel_episodes(source, self.settings.n_eval_episodes)
+        simulations = Simulations(source, len(self.settings.seeds), slots, self.settings.seeds, rng.Stream.EVAL_EPISODE)
+        if simulations.shares_env_with(self.simulations):
+            raise InvalidEnvError(
+                f"evaluation was given the very env object that {self.source.name} learns in, and would move it; "
+                "expected another one: make a new env for eval_env, and at each call of a factory"
+            )
+        simulations.reset()
+        return simulations
 
     def policies(self) -> list[Policy]:
         """The noise-free policy of each lane as it is now."""
