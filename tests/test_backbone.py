@@ -143,6 +143,8 @@ def test_saving_over_a_backbone_replaces_it(tmp_path):
         ({"seed": -1}, ConfigError, "seed = -1"),
         ({"seed": 2**63}, ConfigError, "seed = 9223372036854775808"),
         ({"reading": "C"}, UnknownNameError, "reading = 'C'"),
+        ({"reading": "b"}, UnknownNameError, "did you mean 'B'"),
+        ({"init": "kaiming"}, UnknownNameError, "did you mean 'he'"),
         ({"init": "pytorc"}, UnknownNameError, "did you mean 'pytorch'"),
         ({"hidden_sizes": ()}, ConfigError, "hidden_sizes is empty"),
         ({"hidden_sizes": (256, 0)}, ConfigError, "= 0 is out of range"),

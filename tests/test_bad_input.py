@@ -82,10 +82,21 @@ def test_an_integer_out_of_range_is_named_with_value_and_range(name, value):
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-@pytest.mark.parametrize("value", ["7", 2.0, True, [1]], ids=repr)
+@pytest.mark.parametrize("value", ["7", 2.5, math.inf, True, [1]], ids=repr)
 def test_what_is_no_integer_is_refused(name, value):
     with pytest.raises(ConfigError, match=rf"^{name} = {re.escape(repr(value))} .*expected an integer"):
         AdaptSettings(**{name: value})
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_a_float_that_is_whole_is_an_integer(name):
+    value = getattr(AdaptSettings(**{name: 4.0}), name)
+    assert (type(value), value) == (int, 4)
+
+
+def test_the_bounds_of_a_range_are_told_to_the_digit():
+    with pytest.raises(ConfigError, match=rf"seed = {MAX_SEED + 1} is out of range; .* in \[0, {MAX_SEED}\]"):
+        AdaptSettings(seed=MAX_SEED + 1)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -115,9 +126,10 @@ def test_a_flag_is_true_or_false(name):
 
 
 def test_more_threads_than_four_times_the_cores_are_refused(monkeypatch):
-    monkeypatch.setattr("apb.settings.available_cpus", lambda: 2)
+    monkeypatch.setattr("apb.settings.usable_cpus", lambda: 2)
+    monkeypatch.setenv("APB_NUM_THREADS", "1")  # what to use where nothing is asked for, and no bound
     AdaptSettings(num_threads=8)
-    with pytest.raises(ConfigError, match="num_threads = 9 is more than four times the 2 cores at hand; leave it out"):
+    with pytest.raises(ConfigError, match="num_threads = 9 is more than four times the 2 cores that affinity and"):
         AdaptSettings(num_threads=9)
 
 
@@ -132,6 +144,8 @@ def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
         UnknownNameError, match=r"adapt\(\) has no option 'total_timestep'; did you mean 'total_timesteps'\?"
     ):
         run(total_timestep=100)
+    with pytest.raises(UnknownNameError, match="no option 'lr'; did you mean 'learning_rate'"):
+        run(lr=1e-3)
     with pytest.raises(UnknownNameError, match="strategy = 'parm_noise' is unknown; did you mean 'param_noise'"):
         run(strategy="parm_noise")
     for strategy in (None, 3, ["action_noise"]):

@@ -3,11 +3,17 @@
 import ast
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import apb
 import pytest
+from apb.backbone import Initialization
+from apb.cli import VERBS
+from apb.errors import USUAL_NAMES
+from apb.settings import AdaptSettings
 
 
 @pytest.mark.parametrize("name", apb.__all__)
@@ -32,6 +38,14 @@ def test_the_version_is_that_of_the_distribution():
 def test_a_misspelt_name_gets_the_nearest_one():
     with pytest.raises(AttributeError, match="did you mean 'Policy'"):
         apb.Polcy  # noqa: B018
+    with pytest.raises(AttributeError, match="did you mean 'adapt'"):
+        apb.train  # noqa: B018
+
+
+def test_what_other_libraries_call_a_thing_is_known_only_for_names_of_this_one():
+    known = {field.name for field in fields(AdaptSettings)} | set(VERBS) | set(get_args(Initialization))
+    assert set(USUAL_NAMES.values()) <= known
+    assert not set(USUAL_NAMES) & known
 
 
 def test_importing_the_package_imports_no_heavy_dependency():

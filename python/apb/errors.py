@@ -45,12 +45,45 @@ class ApbWarning(UserWarning):
     """Base of every warning that this package issues, so that users can filter them."""
 
 
+USUAL_NAMES = {
+    "critic_lr": "critic_learning_rate",
+    "discount": "gamma",
+    "evaluate": "eval",
+    "fit": "adapt",
+    "kaiming": "he",
+    "learn": "adapt",
+    "lr": "learning_rate",
+    "max_steps": "total_timesteps",
+    "n_steps": "total_timesteps",
+    "num_seeds": "n_seeds",
+    "num_steps": "total_timesteps",
+    "polyak": "tau",
+    "pop_size": "population_size",
+    "replay_size": "buffer_size",
+    "start_steps": "learning_starts",
+    "steps": "total_timesteps",
+    "train": "adapt",
+    "warmup": "learning_starts",
+}
+"""What users of other libraries call things -> what they are called here."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest of the `known` names, if one is near, and the list of all."""
+    """Return the end of an error message: the `known` name that was meant, if that can be told, and the list of all."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    found = nearest_name(name, names)
+    hint = "" if found is None else f"did you mean {found!r}? "
     return f"{hint}known: {', '.join(names)}"
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the `known` name that `name` means in other libraries, or is spelled like; None if nothing is near."""
+    by_lower = {each.lower(): each for each in known}
+    usual = USUAL_NAMES.get(name.lower().replace("-", "_"))
+    if usual in by_lower:
+        return by_lower[usual]
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+    return by_lower[close[0]] if close else None
 
 
 def require_range(argument: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:
@@ -58,4 +91,4 @@ def require_range(argument: str, value: float, low: float, high: float, *, low_o
     inside = (low < value if low_open else low <= value) and value <= high
     if not inside:
         bracket = "(" if low_open else "["
-        raise ConfigError(f"{argument} = {value!r} is out of range; expected a number in {bracket}{low:g}, {high:g}]")
+        raise ConfigError(f"{argument} = {value!r} is out of range; expected a number in {bracket}{low}, {high}]")

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any
 
 from apb.errors import ConfigError, UnknownNameError, nearest, require_range
-from apb.threads import available_cpus
+from apb.threads import usable_cpus
 
 MAX_TIMESTEPS = 10**12
 MAX_SEED = 2**63 - 1
@@ -29,7 +29,8 @@ class AdaptSettings:
     device: str = "cpu"
     """Where the updates run: "cpu", "cuda", "cuda:<i>", or "auto" (CUDA if torch finds it)."""
     num_threads: int | None = None
-    """CPU threads to use. Default: the cores that affinity and the container's quota allow, or APB_NUM_THREADS."""
+    """CPU threads to use, whatever APB_NUM_THREADS says. Default: APB_NUM_THREADS, else the cores that affinity and
+    the container's quota allow."""
     trainable_backbone: bool = False
     """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
     normalize_observations: bool = False
@@ -105,7 +106,8 @@ class AdaptSettings:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            if isinstance(value, bool) or not isinstance(value, Integral):
+            whole = isinstance(value, float) and value.is_integer()  # 1e5 is how budgets are often written
+            if isinstance(value, bool) or not (whole or isinstance(value, Integral)):
                 raise ConfigError(f"{name} = {value!r} is a {type(value).__name__}; expected an integer")
             object.__setattr__(self, name, int(value))  # NumPy's integers are no JSON
             require_range(name, int(value), low, high)
@@ -116,10 +118,10 @@ class AdaptSettings:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ConfigError(f"{name} = {value!r}; expected a finite number")
             require_range(name, value, low_f, high_f, low_open=low_open)
-        if self.num_threads is not None and self.num_threads > 4 * available_cpus():
+        if self.num_threads is not None and self.num_threads > 4 * usable_cpus():
             raise ConfigError(
-                f"num_threads = {self.num_threads} is more than four times the {available_cpus()} cores at hand; leave "
-                "it out to use them all"
+                f"num_threads = {self.num_threads} is more than four times the {usable_cpus()} cores that affinity and "
+                "the container's quota allow; leave it out to use them all"
             )
         if self.seed + self.n_seeds - 1 > MAX_SEED:
             raise ConfigError(

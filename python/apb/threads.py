@@ -10,16 +10,23 @@ MAX_THREADS = 1024
 
 
 def available_cpus(system: Path = Path("/")) -> int:
-    """The number of threads that can run at once: `min(affinity, ceil(cgroup quota))`, at least 1.
+    """The number of threads to use where nothing else is asked for: `APB_NUM_THREADS`, else `usable_cpus`.
 
-    The environment variable `APB_NUM_THREADS`, an integer in [1, 1024], overrides it. `system` is the root under which
-    /proc and /sys are looked up. Raises `ConfigError` for any other value of the variable.
+    Raises `ConfigError` if that environment variable is not an integer in [1, 1024].
     """
     override = os.environ.get("APB_NUM_THREADS", "")
     if override:
         if not (override.isascii() and override.isdigit() and 1 <= int(override[:8]) <= MAX_THREADS):
             raise ConfigError(f"APB_NUM_THREADS = {override!r}; expected an integer in [1, {MAX_THREADS}], or unset it")
         return int(override)
+    return usable_cpus(system)
+
+
+def usable_cpus(system: Path = Path("/")) -> int:
+    """The number of threads that can run at once: `min(affinity, ceil(cgroup quota))`, at least 1.
+
+    `system` is the root under which /proc and /sys are looked up.
+    """
     quota = cgroup_quota(system)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return usable if quota is None else max(1, min(usable, math.ceil(quota)))
