@@ -109,7 +109,6 @@ def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
     else:
         header, evaluations = run_apb(cell, method, Path(runs) / study / cell.name)
     facts = {
-        "study": study,
         "env": env,
         "method": method_name,
         "label": method.label,
@@ -119,7 +118,7 @@ def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
         "options": method.options,
         "system": system_info(),
     }
-    write_raw(study, cell, facts | header, evaluations)
+    write_raw(cell, facts | header, evaluations)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from apb.statistics import bootstrap_interval, interquartile_mean
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.science.run import RAW, raw_file
+from benchmarks.science.run import RESULTS, read_raw
 from benchmarks.science.studies import EVAL_EPISODES, METHODS, STUDIES, Study
 
 COLORS = ("#0072b2", "#009e73", "#d55e00", "#000000", "#8c8c8c", "#cc79a7")
@@ -51,9 +51,8 @@ def read_curves(study_name: str) -> dict[tuple[str, str], Curves]:
     """The finished runs of a study by (env, method)."""
     found: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
     for cell in STUDIES[study_name].cells():
-        path = raw_file(study_name, cell)
-        if path.exists():
-            records = [json.loads(line) for line in path.read_text().splitlines()]
+        records = read_raw(cell)
+        if records:
             found.setdefault((cell.env, cell.method), []).append(records)
     curves = {}
     for key, runs in found.items():
@@ -143,17 +142,18 @@ def main() -> int:
     curves = read_curves(name)
     if not curves:
         parser.error(
-            f"there are no raw files under {RAW / name / 'raw'}; run `python -m benchmarks.science.run {name}` first"
+            f"there are no raw files of it under {RESULTS / 'raw'}; run `python -m benchmarks.science.run {name}` first"
         )
-    figure(study, curves, RAW / name / "curves.png")
+    (RESULTS / name).mkdir(parents=True, exist_ok=True)
+    figure(study, curves, RESULTS / name / "curves.png")
     cells = list(study.cells())
-    absent = sum(not raw_file(name, cell).exists() for cell in cells)
+    absent = sum(not read_raw(cell) for cell in cells)
     missing = [f"**Not finished: {absent} of {len(cells)} runs are still to be made.**"] if absent else []
     page = [
         f"# {study.title}",
         "",
         f"Made by `python -m benchmarks.science.run {name}` and `python -m benchmarks.science.report {name}`",
-        "from the raw evaluations in [raw/](raw). Every method has the same budget and evaluation:",
+        "from the raw evaluations in [raw](../raw). Every method has the same budget and evaluation:",
         f"{EVAL_EPISODES} episodes of the noise-free policy in separate envs, from the same starts.",
         "Numbers are the interquartile mean over seeds and its 95 % bootstrap interval (fewer than three: the mean).",
         *missing,
@@ -167,7 +167,7 @@ def main() -> int:
         *machine(curves),
         "",
     ]
-    (RAW / name / "README.md").write_text("\n".join(page))
+    (RESULTS / name / "README.md").write_text("\n".join(page))
     print("\n".join(table(study, curves)))
     return 0
 

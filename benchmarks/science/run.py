@@ -10,20 +10,30 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell
 
-RAW = Path("docs/results")
+RESULTS = Path("docs/results")
 
 
-def raw_file(study: str, cell: Cell) -> Path:
-    """Where the evaluations of a finished cell are committed: one JSON record per line, a header first."""
-    return RAW / study / "raw" / f"{cell.name}.jsonl"
+def raw_file(cell: Cell) -> Path:
+    """Where the evaluations of a finished run are committed: one JSON record per line, a header first."""
+    return RESULTS / "raw" / f"{cell.name}.jsonl"
+
+
+def read_raw(cell: Cell) -> list[dict[str, Any]]:
+    """Header and evaluations of a cell from the raw file, cut at its budget; empty if no run is that long."""
+    path = raw_file(cell)
+    header, *evaluations = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else [{}]
+    if header.get("total_timesteps", 0) < cell.total_timesteps:
+        return []
+    return [header, *(record for record in evaluations if record["timesteps"] <= cell.total_timesteps)]
 
 
 def run_study(study: str, workers: int, runs: Path, only: Callable[[Cell], bool]) -> int:
     """Run what is missing, `workers` at a time; returns the number of cells that failed."""
-    todo = deque(cell for cell in STUDIES[study].cells() if not raw_file(study, cell).exists() and only(cell))
+    todo = deque(cell for cell in STUDIES[study].cells() if not read_raw(cell) and only(cell))
     running: dict[subprocess.Popen[bytes], Cell] = {}
     failed = 0
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "APB_NUM_THREADS": "1"}
@@ -73,9 +83,9 @@ def main() -> int:
     return run_study(options.study, options.workers, options.runs, only)
 
 
-def write_raw(study: str, cell: Cell, header: dict[str, object], evaluations: list[dict[str, object]]) -> None:
+def write_raw(cell: Cell, header: dict[str, Any], evaluations: list[dict[str, Any]]) -> None:
     """Write the committed record of a finished cell."""
-    path = raw_file(study, cell)
+    path = raw_file(cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [header | {"eval_freq": EVAL_FREQ, "n_eval_episodes": EVAL_EPISODES}, *evaluations]
     temporary = path.with_suffix(".tmp")

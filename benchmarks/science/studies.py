@@ -1,4 +1,8 @@
-"""`STUDIES`: what is compared with what, on which envs, for how long, with how many seeds; one `Cell` is one run."""
+"""`STUDIES`: what is compared with what, on which envs, for how long, with how many seeds; one `Cell` is one run.
+
+Nothing that happens in a run depends on its budget, so that a run is also the beginning of every longer one: studies
+share the runs that they have in common.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,13 +26,18 @@ class Method:
     peer: str = "apb"
 
 
-PLAIN_TD3: dict[str, Any] = {"trainable_backbone": True, "strategy": "action_noise"}
+ACTION_NOISE: dict[str, Any] = {"strategy": "action_noise"}
+PLAIN_TD3: dict[str, Any] = {"trainable_backbone": True} | ACTION_NOISE
 PUBLISHED_WARMUP = {"learning_starts": 25_000}
 
 METHODS = {
-    "b-action": Method("APB, reading B, action noise", {"reading": "B"}, {"strategy": "action_noise"}),
+    "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
     "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
-    "a-action": Method("APB, reading A, action noise", {"reading": "A"}, {"strategy": "action_noise"}),
+    "b-action-he": Method("APB, reading B, He, action noise", {"reading": "B", "init": "he"}, ACTION_NOISE),
+    "b-action-orthogonal": Method(
+        "APB, reading B, orthogonal, action noise", {"reading": "B", "init": "orthogonal"}, ACTION_NOISE
+    ),
+    "a-action": Method("APB, reading A, action noise", {"reading": "A"}, ACTION_NOISE),
     "td3": Method("plain TD3, 1,000 random steps", {"reading": "A"}, PLAIN_TD3),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
     "sb3-td3-25k": Method("SB3's TD3, 25,000 random steps", {}, PUBLISHED_WARMUP, peer="sb3"),
@@ -72,7 +81,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of its run folder and raw file."""
+        """Name of its run folder and raw file; the runs of a name differ in length only."""
         return f"{self.env}-{self.method}-{self.seed}"
 
 
@@ -90,6 +99,13 @@ STUDIES = {
         ("b-action", "b-param", "a-action", "td3", "td3-25k"),
         (0, 1, 2, 3, 4),
         (10_000, 30_000, 50_000, 100_000),
+    ),
+    "initialisation": Study(
+        "How the frozen layers are drawn",
+        {"HalfCheetah-v5": 50_000},
+        ("b-action", "b-action-he", "b-action-orthogonal"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
     ),
 }
 EVAL_FREQ = 5_000
