@@ -116,14 +116,18 @@ def test_numbers_go_to_tensorboard_when_it_is_installed_and_a_resume_hides_what_
     history = History(tmp_path)
     history.append({"timesteps": 10, "rollout/ep_rew_mean": 2, "note": "text", "returns": [1.0]})
     history.truncate(5)
-    history.append_evaluation({"timesteps": 6, "eval/mean_reward": 3.5})
+    for seed in (3, 4):
+        history.append_evaluation({"timesteps": 6, "seed": seed, "eval/mean_reward": 3.5 + seed})
     history.close()
     assert calls == [
         ("open", "tensorboard", None),
         ("rollout/ep_rew_mean", 2.0, 10),
         "close",
-        ("open", "tensorboard", 6),
-        ("eval/mean_reward", 3.5, 6),
+        ("open", "seed-3", 6),
+        ("eval/mean_reward", 6.5, 6),
+        ("open", "seed-4", 6),
+        ("eval/mean_reward", 7.5, 6),
+        "close",
         "close",
     ]
 

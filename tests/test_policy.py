@@ -243,6 +243,27 @@ def test_predict_hands_back_the_state_and_the_action_of_the_call():
     assert policy.predict(observation, marker)[1] is marker
 
 
+@pytest.mark.filterwarnings("ignore:Evaluation environment is not wrapped")
+def test_evaluate_policy_of_stable_baselines3_finds_the_returns_that_ours_finds():
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    env = gymnasium.make("Pendulum-v1")
+    backbone = Backbone.random(0)
+    policy = Policy(backbone, Adapter.initial(backbone, 3, 1), env.observation_space, env.action_space)
+    starts = iter([7, 8, 9])
+    seeded = gymnasium.wrappers.TransformObservation(env, lambda observation: observation, None)
+    seeded.reset = lambda **options: env.reset(seed=next(starts))
+    theirs, lengths = evaluate_policy(policy, seeded, n_eval_episodes=2, return_episode_rewards=True)
+    assert lengths == [200, 200]
+    for seed, found in zip((7, 8), theirs, strict=True):
+        observation, _ = env.reset(seed=seed)
+        total = 0.0
+        for _ in range(200):
+            observation, reward, *_ = env.step(policy(observation))
+            total += float(reward)
+        assert found == pytest.approx(total, rel=1e-6)
+
+
 @pytest.mark.parametrize("vectorised", [False, True])
 def test_a_policy_controls_the_env_whose_spaces_it_has(vectorised):
     env = gymnasium.make_vec("Pendulum-v1", num_envs=3) if vectorised else gymnasium.make("Pendulum-v1")

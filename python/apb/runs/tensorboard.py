@@ -15,20 +15,22 @@ class TensorBoard:
         self._folder = folder
         self._enabled = all(importlib.util.find_spec(name) is not None for name in ("tensorboard", "torch"))
         self._purge_step: int | None = None
-        self._writer: Any = None
+        self._writers: dict[Path, Any] = {}
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Write every metric that is a number, at timestep `step`."""
+        """Write every metric that is a number, at timestep `step`; those of a seed as a run of its own, "seed-3", so
+        that the same metric of several seeds gives several curves in one chart."""
         if not self._enabled:
             return
-        if self._writer is None:
+        folder = self._folder / f"seed-{metrics['seed']}" if "seed" in metrics else self._folder
+        if folder not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
+            self._writers[folder] = SummaryWriter(str(folder), purge_step=self._purge_step)
         for key, value in metrics.items():
-            if key != "timesteps" and isinstance(value, (int, float, np.number)):
-                self._writer.add_scalar(key, float(value), step)
-        self._writer.flush()
+            if key not in ("timesteps", "seed") and isinstance(value, (int, float, np.number)):
+                self._writers[folder].add_scalar(key, float(value), step)
+        self._writers[folder].flush()
 
     def purge(self, step: int) -> None:
         """Hide what was written at timestep `step` or later: a resumed run writes it again."""
@@ -36,7 +38,7 @@ class TensorBoard:
         self._purge_step = step
 
     def close(self) -> None:
-        """Flush and close the event file; a later `write` opens a new one."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Flush and close the event files; a later `write` opens new ones."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
