@@ -11,6 +11,7 @@ import safetensors.numpy
 from apb.adapter import Adapter
 from apb.backbone import Backbone
 from apb.errors import ApbError, ConfigError, FileFormatError, MismatchError, RunFolderError
+from apb.files import model_folders
 from apb.policy import Policy
 from gymnasium.spaces import Box
 from hypothesis import HealthCheck, given, settings
@@ -100,6 +101,40 @@ def test_saving_over_files_of_the_user_is_refused(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])
+@pytest.mark.parametrize("content", ["mine", '{"format": "gguf"}', '{"format": null}', "[]"])
+def test_saving_over_files_of_the_user_that_have_our_names_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RunFolderError, match=f"{tmp_path} already holds {name}.*give another name"):
+        make_policy().save_pretrained(tmp_path)
+    with pytest.raises(RunFolderError, match=f"already holds .*{name}"):
+        make_policy().backbone.save_pretrained(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
+
+
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"file/policy cannot be written: .*what was there before is kept"):
+        make_policy().save_pretrained(tmp_path / "file" / "policy")
+    with pytest.raises(RunFolderError, match=r"file is a file"):
+        make_policy().save_pretrained(tmp_path / "file")
+
+
+def test_a_policy_that_is_replaced_while_it_is_read_is_read_anew(folder, monkeypatch):
+    busy, others = [], [make_policy(4, 2, seed=seed) for seed in (1, 2)]
+
+    def replaced_meanwhile(path):
+        if others and not busy:
+            busy.append(True)
+            others.pop().save_pretrained(folder)
+            busy.clear()
+        return sha256(path)
+
+    sha256 = model_folders.sha256_file
+    monkeypatch.setattr(model_folders, "sha256_file", replaced_meanwhile)
+    assert repr(Policy.from_pretrained(folder)) == repr(make_policy(4, 2, seed=1))
+
+
 def test_a_write_that_fails_half_way_leaves_the_old_policy_and_no_debris(folder, monkeypatch):
     before = repr(Policy.from_pretrained(folder))
     new = make_policy(4, 2, seed=1)
@@ -113,7 +148,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_policy_and_no_debris(folder,
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", failing_fsync)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(RunFolderError, match="No space left"):
                 new.save_pretrained(folder)
         assert repr(Policy.from_pretrained(folder)) in (before, repr(new))
         assert [file.name for file in folder.parent.iterdir()] == ["policy"]

@@ -7,6 +7,7 @@ is wrong with a file is a `FileFormatError`.
 
 from apb.files.atomic import (
     atomic_file,
+    carry_over,
     discard,
     publish_folder,
     published_folder,
@@ -21,6 +22,7 @@ from apb.files.tensor_files import read_tensors, write_tensors
 __all__ = [
     "append_jsonl",
     "atomic_file",
+    "carry_over",
     "discard",
     "dump_json",
     "parse_json",

@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,26 @@ def staged_folder(final: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)  # after an exchange this is the old folder
 
 
+def carry_over(final: Path, staging: Path) -> None:
+    """Link into `staging` what `final` holds and `staging` does not, so that it survives when `final` is replaced."""
+
+    def replaced(folder: str, names: list[str]) -> list[str]:
+        inside = Path(folder).relative_to(final)
+        return [name for name in names if (staging / inside / name).is_file()]
+
+    if final.is_dir():
+        shutil.copytree(
+            final, staging, symlinks=True, ignore=replaced, copy_function=_link_or_copy, dirs_exist_ok=True
+        )
+
+
+def _link_or_copy(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, destination)
+
+
 def publish_folder(staging: Path, final: Path) -> None:
     """Make the complete folder `staging` appear as `final`, in the same parent, as the module docstring describes.
 
@@ -81,7 +102,8 @@ def publish_folder(staging: Path, final: Path) -> None:
     _refuse_to_delete_foreign_files(staging, final)
     for folder, _, names in os.walk(staging):
         for name in names:
-            sync(Path(folder, name))
+            if stat.S_ISREG(os.lstat(Path(folder, name)).st_mode):  # not a link or a pipe that was carried over
+                sync(Path(folder, name))
         sync(Path(folder))
     previous = _previous(final)
     try:

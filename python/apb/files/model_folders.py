@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from apb.errors import FileFormatError, MismatchError
+from apb.errors import FileFormatError, MismatchError, RunFolderError
 from apb.files.atomic import published_folder, staged_folder
 from apb.files.json_files import PathLike, dump_json, parse_json, read_json, sha256_file, write_json_atomic
 from apb.files.tensor_files import read_tensors, write_tensors
@@ -17,6 +18,7 @@ from apb.files.tensor_files import read_tensors, write_tensors
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 16 * 2**20
+READ_ATTEMPTS = 10
 
 
 def write_folder(
@@ -34,17 +36,42 @@ def write_folder(
             them.
 
     Raises:
-        ConfigError: a value cannot be written. RunFolderError: `path` is a file, or holds something else. OSError: disk
-            full etc.
+        ConfigError: a value cannot be written. RunFolderError: `path` is a file, holds something else, or cannot be
+            written (disk full, no permission).
     """
-    with staged_folder(path) as staging:
-        write_tensors(staging / TENSORS_FILE, tensors)
-        stamp = {"apb_version": version("apb"), "tensors_sha256": sha256_file(staging / TENSORS_FILE)}
-        stamped = parse_json(dump_json({**config, **stamp}).encode(), CONFIG_FILE)
-        write_json_atomic(staging / CONFIG_FILE, {**stamped, "config_sha256": config_sha256(stamped)})
-        for name, text in (texts or {}).items():
-            (staging / name).write_text(text, encoding="utf-8")
+    try:
+        _require_ours(Path(path), {CONFIG_FILE, TENSORS_FILE, *(texts or {})})
+        with staged_folder(path) as staging:
+            write_tensors(staging / TENSORS_FILE, tensors)
+            stamp = {"apb_version": version("apb"), "tensors_sha256": sha256_file(staging / TENSORS_FILE)}
+            stamped = parse_json(dump_json({**config, **stamp}).encode(), CONFIG_FILE)
+            write_json_atomic(staging / CONFIG_FILE, {**stamped, "config_sha256": config_sha256(stamped)})
+            for name, text in (texts or {}).items():
+                (staging / name).write_text(text, encoding="utf-8")
+    except RunFolderError:
+        raise
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be written: {error}; what was there before is kept: make room, or give a folder that you "
+            "may write to"
+        ) from error
     return Path(path)
+
+
+def _require_ours(folder: Path, names: set[str]) -> None:
+    """Raise `RunFolderError` if `folder` has files of these names that `write_folder` did not write."""
+    present = sorted(name for name in names if os.path.lexists(folder / name))
+    if not present:
+        return
+    try:
+        config = read_json(folder / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
+    except FileFormatError:
+        config = None
+    if not (isinstance(config, dict) and str(config.get("format")).startswith("apb")):
+        raise RunFolderError(
+            f"folder {folder} already holds {', '.join(present)}, and no {CONFIG_FILE} of this package; expected a new "
+            "or empty folder, or one that save_pretrained wrote: give another name, or move these files away"
+        )
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
@@ -64,6 +91,29 @@ def read_folder(path: PathLike, format: str, format_version: int) -> tuple[dict[
         FileFormatError: a file is missing, cut short, tampered with, or of another format. MismatchError: a later
             format version.
     """
+    for _ in range(READ_ATTEMPTS):
+        before = _folder_identity(path)
+        try:
+            found = _read_once(path, format, format_version)
+        except (FileFormatError, MismatchError):
+            if _folder_identity(path) == before:
+                raise
+        else:
+            if _folder_identity(path) == before:
+                return found
+    raise FileFormatError(f"{path} was replaced {READ_ATTEMPTS} times while it was read; read it when its writer rests")
+
+
+def _folder_identity(path: PathLike) -> tuple[int, ...] | None:
+    """What changes when another process publishes a folder in the place of this one."""
+    try:
+        status = published_folder(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _read_once(path: PathLike, format: str, format_version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     folder = published_folder(path)
     if not folder.is_dir():
         raise FileFormatError(
