@@ -394,3 +394,20 @@ def test_a_failing_policy_writer_leaves_the_best_policy_of_before(run: RunFolder
     weights = files.read_tensors(run.best / "model.safetensors")["weights"]
     assert weights.tobytes() == at(6).weights.tobytes()
     assert [path.name for path in run.path.iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_files_of_somebody_else_stay_in_the_folder_of_the_best_policy(run: RunFolder) -> None:
+    writer = saved(run)
+    writer.save_best(3, {}, at(3).write_policy)
+    (run.best / "notes.txt").write_text("mine")
+    (run.best / "photos").mkdir()
+    (run.best / "photos" / "one.png").write_bytes(b"png")
+    (run.best / "link").symlink_to("nowhere")
+    os.mkfifo(run.best / "pipe")
+    writer.save_best(6, {}, at(6).write_policy)
+    assert files.read_json(run.best / "evaluation.json") == {"timesteps": 6}
+    assert files.read_tensors(run.best / "model.safetensors")["weights"].tobytes() == at(6).weights.tobytes()
+    assert (run.best / "notes.txt").read_text() == "mine"
+    assert (run.best / "photos" / "one.png").read_bytes() == b"png"
+    assert os.readlink(run.best / "link") == "nowhere"
+    assert (run.best / "pipe").is_fifo()

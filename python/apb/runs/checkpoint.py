@@ -24,6 +24,7 @@ from typing import Any
 from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, RunFolderError
 from apb.files import (
     atomic_file,
+    carry_over,
     discard,
     dump_json,
     published_folder,
@@ -132,11 +133,15 @@ class CheckpointWriter:
         return folder
 
     def save_best(self, step: int, metrics: Mapping[str, Any], policy_writer: Callable[[Path], object]) -> Path:
-        """Replace `best/` as a whole by the policy that was just evaluated, with its `evaluation.json`."""
+        """Replace `best/` as a whole by the policy that was just evaluated, with its `evaluation.json`.
+
+        What else lies in `best/` stays there.
+        """
         try:
             with staged_folder(self.run.best) as staging:
                 policy_writer(staging)
                 write_json_atomic(staging / "evaluation.json", {"timesteps": step, **metrics})
+                carry_over(self.run.best.resolve(), staging)
         except OSError as error:
             raise RunFolderError(
                 f"{self.run.best} cannot be written: {error}; {last_good_checkpoint(self.run.path)}"
