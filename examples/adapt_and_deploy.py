@@ -15,10 +15,9 @@ def main() -> None:
     parser.add_argument("--output", default="my-policy", help="folder for the policy")
     options = parser.parse_args()
 
-    backbone = apb.Backbone.random(seed=0)
     result = apb.adapt(
         options.env,
-        backbone,
+        "random",  # a backbone drawn from the seed, as wide at its entrance as the env's observation
         strategy=options.strategy,
         total_timesteps=options.total_timesteps,
         learning_starts=options.learning_starts,

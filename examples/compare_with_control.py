@@ -9,8 +9,8 @@ from apb.statistics import bootstrap_interval, interquartile_mean
 
 # The control learns everything: TD3's own network (reading A) with a trainable middle.
 METHODS = {
-    "frozen-backbone": {"reading": "B", "trainable_backbone": False},
-    "plain-td3": {"reading": "A", "trainable_backbone": True},
+    "frozen-backbone": {"backbone": "random", "trainable_backbone": False},
+    "plain-td3": {"backbone": apb.Backbone.random(seed=0, reading="A"), "trainable_backbone": True},
 }
 
 
@@ -27,8 +27,7 @@ def main() -> None:
         # All seeds of a call share one backbone. To draw another one for each seed, call adapt once per seed.
         result = apb.adapt(
             options.env,
-            apb.Backbone.random(seed=0, reading=method["reading"]),
-            trainable_backbone=method["trainable_backbone"],
+            **method,
             total_timesteps=options.total_timesteps,
             learning_starts=options.learning_starts,
             n_seeds=options.n_seeds,

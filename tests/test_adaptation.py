@@ -297,6 +297,12 @@ def test_a_frozen_backbone_stays_and_a_trained_one_is_each_lanes_own():
     assert len({hash_before, *(policy.backbone.hash for policy in trained.policies)}) == 3
 
 
+@pytest.mark.parametrize("given", [(), (None,), ("random",)])
+def test_without_a_backbone_one_is_drawn_as_wide_as_the_observation(given):
+    result = adapt("Pendulum-v1", *given, **{**SMALL, "total_timesteps": 20, "seed": 7})
+    assert result.policy.backbone.hash == Backbone.random(7, input_size=3).hash
+
+
 def test_the_policy_carries_the_statistics_that_it_was_learned_with(made):
     result = run(CountedPendulum, total_timesteps=300, normalize_observations=True)
     observed = loop_observations(made)

@@ -1,8 +1,12 @@
 """Bad input to `adapt`, `resume`, `evaluate`: one clear error that says where and what to do, and nothing is lost."""
 
+import errno
 import json
 import math
+import os
 import re
+import shutil
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 import torch
 from apb import (
     ApbError,
+    ApbWarning,
     Backbone,
     Callback,
     ConfigError,
@@ -29,6 +34,7 @@ from apb.loop import AdaptationLoop
 from apb.settings import MAX_SEED, AdaptSettings
 from envs_for_tests import CountingEnv
 from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.vector import SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 from learning import SMALL, small_backbone
@@ -228,10 +234,16 @@ def test_what_is_no_callback_is_refused(callback):
 
 
 def test_what_is_no_backbone_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"backbone is a int; expected an apb.Backbone, or the folder of a saved one"):
+    with pytest.raises(ConfigError, match=r"backbone is a int; expected an apb.Backbone, the folder of a saved"):
         adapt("Pendulum-v1", 7)
     with pytest.raises(FileFormatError, match="nowhere"):
         adapt("Pendulum-v1", tmp_path / "nowhere")
+    with pytest.raises(UnknownNameError, match=r"backbone = 'rnadom' is neither .*; did you mean 'random'\?"):
+        adapt("Pendulum-v1", "rnadom")
+    with pytest.raises(UnknownNameError, match=r"; did you mean strategy='param_noise'\?"):
+        adapt("Pendulum-v1", "param_noise")
+    with pytest.raises(UnknownNameError, match=r"backbone = 'psi-3' is neither 'random' nor a folder that exists$"):
+        adapt("Pendulum-v1", "psi-3")
 
 
 # --- envs ----------------------------------------------------------------------------------------------------------
@@ -269,11 +281,26 @@ def test_an_unknown_env_is_answered_with_the_nearest_id():
 
 def test_an_env_of_which_there_is_one_only_is_not_evaluated_in():
     with pytest.raises(
-        InvalidEnvError, match=r"evaluation needs separate envs; pass a function .*or eval_env=, or eval_freq=0"
+        InvalidEnvError,
+        match=r"evaluation needs separate envs; pass a function .* as env or as eval_env, or eval_freq=0",
     ):
         run(CountingEnv(), eval_freq=10)
     with pytest.raises(InvalidEnvError, match=r"so no second env can be made"):
         run(CountingEnv(), n_seeds=2)
+
+
+def test_what_a_vector_env_of_functions_is_told_to_do_works():
+    def vector_env():
+        return SyncVectorEnv([CountingEnv, CountingEnv])
+
+    options = {"total_timesteps": 30, "eval_freq": 10, "n_eval_episodes": 1}
+    with pytest.raises(InvalidEnvError, match=r"a function that makes one Env .* in place of a VectorEnv"):
+        run(vector_env(), **options)
+    assert run(CountingEnv, **options).evaluations
+    assert run(vector_env(), eval_env=CountingEnv, **options).evaluations
+    assert not run(vector_env(), **options | {"eval_freq": 0}).evaluations
+    with pytest.raises(ConfigError, match="Pass an id or a function that makes one Env"):
+        evaluate(lambda observations: observations[:, :1], vector_env(), 3)
 
 
 def test_an_evaluation_env_of_other_shapes_is_refused():
@@ -289,6 +316,9 @@ def test_a_policy_is_not_evaluated_in_an_env_of_other_shapes_or_bounds():
         evaluate(policy, "Pendulum-v1", 1)
     with pytest.raises(ConfigError, match=r"the policy returned actions of shape \(2,\); expected \(2, 1\)"):
         evaluate(lambda observations: observations[:, 0], "Pendulum-v1", 2)
+    for arguments in (("Pendulum-v1", policy), (gymnasium.make("Pendulum-v1"), policy), ("a/folder", "Pendulum-v1")):
+        with pytest.raises(ConfigError, match=r"expected evaluate\(policy, env\), and a policy that is loaded"):
+            evaluate(*arguments)
     with pytest.raises(ConfigError, match=r"policy is a int; expected an apb.Policy"):
         evaluate(7, "Pendulum-v1", 1)
     for name, value in (("n_eval_episodes", 0), ("seed", -1)):
@@ -419,6 +449,75 @@ def test_a_checkpoint_of_another_env_is_refused(finished):
         MismatchError, match=r"env MountainCarContinuous-v0 is not the one .*observation_size \(2, was 3\)"
     ):
         resume(finished, env="MountainCarContinuous-v0")
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("removed", ["checkpoints", "checkpoints and replay", "steps", "all but the result"])
+def test_a_run_whose_checkpoints_were_removed_does_not_begin_again_over_what_it_measured(removed, finished):
+    if removed.startswith("checkpoints"):
+        (finished / "result.json").unlink()
+        for name in removed.split(" and "):
+            shutil.rmtree(finished / name)
+    else:
+        for path in (finished / "checkpoints").iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif removed.startswith("all"):
+                path.unlink()
+    before = contents(finished)
+    with pytest.raises(RunFolderError, match=r"records of a run and none of its checkpoints.*put .*checkpoints back"):
+        resume(finished)
+    assert contents(finished) == before
+
+
+def test_a_run_that_begins_again_does_so_with_the_backbone_that_it_was_started_with(finished):
+    for name in ("checkpoints", "replay"):
+        shutil.rmtree(finished / name)
+    for name in ("history.jsonl", "evaluations.jsonl", "result.json"):
+        (finished / name).unlink(missing_ok=True)
+    small_backbone(seed=99).save_pretrained(finished / "backbone")
+    with pytest.raises(MismatchError, match=f"config.json says '{small_backbone().hash}'"):
+        resume(finished)
+    small_backbone().save_pretrained(finished / "backbone")
+    assert resume(finished).total_timesteps == 70
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "huge"])
+def test_a_name_of_the_newest_checkpoint_that_is_no_file_is_passed_over_or_named(kind, finished):
+    latest = finished / "checkpoints" / "LATEST"
+    latest.unlink()
+    if kind == "folder":
+        latest.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(latest)
+    else:
+        with latest.open("wb") as file:
+            file.truncate(2**40)
+    with pytest.warns(ApbWarning, match="LATEST is missing or damaged; taking the newest"):
+        if kind == "folder":
+            with pytest.raises(RunFolderError, match=r"checkpoints cannot be written: Is a directory"):
+                resume(finished)
+        else:
+            assert resume(finished).total_timesteps == 70
+            assert latest.read_text() == "000000070\n"
+
+
+@pytest.mark.parametrize("name", ["result.json", "history.jsonl", "LATEST"])
+def test_a_full_disk_while_a_run_is_resumed_is_one_error_that_says_what_is_kept(name, finished, monkeypatch):
+    def full(path, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return replace(path, target)
+
+    replace = Path.replace
+    (finished / "history.jsonl").write_text(json.dumps({"timesteps": 999}) + "\n")
+    monkeypatch.setattr(Path, "replace", full)
+    kept = f"the last good checkpoint is {finished / 'checkpoints' / '000000070'}"
+    with pytest.raises(RunFolderError, match=f"cannot be written: No space left on device; {kept}; make room"):
+        resume(finished)
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(finished):

@@ -10,6 +10,7 @@ from apb.environments import EnvSource, Simulations
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from envs_for_tests import CountingEnv
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from gymnasium.vector import SyncVectorEnv
 
@@ -35,8 +36,9 @@ def broken_factory():
         lambda: gymnasium.make("Pendulum-v1"),
         gymnasium.envs.classic_control.PendulumEnv,
         gymnasium.make_vec("Pendulum-v1", num_envs=2),
+        gymnasium.spec("Pendulum-v1"),
     ],
-    ids=["id", "Env", "factory", "class", "VectorEnv"],
+    ids=["id", "Env", "factory", "class", "VectorEnv", "EnvSpec"],
 )
 def test_id_env_factory_and_vector_env_describe_the_same_env_and_make_new_ones(env):
     source = EnvSource.resolve(env)
@@ -120,6 +122,7 @@ def test_an_unknown_id_is_refused_with_the_nearest_ones(env_id, near):
         ("Pendulum-v1", {"gravity": 1}, "env_kwargs = {'gravity': 1} cannot be made: TypeError"),
         (broken_factory, {}, "calling it raised OSError: no such robot"),
         (lambda argument: argument, {}, "calling it raised TypeError"),
+        (EnvSpec("Broken-v0", entry_point=broken_factory), {}, "no new env .* OSError: no such robot"),
         (lambda: "an env", {}, "returned a str"),
         (lambda: SyncVectorEnv([CountingEnv]), {}, "returned a SyncVectorEnv"),
         (3.5, {}, "is a float; expected an id"),
@@ -177,9 +180,10 @@ def test_a_factory_whose_envs_differ_is_refused():
     ("env", "kwargs"),
     [
         ("Hopper-v5", {"forward_reward_weight": 2.0}),
+        (gymnasium.make("Hopper-v5", forward_reward_weight=2.0).spec, {}),
         (gymnasium.make("Hopper-v5", forward_reward_weight=2.0, max_episode_steps=9), {}),
     ],
-    ids=["id", "Env"],
+    ids=["id", "EnvSpec", "Env"],
 )
 def test_an_env_is_rebuilt_from_its_identity_after_a_trip_through_json(env, kwargs):
     source = EnvSource.resolve(env, kwargs)
@@ -199,9 +203,10 @@ def test_an_env_is_rebuilt_from_its_identity_after_a_trip_through_json(env, kwar
         CountingEnv,
         CountingEnv(),
         gymnasium.wrappers.ClipReward(gymnasium.make("Pendulum-v1"), -1, 1),
+        gymnasium.wrappers.ClipReward(gymnasium.make("Pendulum-v1"), -1, 1).spec,
         gymnasium.make_vec("Pendulum-v1", num_envs=2),
     ],
-    ids=["factory", "no spec", "wrapped", "VectorEnv"],
+    ids=["factory", "no spec", "wrapped", "EnvSpec of a wrapped one", "VectorEnv"],
 )
 def test_an_env_that_its_id_does_not_describe_is_not_rebuilt_from_its_identity(env):
     source = EnvSource.resolve(env)

@@ -13,7 +13,7 @@ from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization
 from apb.callbacks import Callback
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError
+from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, UnknownNameError, nearest_name
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
@@ -23,6 +23,9 @@ from apb.settings import AdaptSettings
 __all__ = ["AdaptResult", "adapt", "resume"]
 
 CallbackLike = Callback | Iterable[Callback] | None
+
+RANDOM = "random"
+"""What `backbone` is called where it is to be drawn for the env."""
 
 
 def adapt(
@@ -38,10 +41,10 @@ def adapt(
     """Adapt a frozen backbone to an env: learn a linear layer before it and one after it, and a critic, by TD3.
 
     Args:
-        env: A Gymnasium id, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box` observations
-            and bounded float `Box` actions.
-        backbone: psi, or the folder of a saved one. Default: a random one drawn from `seed`, with the env's observation
-            size as `d_in`.
+        env: A Gymnasium id or `EnvSpec`, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box`
+            observations and bounded float `Box` actions.
+        backbone: psi, or the folder of a saved one. None or "random": a random one of reading B, drawn from `seed`,
+            with the env's observation size as `d_in`.
         env_kwargs: Arguments of `gymnasium.make`, with an id.
         eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a
             second time.
@@ -177,14 +180,18 @@ def random_backbone(
 
 
 def _resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource, seed: int) -> Backbone:
-    if backbone is None:
+    if backbone is None or backbone == RANDOM:
         return random_backbone(source, seed)
     if isinstance(backbone, str | Path):
+        if isinstance(backbone, str) and not Path(backbone).exists():
+            meant = nearest_name(backbone, [RANDOM, *STRATEGIES])
+            hint = {None: "", RANDOM: f"; did you mean {RANDOM!r}?"}.get(meant, f"; did you mean strategy={meant!r}?")
+            raise UnknownNameError(f"backbone = {backbone!r} is neither {RANDOM!r} nor a folder that exists{hint}")
         return Backbone.from_pretrained(backbone)
     if isinstance(backbone, Backbone):
         return backbone
     raise ConfigError(
-        f"backbone is a {type(backbone).__name__}; expected an apb.Backbone, or the folder of a saved one"
+        f"backbone is a {type(backbone).__name__}; expected an apb.Backbone, the folder of a saved one, or {RANDOM!r}"
     )
 
 
@@ -196,7 +203,8 @@ def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settin
         if not source.can_make:
             raise InvalidEnvError(
                 f"env {source.name} is an object of which no second one can be made, and evaluation needs separate "
-                "envs; pass a function that makes it, or eval_env=, or eval_freq=0"
+                "envs; pass a function that makes one Env (also in place of a VectorEnv), as env or as eval_env, or "
+                "eval_freq=0"
             )
         return source.separate()
     separate = EnvSource.resolve(eval_env)
@@ -211,12 +219,13 @@ def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settin
 def _callbacks(callback: CallbackLike) -> list[Callback]:
     if callback is None or isinstance(callback, Callback):
         return [] if callback is None else [callback]
-    if not isinstance(callback, Iterable):
-        raise ConfigError(f"callback = {callback!r}; expected an instance of apb.Callback, or a list of them")
-    callbacks = list(callback)
+    callbacks = list(callback) if isinstance(callback, Iterable) else [callback]
     for item in callbacks:
         if not isinstance(item, Callback):
-            raise ConfigError(f"callback holds a {type(item).__name__}; expected instances of apb.Callback")
+            raise ConfigError(
+                f"callback = {item!r} is a {type(item).__name__}; expected an instance of a subclass of apb.Callback "
+                "that overrides a hook such as on_step(self, state), or a list of them"
+            )
     return callbacks
 
 

@@ -82,9 +82,11 @@ class Backbone:
             reading: How the paper's text is read (it does not fix the cut). "B": `d_in -> 256 -> 256`, the pre-layer
                 maps observations to `d_in` and starts as the identity. "A": ReLU, `256 -> 256`, ReLU: TD3's own network
                 cut in three.
-            input_size: `d_in`, in [1, 16384]. Default: 32 for reading B (ours: it holds the positions and velocities of
-                the Gymnasium robots up to Ant; smaller observations are padded, larger ones enter through the learned
-                pre-layer); `hidden_sizes[0]` for A.
+            input_size: `d_in`, in [1, 16384]. For one env give the size of its observation, as `adapt` does where no
+                backbone is given: the pre-layer then starts as the identity. Default for reading B, for a backbone that
+                is to serve several envs: 32 (ours: it holds the positions and velocities of the Gymnasium robots up to
+                Ant; smaller observations are padded, of larger ones the rest enters as the pre-layer learns). For A:
+                `hidden_sizes[0]`.
             hidden_sizes: Width of each hidden layer, each in [1, 16384]. Default (256, 256) as in TD3 (Fujimoto et al.
                 2018, code). Reading A uses the first as the width of the pre-layer's output.
             init: "pytorch" is uniform in +-1/sqrt(fan_in) for weights and biases (the default of `torch.nn.Linear`,

@@ -17,7 +17,7 @@ from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 
 AnyEnv = gymnasium.Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
-EnvLike = str | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
+EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
 """What functions of this package accept as `env`."""
 
 
@@ -77,9 +77,9 @@ class EnvSource:
         """Turn what the user passed as `env` into a source.
 
         Args:
-            env: A registered id (also `"module:Id-v0"`, which imports the module as `gymnasium.make` does), a
-                `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function without arguments that returns a new
-                `Env`.
+            env: A registered id (also `"module:Id-v0"`, which imports the module as `gymnasium.make` does), an
+                `EnvSpec`, a `gymnasium.Env`, a `gymnasium.vector.VectorEnv`, or a function without arguments that
+                returns a new `Env`.
             env_kwargs: Arguments for `gymnasium.make`; only with an id.
 
         Raises:
@@ -99,15 +99,17 @@ class EnvSource:
         if isinstance(env, gymnasium.Env | VectorEnv):
             spec = _spec_of_single(env)
             plain = spec is not None and isinstance(env, gymnasium.Env) and not spec.additional_wrappers
-            return cls(env, _maker_of(spec), instance=env, kwargs=_rebuilding_kwargs(spec) if plain else None)
+            maker = None if spec is None else _make_from(spec)
+            return cls(env, maker, instance=env, kwargs=_rebuilding_kwargs(spec) if plain else None)
+        if isinstance(env, EnvSpec):
+            kwargs = None if env.additional_wrappers else _rebuilding_kwargs(env)
+            return cls._from_maker(_make_from(env), kwargs)
         if callable(env):
-            probe = _called("env", env)
-            probe_source = cls(probe, lambda: _called("env", env))
-            probe.close()
-            return probe_source
+            return cls._from_maker(lambda: _called("env", env), None)
         raise InvalidEnvError(
-            f"env = {env!r} is a {type(env).__name__}; expected an id, a gymnasium.Env, a gymnasium.vector.VectorEnv "
-            "or a function that returns an Env. Envs of the old `gym` package need a gymnasium adapter such as shimmy"
+            f"env = {env!r} is a {type(env).__name__}; expected an id, an EnvSpec, a gymnasium.Env, a "
+            "gymnasium.vector.VectorEnv or a function that returns an Env. Envs of the old `gym` package need an "
+            "adapter such as shimmy"
         )
 
     @classmethod
@@ -144,6 +146,10 @@ class EnvSource:
                     f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {type(error).__name__}: {error}"
                 ) from error
 
+        return cls._from_maker(make, kwargs)
+
+    @classmethod
+    def _from_maker(cls, make: Callable[[], AnyEnv], kwargs: Mapping[str, Any] | None) -> "EnvSource":
         probe = make()
         source = cls(probe, make, kwargs=kwargs)
         probe.close()
@@ -158,7 +164,8 @@ class EnvSource:
         if self._make is None:
             raise InvalidEnvError(
                 f"env = {self.instance!r} is one object without a registered spec, so no second env can be made from "
-                "it, and this needs separate envs; pass an id or a factory (a function that returns a new env)"
+                "it, and this needs separate envs; pass an id or a factory (a function that returns one new Env, also "
+                "in place of a VectorEnv)"
             )
         env = self._make()
         if env.observation_space.shape != self.observation_space.shape or env.action_space != self.action_space:
@@ -176,10 +183,7 @@ class EnvSource:
         """
         if self.instance is None:
             return self
-        probe = self.make()
-        source = EnvSource(probe, self._make, kwargs=self.identity["kwargs"] if self.identity["recreatable"] else None)
-        probe.close()
-        return source
+        return self._from_maker(self.make, self.identity["kwargs"] if self.identity["recreatable"] else None)
 
 
 def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
@@ -209,7 +213,8 @@ def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
         ) from error
     if not isinstance(env, gymnasium.Env):
         raise InvalidEnvError(
-            f"{argument} = {factory!r} is a factory that returned a {type(env).__name__}; expected a gymnasium.Env"
+            f"{argument} = {factory!r} is a factory that returned a {type(env).__name__}; expected one gymnasium.Env "
+            "(the package makes as many as it needs, and steps them side by side)"
         )
     return env
 
@@ -231,16 +236,13 @@ def _spec_of_single(env: AnyEnv | AnyVectorEnv) -> EnvSpec | None:
 _VECTOR_KWARGS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
 
 
-def _maker_of(spec: EnvSpec | None) -> Callable[[], AnyEnv] | None:
-    if spec is None:
-        return None
-
+def _make_from(spec: EnvSpec) -> Callable[[], AnyEnv]:
     def make() -> AnyEnv:
         try:
             return _gymnasium_make(spec)
         except Exception as error:
             raise InvalidEnvError(
-                f"no second env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an "
+                f"no new env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an "
                 "id or a factory (a function that returns a new env)"
             ) from error
 

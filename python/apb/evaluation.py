@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import gymnasium
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
@@ -66,7 +68,7 @@ def evaluate(
     Args:
         policy: An `apb.Policy`, any object with SB3's `predict`, or a function from observations (E, *obs) to actions
             (E, *act) of the env.
-        env: An id, an `Env`, or a factory. An `Env` object is used itself, one episode after the other.
+        env: An id or `EnvSpec`, an `Env`, or a factory. An `Env` object is used itself, one episode after the other.
         n_eval_episodes: Number of episodes E, in [1, 100000].
         seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts.
         deterministic: Passed to `predict`.
@@ -78,6 +80,11 @@ def evaluate(
     """
     require_range("n_eval_episodes", n_eval_episodes, 1, 100_000)
     require_range("seed", seed, 0, MAX_SEED)
+    if isinstance(policy, str | gymnasium.Env | VectorEnv) or hasattr(env, "predict"):
+        raise ConfigError(
+            f"policy is a {type(policy).__name__} and env a {type(env).__name__}; expected evaluate(policy, env), and "
+            "a policy that is loaded: apb.Policy.from_pretrained(folder)"
+        )
     source = EnvSource.resolve(env)
     if isinstance(policy, Policy):
         policy.check_env(source)

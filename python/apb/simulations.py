@@ -313,7 +313,7 @@ def _make_rows(source: EnvSource, lanes: int, slots: int) -> Rows:
         if lanes != 1 or slots != given.num_envs:
             raise ConfigError(
                 f"env is a VectorEnv object with num_envs = {given.num_envs}, but {lanes} lanes of {slots} simulations "
-                f"are needed; expected one lane of {given.num_envs}. Pass an id or a factory for other counts"
+                f"are needed; expected one lane of {given.num_envs}. Pass an id or a function that makes one Env"
             )
         return VectorRows(given)
     if given is not None and lanes * slots == 1:

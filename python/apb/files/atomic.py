@@ -126,8 +126,10 @@ def publish_folder(staging: Path, final: Path) -> None:
 def published_folder(path: str | os.PathLike[str]) -> Path:
     """The folder to read for `path`: itself, or what a kill between the two renames of `publish_folder` left of it."""
     path = Path(path)
+    if path.exists():
+        return path
     previous = _previous(path)
-    return previous if not path.exists() and previous.is_dir() else path
+    return previous if previous.is_dir() else path
 
 
 def remove_leftovers(folder: Path, name: str | None = None, *, older_than: float = 0.0) -> None:
