@@ -19,6 +19,7 @@ from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, list_steps, load_checkpoint
 from apb.settings import AdaptSettings
+from apb.strategies import STRATEGIES
 
 __all__ = ["AdaptResult", "adapt", "resume"]
 
