@@ -156,8 +156,12 @@ Args:
 Args:
     layers: the pairs, from the first layer to the last.
     slope: float32 (N, R, out), C-contiguous: the gradient with respect to the outputs.
-    gradients: for each layer a pair of float32 (N, out, in) and (N, out), written, or None if it is not learned.
-    pool: threads to use; the calling thread alone if None.)")
+    gradients: for each layer a pair of float32 (N, out, in) and (N, out), written, or None if it is not learned. Where all
+        networks share a layer, each network's own part of its gradient.
+    pool: threads to use; the calling thread alone if None.
+
+Raises:
+    RuntimeError: there was no `forward` yet.)")
       .def(
           "input_gradient",
           [](LayerStack& self, const std::vector<Pair>& layers, const Array& slope, const Array& out,
@@ -180,5 +184,8 @@ Args:
     layers: the pairs, from the first layer to the last.
     slope: float32 (N, R, out), C-contiguous: the gradient with respect to the outputs.
     out: float32 (N, R, in), C-contiguous, written.
-    pool: threads to use; the calling thread alone if None.)");
+    pool: threads to use; the calling thread alone if None.
+
+Raises:
+    RuntimeError: there was no `forward` yet.)");
 }

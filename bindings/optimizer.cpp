@@ -40,11 +40,12 @@ Args:
     exp_avg: float32 (n,), m, written.
     exp_avg_sq: float32 (n,), v, written.
     step: t, 1 for the first step.
-    learning_rate, beta1, beta2, epsilon: as in `torch.optim.Adam`, with its defaults.
+    learning_rate, epsilon: finite and >= 0.
+    beta1, beta2: in [0, 1); these defaults are those of `torch.optim.Adam`, as that of epsilon.
     pool: threads to use; the calling thread alone if None.
 
 Raises:
-    TypeError, ValueError: an argument is not as listed, or arrays share memory.)");
+    TypeError, ValueError: an argument is not as listed, or arrays share memory. Nothing was written then.)");
   module.def(
       "polyak_step",
       [](const Array& target, const Array& source, double tau, const apb::bind::OptionalPool& pool) {
@@ -55,12 +56,12 @@ Raises:
         apb::polyak_step(to, from, tau, pool.value_or(nullptr));
       },
       py::arg("target"), py::arg("source"), py::arg("tau"), py::arg("pool") = py::none(),
-      R"(Move target networks towards their source: target += tau (source - target).
+      R"(Move target networks towards their source: target += tau (source - target), and exactly onto it where tau is 1.
 
 Args:
     target: float32 (n,), written.
     source: float32 (n,).
-    tau: the share that is taken over.
+    tau: the share that is taken over, in [0, 1].
     pool: threads to use; the calling thread alone if None.
 
 Raises:

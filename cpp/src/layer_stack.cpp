@@ -80,6 +80,11 @@ void LayerStack::forward(const std::vector<Layer>& layers, const View<const floa
     forward_strip(layers, strip);
     transpose(strip_of(values_, num_layers(), strip), kPanel, outputs, strip.count, out.data + row * outputs, outputs);
   });
+  has_values_ = true;
+}
+
+void LayerStack::require_values() const {
+  if (!has_values_) throw std::logic_error("a gradient was asked for before any outputs; expected `forward` first");
 }
 
 void LayerStack::forward_strip(const std::vector<Layer>& layers, const Strip& strip) {
@@ -104,9 +109,7 @@ void LayerStack::forward_strip(const std::vector<Layer>& layers, const Strip& st
 void LayerStack::backward(const std::vector<Layer>& layers, const View<const float, 3>& slope,
                           const std::vector<std::optional<LayerGradient>>& gradients, ThreadPool* pool) {
   const std::lock_guard lock(mutex_);
-  struct Task {
-    std::int64_t layer, first, end;
-  };
+  require_values();
   std::int64_t lowest = num_layers();
   std::int64_t tasks = 0;  // of one network
   for (std::int64_t i = num_layers() - 1; i >= 0; --i) {
@@ -142,6 +145,7 @@ void LayerStack::backward(const std::vector<Layer>& layers, const View<const flo
 void LayerStack::input_gradient(const std::vector<Layer>& layers, const View<const float, 3>& slope,
                                 const View<float, 3>& out, ThreadPool* pool) {
   const std::lock_guard lock(mutex_);
+  require_values();
   const std::int64_t inputs = sizes_.front();
   const std::int64_t outputs = sizes_.back();
   for_strips(pool, [&](const Strip& strip) {
@@ -169,7 +173,10 @@ void LayerStack::backward_strip(const std::vector<Layer>& layers, const Strip& s
         {weight_of(layers[i], strip.network), 1, sizes_[i]}, above, sizes_[i + 1], 0, sizes_[i],
         [](std::int64_t) { return 0.0f; },
         [&](std::int64_t input, const Packet* sum) {
-          for (int c = 0; c < kPanelPackets; ++c) store(to + input * kPanel + c * kLanes, sum[c]);
+          float* row = to + input * kPanel;
+          for (int c = 0; c < kPanelPackets; ++c) store(row + c * kLanes, sum[c]);
+          // Rows that do not exist stay at 0, also where a weight is not finite: gradients of biases add all rows.
+          std::fill(row + strip.count, row + kPanel, 0.0f);
         });
   }
 }

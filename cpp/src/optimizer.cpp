@@ -8,6 +8,11 @@
 namespace apb {
 namespace {
 
+void require(bool valid, const char* name, double found, const char* expected) {
+  if (valid) return;
+  throw std::invalid_argument(std::string(name) + " = " + std::to_string(found) + "; expected " + expected);
+}
+
 // Calls body(first, end) for stretches of [0, size) that are worth a thread each.
 template <class Body>
 void for_stretches(ThreadPool* pool, std::int64_t size, const Body& body) {
@@ -35,23 +40,31 @@ void adam_stretch(std::int64_t size, const AdamRates& rates, float* __restrict t
 }
 
 void polyak_stretch(std::int64_t size, float tau, float* __restrict target, const float* __restrict source) {
-  for (std::int64_t i = 0; i < size; ++i) target[i] += tau * (source[i] - target[i]);
+  // From the nearer end, so that the rounding of the difference counts for half of it at most.
+  if (tau < 0.5f) {
+    for (std::int64_t i = 0; i < size; ++i) target[i] += tau * (source[i] - target[i]);
+  } else {
+    for (std::int64_t i = 0; i < size; ++i) target[i] = source[i] - (1.0f - tau) * (source[i] - target[i]);
+  }
 }
 
 }  // namespace
 
 void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gradient, const View<float, 1>& exp_avg,
                const View<float, 1>& exp_avg_sq, std::int64_t step, const AdamSettings& settings, ThreadPool* pool) {
-  if (step < 1) {
-    throw std::invalid_argument("step = " + std::to_string(step) + " is out of range; expected 1 for the first step");
-  }
+  const auto& [learning_rate, beta1, beta2, epsilon] = settings;
+  require(step >= 1, "step", static_cast<double>(step), "1 in the first call, then 2, 3, ...");
+  require(learning_rate >= 0.0 && std::isfinite(learning_rate), "learning_rate", learning_rate, "a finite number >= 0");
+  require(beta1 >= 0.0 && beta1 < 1.0, "beta1", beta1, "a number in [0, 1)");
+  require(beta2 >= 0.0 && beta2 < 1.0, "beta2", beta2, "a number in [0, 1)");
+  require(epsilon >= 0.0 && std::isfinite(epsilon), "epsilon", epsilon, "a finite number >= 0");
   const auto t = static_cast<double>(step);
-  const AdamRates rates{static_cast<float>(1.0 - settings.beta1),
-                        static_cast<float>(settings.beta2),
-                        static_cast<float>(1.0 - settings.beta2),
-                        static_cast<float>(settings.learning_rate / (1.0 - std::pow(settings.beta1, t))),
-                        static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(settings.beta2, t))),
-                        static_cast<float>(settings.epsilon)};
+  const AdamRates rates{static_cast<float>(1.0 - beta1),
+                        static_cast<float>(beta2),
+                        static_cast<float>(1.0 - beta2),
+                        static_cast<float>(learning_rate / (1.0 - std::pow(beta1, t))),
+                        static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(beta2, t))),
+                        static_cast<float>(epsilon)};
   for_stretches(pool, parameters.shape[0], [&](std::int64_t first, std::int64_t end) {
     adam_stretch(end - first, rates, parameters.data + first, gradient.data + first, exp_avg.data + first,
                  exp_avg_sq.data + first);
@@ -59,6 +72,7 @@ void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gra
 }
 
 void polyak_step(const View<float, 1>& target, const View<const float, 1>& source, double tau, ThreadPool* pool) {
+  require(tau >= 0.0 && tau <= 1.0, "tau", tau, "a number in [0, 1]");
   const auto rate = static_cast<float>(tau);
   for_stretches(pool, target.shape[0], [&](std::int64_t first, std::int64_t end) {
     polyak_stretch(end - first, rate, target.data + first, source.data + first);

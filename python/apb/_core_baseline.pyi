@@ -175,8 +175,12 @@ class LayerStack:
         Args:
             layers: the pairs, from the first layer to the last.
             slope: float32 (N, R, out), C-contiguous: the gradient with respect to the outputs.
-            gradients: for each layer a pair of float32 (N, out, in) and (N, out), written, or None if it is not learned.
+            gradients: for each layer a pair of float32 (N, out, in) and (N, out), written, or None if it is not learned. Where all
+                networks share a layer, each network's own part of its gradient.
             pool: threads to use; the calling thread alone if None.
+        
+        Raises:
+            RuntimeError: there was no `forward` yet.
         """
     def forward(self, layers: collections.abc.Sequence[tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any]]], x: numpy.typing.NDArray[typing.Any], out: numpy.typing.NDArray[typing.Any], pool: ThreadPool | None = None) -> None:
         """
@@ -197,6 +201,9 @@ class LayerStack:
             slope: float32 (N, R, out), C-contiguous: the gradient with respect to the outputs.
             out: float32 (N, R, in), C-contiguous, written.
             pool: threads to use; the calling thread alone if None.
+        
+        Raises:
+            RuntimeError: there was no `forward` yet.
         """
 def adam_step(parameters: numpy.typing.NDArray[typing.Any], gradient: numpy.typing.NDArray[typing.Any], exp_avg: numpy.typing.NDArray[typing.Any], exp_avg_sq: numpy.typing.NDArray[typing.Any], step: typing.SupportsInt | typing.SupportsIndex, learning_rate: typing.SupportsFloat | typing.SupportsIndex, beta1: typing.SupportsFloat | typing.SupportsIndex = 0.9, beta2: typing.SupportsFloat | typing.SupportsIndex = 0.999, epsilon: typing.SupportsFloat | typing.SupportsIndex = 1e-08, pool: ThreadPool | None = None) -> None:
     """
@@ -211,11 +218,12 @@ def adam_step(parameters: numpy.typing.NDArray[typing.Any], gradient: numpy.typi
         exp_avg: float32 (n,), m, written.
         exp_avg_sq: float32 (n,), v, written.
         step: t, 1 for the first step.
-        learning_rate, beta1, beta2, epsilon: as in `torch.optim.Adam`, with its defaults.
+        learning_rate, epsilon: finite and >= 0.
+        beta1, beta2: in [0, 1); these defaults are those of `torch.optim.Adam`, as that of epsilon.
         pool: threads to use; the calling thread alone if None.
     
     Raises:
-        TypeError, ValueError: an argument is not as listed, or arrays share memory.
+        TypeError, ValueError: an argument is not as listed, or arrays share memory. Nothing was written then.
     """
 def centered_ranks(fitness: numpy.typing.NDArray[typing.Any], out: numpy.typing.NDArray[typing.Any]) -> None:
     """
@@ -330,12 +338,12 @@ def philox_uniform(key: numpy.typing.NDArray[typing.Any], counter: numpy.typing.
     """
 def polyak_step(target: numpy.typing.NDArray[typing.Any], source: numpy.typing.NDArray[typing.Any], tau: typing.SupportsFloat | typing.SupportsIndex, pool: ThreadPool | None = None) -> None:
     """
-    Move target networks towards their source: target += tau (source - target).
+    Move target networks towards their source: target += tau (source - target), and exactly onto it where tau is 1.
     
     Args:
         target: float32 (n,), written.
         source: float32 (n,).
-        tau: the share that is taken over.
+        tau: the share that is taken over, in [0, 1].
         pool: threads to use; the calling thread alone if None.
     
     Raises:

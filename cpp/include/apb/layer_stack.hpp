@@ -25,6 +25,7 @@ struct LayerOf {
 using Layer = LayerOf<const float>;
 using LayerGradient = LayerOf<float>;
 
+// The methods rely on their arguments: of the sizes of the stack, and what is written lies apart from all else.
 class LayerStack {
  public:
   // `sizes`: width of the input and of each layer's output; `relus`: whether a ReLU follows, for each layer; each
@@ -42,7 +43,8 @@ class LayerStack {
                ThreadPool* pool);
 
   // Writes the gradients of a loss with respect to the parameters of the layers that have a place for them, from that
-  // with respect to the outputs, `slope` (N, R, out), of the last `forward`, which had these `layers`.
+  // with respect to the outputs, `slope` (N, R, out), of the last `forward`, which had these `layers`. May be called
+  // again. Throws std::logic_error before the first `forward`.
   void backward(const std::vector<Layer>& layers, const View<const float, 3>& slope,
                 const std::vector<std::optional<LayerGradient>>& gradients, ThreadPool* pool);
 
@@ -61,6 +63,7 @@ class LayerStack {
   template <class Body>
   void for_strips(ThreadPool* pool, const Body& body) const;
   float* strip_of(const std::vector<AlignedFloats>& levels, std::int64_t level, const Strip& strip) const;
+  void require_values() const;
   void forward_strip(const std::vector<Layer>& layers, const Strip& strip);
   void backward_strip(const std::vector<Layer>& layers, const Strip& strip, std::int64_t lowest);
   void keep_features(std::int64_t layer, const Strip& strip);
@@ -75,7 +78,8 @@ class LayerStack {
   std::vector<AlignedFloats> slopes_;  // the gradient with respect to them
   // The values again, in panels of features (N, panels, rows, kPanel), as the gradients of the weights read them.
   std::vector<AlignedFloats> features_;
-  std::mutex mutex_;  // one call at a time
+  bool has_values_ = false;  // of a call of `forward`
+  std::mutex mutex_;         // one call at a time
 };
 
 }  // namespace apb

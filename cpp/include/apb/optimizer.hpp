@@ -12,20 +12,20 @@
 
 namespace apb {
 
-// Adam (Kingma & Ba 2015, algorithm 1), as `torch.optim.Adam` rounds it:
+// Adam (Kingma & Ba 2015, algorithm 1), a few units in the last place from `torch.optim.Adam`:
 //   m += (1 - β1) (g - m),  v = β2 v + (1 - β2) g²,  θ -= α / (1 - β1^t) · m / (√v / √(1 - β2^t) + ε)
 struct AdamSettings {
-  double learning_rate;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
+  double learning_rate;   // α, finite and >= 0
+  double beta1 = 0.9;     // in [0, 1)
+  double beta2 = 0.999;   // in [0, 1)
+  double epsilon = 1e-8;  // finite and >= 0
 };
 
-// Step number `step`, from 1 on. Throws std::invalid_argument for another.
+// Step number `step`, from 1 on. Throws std::invalid_argument for a number out of its range, before any change.
 void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gradient, const View<float, 1>& exp_avg,
                const View<float, 1>& exp_avg_sq, std::int64_t step, const AdamSettings& settings, ThreadPool* pool);
 
-// target += τ (source - target), in single precision.
+// target += τ (source - target); exactly `source` where τ is 1. Throws std::invalid_argument unless τ is in [0, 1].
 void polyak_step(const View<float, 1>& target, const View<const float, 1>& source, double tau, ThreadPool* pool);
 
 }  // namespace apb
