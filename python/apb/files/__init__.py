@@ -15,8 +15,16 @@ from apb.files.atomic import (
     staged_folder,
     sync,
 )
-from apb.files.json_files import append_jsonl, dump_json, parse_json, read_json, sha256_file, write_json_atomic
-from apb.files.model_folders import read_folder, write_folder
+from apb.files.json_files import (
+    append_jsonl,
+    dump_json,
+    open_regular,
+    parse_json,
+    read_json,
+    sha256_file,
+    write_json_atomic,
+)
+from apb.files.model_folders import kind_of_folder, read_folder, write_folder
 from apb.files.tensor_files import read_tensors, write_tensors
 
 __all__ = [
@@ -25,6 +33,8 @@ __all__ = [
     "carry_over",
     "discard",
     "dump_json",
+    "kind_of_folder",
+    "open_regular",
     "parse_json",
     "publish_folder",
     "published_folder",

@@ -82,9 +82,7 @@ def carry_over(final: Path, staging: Path) -> None:
         return [name for name in names if (staging / inside / name).is_file()]
 
     if final.is_dir():
-        shutil.copytree(
-            final, staging, symlinks=True, ignore=replaced, copy_function=_link_or_copy, dirs_exist_ok=True
-        )
+        shutil.copytree(final, staging, symlinks=True, ignore=replaced, copy_function=_link_or_copy, dirs_exist_ok=True)
 
 
 def _link_or_copy(source: str, destination: str) -> None:

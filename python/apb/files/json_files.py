@@ -98,6 +98,8 @@ def open_regular(path: PathLike) -> Iterator[tuple[BufferedReader, int]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise FileFormatError(f"there is no file {path}; check the path, or write it again") from None
+    except OSError as error:
+        raise FileFormatError(f"{path} cannot be read: {error.strerror}; expected a file that you may read") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

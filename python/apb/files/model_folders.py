@@ -18,6 +18,27 @@ from apb.files.tensor_files import read_tensors, write_tensors
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 16 * 2**20
+
+KINDS = {
+    "apb.policy": "a policy, which apb.Policy.from_pretrained, `apb eval` and `apb render` take",
+    "apb.backbone": "a backbone, which apb.Backbone.from_pretrained and `apb adapt --backbone` take",
+    "apb.adapter": "an adapter, which apb.Adapter.from_pretrained takes",
+}
+"""What folders with a `config.json` may hold, by their format, and what takes it."""
+
+RUN_KIND = (
+    "a run, which apb.resume and `apb eval`, `apb render`, `apb plot`, `apb resume` take; its policies are the folders "
+    "best/* and checkpoints/<step>/policy, its backbone is the folder backbone"
+)
+
+
+def kind_of_folder(config: object) -> str | None:
+    """The middle of an error message: what a folder with that `config.json` holds and what takes it, if known."""
+    if not isinstance(config, dict):
+        return None
+    return RUN_KIND if "job" in config else KINDS.get(str(config.get("format")))
+
+
 READ_ATTEMPTS = 10
 
 
@@ -121,6 +142,9 @@ def _read_once(path: PathLike, format: str, format_version: int) -> tuple[dict[s
         )
     config = read_json(folder / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
     found = config.get("format") if isinstance(config, dict) else None
+    kind = kind_of_folder(config)
+    if found != format and kind is not None:
+        raise FileFormatError(f"{folder} holds {kind}; expected a folder with format {format!r}")
     if found != format:
         raise FileFormatError(f"{folder / CONFIG_FILE} has format {found!r:.80}; expected {format!r}")
     found_version = config.get("format_version")
