@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import gymnasium
@@ -427,7 +428,7 @@ def test_a_run_folder_that_is_not_empty_is_left_alone(tmp_path):
 
 @pytest.fixture
 def finished(tmp_path):
-    run(run_dir=tmp_path / "run", total_timesteps=70, checkpoint_freq=70, batch_size=8)
+    run(run_dir=tmp_path / "run", total_timesteps=70, checkpoint_freq=70, batch_size=8, log_freq=30)
     return tmp_path / "run"
 
 
@@ -496,13 +497,13 @@ def test_a_name_of_the_newest_checkpoint_that_is_no_file_is_passed_over_or_named
     else:
         with latest.open("wb") as file:
             file.truncate(2**40)
-    with pytest.warns(ApbWarning, match="LATEST is missing or damaged; taking the newest"):
-        if kind == "folder":
-            with pytest.raises(RunFolderError, match=r"checkpoints cannot be written: Is a directory"):
-                resume(finished)
-        else:
-            assert resume(finished).total_timesteps == 70
-            assert latest.read_text() == "000000070\n"
+    refused = pytest.raises(RunFolderError, match=r"checkpoints cannot be written: Is a directory")
+    with (
+        pytest.warns(ApbWarning, match="LATEST is missing or damaged; taking the newest"),
+        refused if kind == "folder" else nullcontext(),
+    ):
+        resume(finished)
+    assert latest.is_dir() if kind == "folder" else latest.read_text() == "000000070\n"
 
 
 @pytest.mark.parametrize("name", ["result.json", "history.jsonl", "LATEST"])

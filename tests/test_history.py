@@ -1,6 +1,7 @@
 """Promises of `apb.runs.history`: records come back, a kill tears at most the last line, a resume cuts exactly."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from apb.errors import ConfigError, FileFormatError, RunFolderError
+from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
 from apb.runs import History, read_evaluations, read_history
 from apb.runs import tensorboard as tensorboard_module
 
@@ -60,12 +61,45 @@ def test_every_torn_last_line_is_left_out_and_not_continued(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "line", [b'{"timesteps": 1', b"{}", b"[1]", b'{"timesteps": "1"}', b'{"timesteps": NaN}', b"\xff"]
 )
-def test_a_damaged_line_within_the_file_is_named(tmp_path: Path, line: bytes) -> None:
-    (tmp_path / "history.jsonl").write_bytes(b'{"timesteps": 0}\n' + line + b'\n{"timesteps": 2}\n')
+def test_a_damaged_line_within_the_file_is_named_and_does_not_keep_a_run_from_going_on(
+    tmp_path: Path, line: bytes
+) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b'{"timesteps": 0}\n' + line + b'\n{"timesteps": 2}\n')
+    before = path.read_bytes()
     with pytest.raises(FileFormatError, match="line 2"):
         read_history(tmp_path)
-    with pytest.raises(FileFormatError, match="line 2"):
-        History(tmp_path).truncate(5)
+    (tmp_path / "history.jsonl.damaged-1").write_text("of an earlier time")
+    with pytest.warns(ApbWarning, match=r"1 lines that are no records; .*damaged-2 has them"):
+        History(tmp_path).append({"timesteps": 3})
+    assert [record["timesteps"] for record in read_history(tmp_path)] == [0, 2, 3]
+    assert (tmp_path / "history.jsonl.damaged-2").read_bytes() == before
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_written_to(tmp_path: Path) -> None:
+    for name in ("history.jsonl", "evaluations.jsonl"):
+        path = tmp_path / name
+        path.mkdir()
+        with pytest.raises(FileFormatError, match=f"{name} is not a regular file"):
+            History(tmp_path)
+        path.rmdir()
+        os.mkfifo(path)
+        with pytest.raises(FileFormatError, match=f"{name} is not a regular file"):
+            History(tmp_path)
+        path.unlink()
+        (tmp_path / "mine").write_text("text")
+        path.symlink_to("mine")
+        with pytest.raises(RunFolderError, match=f"{name} is a link"):
+            History(tmp_path)
+        assert (tmp_path / "mine").read_text() == "text"
+        path.unlink()
+        with path.open("wb") as file:
+            file.truncate(2**40)
+        with pytest.raises(FileFormatError, match=f"{name} has {2**40} bytes"):
+            read_history(tmp_path), read_evaluations(tmp_path)
+        with pytest.raises(FileFormatError, match=f"{name} has {2**40} bytes"):
+            History(tmp_path)
+        path.unlink()
 
 
 @pytest.mark.parametrize("record", [{}, {"timesteps": 1.0}, {"timesteps": -1}, {"timesteps": True}])

@@ -17,7 +17,7 @@ from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchEr
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
-from apb.runs import RunFolder, list_steps, load_checkpoint
+from apb.runs import RunFolder, list_steps, load_checkpoint, require_unbegun
 from apb.settings import AdaptSettings
 from apb.strategies import STRATEGIES
 
@@ -143,11 +143,24 @@ def resume(
         )
         stack.callback(loop.close)
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
-        begun = run.step is not None or list_steps(run)
-        checkpoint = load_checkpoint(run, identity=run_identity(loop)) if begun else None
+        if run.step is not None or list_steps(run):
+            checkpoint = load_checkpoint(run, identity=run_identity(loop))
+        else:
+            require_unbegun(run)
+            _require_same_backbone(run, config, backbone)
+            checkpoint = None
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
         return run_to_end(loop, writer)
+
+
+def _require_same_backbone(run: RunFolder, config: Mapping[str, Any], backbone: Backbone) -> None:
+    recorded = config.get("backbone_hash")
+    if recorded != backbone.hash:
+        raise MismatchError(
+            f"{run.path / 'backbone'} has the hash {backbone.hash!r}; config.json says {recorded!r}: put the "
+            "backbone back that the run was started with, or start a new run"
+        )
 
 
 def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:

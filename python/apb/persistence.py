@@ -12,7 +12,17 @@ from apb.files import write_json_atomic
 from apb.loop import AdaptationLoop
 from apb.plotting import CURVE_FILE, plot_runs
 from apb.policy import Policy
-from apb.runs import Checkpoint, CheckpointWriter, History, Ring, RunFolder, json_hash, read_evaluations, read_history
+from apb.runs import (
+    Checkpoint,
+    CheckpointWriter,
+    History,
+    Ring,
+    RunFolder,
+    json_hash,
+    read_evaluations,
+    read_history,
+    writing,
+)
 from apb.settings import AdaptSettings
 
 MACHINE_SETTINGS = ("num_threads", "device", "keep_last", "keep_best")
@@ -38,7 +48,8 @@ class RunWriter:
             self._load(checkpoint)
         self._writer = CheckpointWriter(run, run_identity(loop), parent=checkpoint, keep_last=loop.settings.keep_last)
         self.history.truncate(-1 if checkpoint is None else checkpoint.step)
-        run.result.unlink(missing_ok=True)
+        with writing(run.path, run.result):
+            run.result.unlink(missing_ok=True)
         self.saved_at: int | None = None if checkpoint is None else checkpoint.step
         loop.run_dir = run.path
 
@@ -85,7 +96,8 @@ class RunWriter:
 
     def result(self, summary: dict[str, Any]) -> None:
         """Write `result.json`, the summary of a run that has ended, and draw `curve.png` from its evaluations."""
-        write_json_atomic(self._run.result, summary)
+        with writing(self._run.path, self._run.result):
+            write_json_atomic(self._run.result, summary)
         if not self.earlier_evaluations():
             return
         try:

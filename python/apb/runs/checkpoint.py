@@ -13,6 +13,7 @@ naming a complete checkpoint with all its segments.
 """
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ from apb.files import (
     sync,
     write_json_atomic,
 )
-from apb.runs.folder import STEP_NAME, RunFolder, last_good_checkpoint
+from apb.runs.folder import STEP_NAME, RunFolder, last_good_checkpoint, latest_name, writing
 from apb.runs.replay_log import Ring, Segment, read_segments, remove_unlisted, write_segments
 from apb.runs.state_files import TrainingState, read_state, write_state
 from apb.system_info import package_version
@@ -88,14 +89,15 @@ class CheckpointWriter:
         self.keep_last = keep_last
         self._segments = parent.segments if parent else ()
         self._step = parent.step if parent else -1
-        run.checkpoints.mkdir(exist_ok=True)
-        run.replay.mkdir(exist_ok=True)
-        sync(run.path)
-        remove_leftovers(run.path)
-        remove_leftovers(run.checkpoints)
-        if parent is not None:
-            self._publish_latest(parent.step)
-        self._delete_unwanted(self._step)
+        with writing(run.path, run.checkpoints):
+            run.checkpoints.mkdir(exist_ok=True)
+            run.replay.mkdir(exist_ok=True)
+            sync(run.path)
+            remove_leftovers(run.path)
+            remove_leftovers(run.checkpoints)
+            if parent is not None:
+                self._publish_latest(parent.step)
+            self._delete_unwanted(self._step)
 
     def save(
         self, step: int, state: TrainingState, policy_writer: Callable[[Path], object], ring: Ring | None = None
@@ -110,7 +112,7 @@ class CheckpointWriter:
             raise ConfigError(f"step = {step}; expected at least {self._step}, the step of the checkpoint before")
         folder = self.run.checkpoints / f"{step:09d}"
         try:
-            for log in self.run.path.glob("*.jsonl"):
+            for log in filter(Path.is_file, self.run.path.glob("*.jsonl")):
                 sync(log)  # a resume counts on the records up to this step
             segments = write_segments(self.run.replay, ring, self._segments) if ring is not None else ()
             with staged_folder(folder) as staging:
@@ -137,15 +139,10 @@ class CheckpointWriter:
 
         What else lies in `best/` stays there.
         """
-        try:
-            with staged_folder(self.run.best) as staging:
-                policy_writer(staging)
-                write_json_atomic(staging / "evaluation.json", {"timesteps": step, **metrics})
-                carry_over(self.run.best.resolve(), staging)
-        except OSError as error:
-            raise RunFolderError(
-                f"{self.run.best} cannot be written: {error}; {last_good_checkpoint(self.run.path)}"
-            ) from error
+        with writing(self.run.path, self.run.best), staged_folder(self.run.best) as staging:
+            policy_writer(staging)
+            write_json_atomic(staging / "evaluation.json", {"timesteps": step, **metrics})
+            carry_over(self.run.best.resolve(), staging)
         return self.run.best
 
     def _publish_latest(self, step: int) -> None:
@@ -175,6 +172,21 @@ def list_steps(run: RunFolder) -> list[int]:
     names = [entry.name for entry in run.checkpoints.iterdir()] if run.checkpoints.is_dir() else []
     names = [name.removeprefix(".").removesuffix(".previous") if name.endswith(".previous") else name for name in names]
     return sorted({int(name) for name in names if STEP_NAME.fullmatch(name) and name == f"{int(name):09d}"})
+
+
+def require_unbegun(run: RunFolder) -> None:
+    """Raise `RunFolderError` if a run without checkpoints had some that were removed: it must not begin again over what
+    it measured.
+
+    A run that was killed before its first checkpoint has the folder `checkpoints/`, and no LATEST in it.
+    """
+    records = [run.replay, run.best, *run.path.glob("*.jsonl")]
+    removed = not run.checkpoints.is_dir() and any(os.path.lexists(path) for path in records)
+    if removed or os.path.lexists(run.checkpoints / "LATEST") or os.path.lexists(run.result):
+        raise RunFolderError(
+            f"{run.path} has records of a run and none of its checkpoints: they were removed; put {run.checkpoints} "
+            "back, or start the run again in a new folder"
+        )
 
 
 def load_checkpoint(
@@ -214,11 +226,8 @@ def _candidates(run: RunFolder, steps: list[int]) -> list[int]:
 
 
 def _read_latest(run: RunFolder) -> int | None:
-    try:
-        name = (run.checkpoints / "LATEST").read_bytes()[:100].decode().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return int(name) if STEP_NAME.fullmatch(name) else None
+    name = latest_name(run.path)
+    return None if name is None else int(name)
 
 
 @dataclass(frozen=True)

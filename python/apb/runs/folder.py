@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
-from apb.files import atomic_file, dump_json, read_json, sync, write_json_atomic
+from apb.files import atomic_file, dump_json, kind_of_folder, open_regular, read_json, sync, write_json_atomic
 from apb.system_info import system_info
 
 DEFAULT_ROOT = Path("runs")
@@ -102,10 +102,12 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The content of `config.json`; raises `FileFormatError` when it is damaged."""
+        """The content of `config.json`; raises `FileFormatError` when it is damaged, `RunFolderError` if of no run."""
         config = read_json(self.path / "config.json")
         if not isinstance(config, dict):
             raise FileFormatError(f"{self.path / 'config.json'} is not a JSON object")
+        if "job" not in config and (kind := kind_of_folder(config)):
+            raise RunFolderError(f"{self.path} is not a run: it holds {kind}; expected a run folder")
         return config
 
     @property
@@ -200,11 +202,32 @@ def json_hash(value: Any) -> str:
 
 def last_good_checkpoint(path: Path) -> str:
     """The end of an error message: where the last good checkpoint of the run in `path` lies."""
+    name = latest_name(path)
+    return f"the last good checkpoint is {path / 'checkpoints' / name}" if name else "there is no checkpoint yet"
+
+
+def latest_name(path: Path) -> str | None:
+    """The name of a checkpoint that LATEST of the run in `path` holds; None if it holds none."""
     try:
-        name = (path / "checkpoints" / "LATEST").read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return "there is no checkpoint yet"
-    return f"the last good checkpoint is {path / 'checkpoints' / name[:18]}"
+        with open_regular(path / "checkpoints" / "LATEST") as (file, _):
+            name = file.read(100).decode().strip()
+    except (OSError, FileFormatError, UnicodeDecodeError):
+        return None
+    return name if STEP_NAME.fullmatch(name) else None
+
+
+@contextmanager
+def writing(run: Path, what: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block, which writes `what`, into a `RunFolderError`: what is kept, and what to do."""
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except OSError as error:
+        raise RunFolderError(
+            f"{what} cannot be written: {error.strerror or error}; {last_good_checkpoint(run)}; make room, or make it "
+            f"a place that you may write to, and continue with `apb resume {run}`"
+        ) from error
 
 
 def _require_empty(path: Path) -> None:

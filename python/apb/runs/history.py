@@ -1,17 +1,21 @@
 """`History`: what a run measured, one JSON record per line, readable while it runs and exact after a resume."""
 
+import itertools
 import os
+import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from apb.errors import ConfigError, FileFormatError, RunFolderError
-from apb.files import append_jsonl, atomic_file, parse_json
-from apb.runs.folder import last_good_checkpoint
+from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
+from apb.files import append_jsonl, atomic_file, open_regular, parse_json
+from apb.runs.folder import writing
 from apb.runs.tensorboard import TensorBoard
 
 HISTORY = "history.jsonl"
 EVALUATIONS = "evaluations.jsonl"
+MAX_BYTES = 2**30
 
 
 class History:
@@ -20,12 +24,17 @@ class History:
     Keys of metrics are Stable-Baselines3's: `rollout/ep_rew_mean`, `rollout/ep_len_mean`, `train/actor_loss`,
     `train/critic_loss`, `time/fps`, `eval/mean_reward`. Append the records of a step before the checkpoint of that
     step is saved: on resume, `truncate(step)` keeps the records up to and including `step`.
+
+    Lines that are no records are taken out with an `ApbWarning`; the file as it was is kept as `<name>.damaged-<n>`.
+    Raises `RunFolderError` for a file that is a link, or cannot be written, and `FileFormatError` for one that is no
+    file or has more than 1 GiB.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         for name in (HISTORY, EVALUATIONS):
-            _cut_torn_line(self.folder / name)
+            with writing(self.folder, self.folder / name):
+                _repair(self.folder / name)
         self._board = TensorBoard(self.folder / "tensorboard")
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -43,12 +52,10 @@ class History:
         """Drop all records after timestep `step`, each file in one step; the others keep their bytes."""
         for name in (HISTORY, EVALUATIONS):
             path = self.folder / name
-            if not path.exists():
-                continue
             lines = _complete_lines(path)
             kept = [line for number, line in enumerate(lines, 1) if _parse(line, path, number)["timesteps"] <= step]
             if len(kept) < len(lines):
-                with atomic_file(path) as file:
+                with writing(self.folder, path), atomic_file(path) as file:
                     file.writelines(kept)
         self._board.purge(step + 1)
 
@@ -60,11 +67,8 @@ class History:
         step = record.get("timesteps")
         if type(step) is not int or step < 0:
             raise ConfigError(f"record['timesteps'] = {step!r}; expected the timestep, an integer >= 0")
-        try:
+        with writing(self.folder, self.folder / name):
             append_jsonl(self.folder / name, record)
-        except OSError as error:
-            where = last_good_checkpoint(self.folder)
-            raise RunFolderError(f"{self.folder / name} cannot be written: {error.strerror}; {where}") from error
         self._board.write(step, record)
 
 
@@ -82,13 +86,17 @@ def read_evaluations(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
     return [_parse(line, path, number) for number, line in enumerate(_complete_lines(path), 1)]
 
 
 def _complete_lines(path: Path) -> list[bytes]:
-    return [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]]
+    """The lines of `path`, without a last one that is still being written, or that a kill cut short."""
+    if not os.path.lexists(path):
+        return []
+    with open_regular(path) as (file, size):
+        if size > MAX_BYTES:
+            raise FileFormatError(f"{path} has {size} bytes; expected at most {MAX_BYTES}: move it away")
+        return [line + b"\n" for line in file.read(MAX_BYTES).split(b"\n")[:-1]]
 
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -100,9 +108,31 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
     return record
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Remove a last line that a kill cut short, so that the next record does not continue it."""
-    if path.exists():
-        data = path.read_bytes()
-        if not data.endswith(b"\n"):
-            os.truncate(path, data.rfind(b"\n") + 1)
+def _repair(path: Path) -> None:
+    """Remove a last line that a kill cut short, so that the next record does not continue it, and lines that are no
+    records."""
+    if path.is_symlink():
+        raise RunFolderError(f"{path} is a link, and what it leads to is not written to; put a file in its place")
+    lines = _complete_lines(path)
+    good = [line for line in lines if _is_record(line)]
+    if len(good) < len(lines):
+        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+        aside = next(name for name in names if not os.path.lexists(name))
+        shutil.copy2(path, aside)
+        with atomic_file(path) as file:
+            file.writelines(good)
+        warnings.warn(
+            f"{path} had {len(lines) - len(good)} lines that are no records; they were taken out, and {aside} has them",
+            ApbWarning,
+            stacklevel=4,
+        )
+    elif path.exists() and path.stat().st_size > sum(map(len, lines)):
+        os.truncate(path, sum(map(len, lines)))
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        _parse(line, Path(), 0)
+    except FileFormatError:
+        return False
+    return True
