@@ -53,6 +53,7 @@ class LearningCurve:
             RunFolderError: there is no run, or it has no evaluation yet. FileFormatError: its files are damaged.
         """
         run = RunFolder.open(run_dir)
+        config = run.config
         records = read_evaluations(run.path)
         if not records:
             raise RunFolderError(
@@ -66,7 +67,6 @@ class LearningCurve:
             # A kill between two lanes' lines leaves an evaluation that only some seeds have.
             timesteps = sorted(step for step, lanes in by_timestep.items() if set(lanes) == set(seeds))
             rows = [[by_timestep[step][seed] for seed in seeds] for step in timesteps]
-            config = run.config
             return cls(
                 run.path.resolve().name,
                 str(config["env"]),

@@ -87,4 +87,4 @@ def _backbone(options: Options, source: "EnvSource") -> Backbone:
                 f"--{name} {getattr(options, name)} describes a random backbone, and --backbone {options.backbone} is a"
                 " saved one; leave one of them out"
             )
-    return Backbone.from_pretrained(existing(Path(options.backbone)))
+    return Backbone.from_pretrained(existing(Path(options.backbone), "random"))

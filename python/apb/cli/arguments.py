@@ -68,11 +68,11 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     return source.name, kwargs
 
 
-def existing(path: Path) -> Path:
-    """`path` itself if something is there; else raise `RunFolderError` with the nearest names."""
+def existing(path: Path, *words: str) -> Path:
+    """`path` itself if something is there; else raise `RunFolderError` with the nearest name, `words` included."""
     if path.exists():
         return path
-    siblings = [*_folders(path.parent), *_folders(DEFAULT_ROOT)]
+    siblings = [*map(Path, words), *_folders(path.parent), *_folders(DEFAULT_ROOT)]
     close = difflib.get_close_matches(path.name, [sibling.name for sibling in siblings], n=1)
     found = next((f"; did you mean {str(sibling)!r}?" for sibling in siblings if [sibling.name] == close), "")
     raise RunFolderError(f"{str(path)!r} does not exist{found}")
