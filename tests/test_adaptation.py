@@ -14,6 +14,7 @@ from apb.settings import AdaptSettings
 from apb.strategies import STRATEGIES
 from envs_for_tests import CountingEnv
 from learning import SMALL, same_arrays, small_backbone
+from run_files import assert_same_outcome, outcome
 
 STRATEGY_OPTIONS = [{"strategy": "action_noise"}, {"strategy": "param_noise", "population_size": 3}]
 
@@ -231,7 +232,7 @@ def test_evaluation_uses_envs_of_its_own_and_the_policy_without_noise(made):
     used = [env for env in made if env.actions]
     training = [env for env in used if len(env.actions) == 150]
     assert len(training) == 1
-    assert len(used) == 1 + 2 + 2, "two for the evaluations, two for the final one"
+    assert len(used) == 1 + 2, "one to learn in, two for the evaluations"
     again = run("Pendulum-v1", total_timesteps=150, eval_freq=0, learning_starts=1000)
     assert same_policies(result.policies, again.policies), "evaluation leaves no trace in what is learned"
     seeds = [seed for env in used for seed in env.seeds]
@@ -383,7 +384,7 @@ def test_hooks_are_called_in_order(tmp_path):
 
 @pytest.mark.parametrize(
     ("hook", "stopped_at"),
-    [("on_start", 1), ("on_step", 1), ("on_evaluation", 1), ("on_checkpoint", 50), ("on_episode_end", 200)],
+    [("on_start", 0), ("on_step", 1), ("on_evaluation", 0), ("on_checkpoint", 50), ("on_episode_end", 200)],
 )
 def test_any_hook_stops_the_run_after_the_current_step_with_a_checkpoint(hook, stopped_at, tmp_path):
     recorder = Recorder(hook)
@@ -392,6 +393,44 @@ def test_any_hook_stops_the_run_after_the_current_step_with_a_checkpoint(hook, s
     assert recorder.calls[-1] == ("on_end", stopped_at)
     assert (tmp_path / "run" / "checkpoints" / f"{stopped_at:09d}" / "manifest.json").is_file()
     assert (tmp_path / "run" / "checkpoints" / "LATEST").read_text().strip() == f"{stopped_at:09d}"
+
+
+def test_a_run_that_was_stopped_before_its_first_step_continues_as_one_that_never_was(tmp_path):
+    options = {"eval_freq": 40, "n_eval_episodes": 1, "total_timesteps": 80, "n_seeds": 2}
+    run(run_dir=tmp_path / "whole", **options)
+    run(run_dir=tmp_path / "cut", callback=Recorder("on_start"), **options)
+    again = Recorder("on_start")
+    stopped = resume(tmp_path / "cut", callback=again)
+    assert (stopped.stopped_by, stopped.total_timesteps) == ("callback", 0)
+    assert again.calls == [("on_start", 0), ("on_end", 0)], "a resumed run takes no step either, and saves nothing"
+    resume(tmp_path / "cut", callback=Recorder())
+    cut, whole = outcome(tmp_path / "cut"), outcome(tmp_path / "whole")
+    for found in (cut, whole):
+        del found["checkpoints"], found["state.json"]["callbacks"]
+    assert_same_outcome(cut, whole)
+
+
+def test_what_a_hook_changes_when_a_checkpoint_is_written_is_in_the_checkpoint(tmp_path):
+    class Notes(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_checkpoint(self, state, path):
+            self.seen.append(path.name)
+            (path / "notes.txt").write_text("mine")
+
+        def state_dict(self):
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state):
+            self.seen = state["seen"]
+
+    whole, cut = Notes(), Notes()
+    run(callback=whole, run_dir=tmp_path / "whole", total_timesteps=90, checkpoint_freq=30)
+    run(callback=cut, run_dir=tmp_path / "cut", total_timesteps=90, checkpoint_freq=30)
+    resume(tmp_path / "cut" / "checkpoints" / "000000060", callback=(cut := Notes()))
+    assert whole.seen == cut.seen == ["000000030", "000000060", "000000090"]
+    assert (tmp_path / "cut" / "checkpoints" / "000000060" / "notes.txt").read_text() == "mine"
 
 
 def test_a_stop_needs_no_run_folder():
@@ -422,14 +461,14 @@ def test_a_callbacks_state_is_kept_over_a_stop(tmp_path):
     run(callback=Recorder("on_checkpoint"), run_dir=tmp_path / "run", checkpoint_freq=50, **HOOKED)
     again = Recorder()
     resume(tmp_path / "run", callback=again)
-    assert again.restored == 1 + 1 + 50, "on_start, the first evaluation and 50 steps came before the checkpoint"
+    assert again.restored == 1 + 1 + 50 + 1, "on_start, the first evaluation, 50 steps, and the checkpoint"
     assert again.calls[0] == ("on_start", 50)
     assert again.calls[1] == ("on_step", 51)
 
 
 def test_ready_made_callbacks_stop_at_a_reward_and_without_improvement(tmp_path):
     options = {"eval_freq": 10, "n_eval_episodes": 1, "total_timesteps": 100, "learning_starts": 1000}
-    assert run(callback=StopTrainingOnRewardThreshold(-1e6), **options).total_timesteps == 1
+    assert run(callback=StopTrainingOnRewardThreshold(-1e6), **options).total_timesteps == 0
     assert run(callback=StopTrainingOnRewardThreshold(0), **options).stopped_by == "budget"
     # Nothing is learned: the first evaluation is the best, and the third one after it is the last.
     stopped = run(callback=StopTrainingOnNoModelImprovement(3), **options)

@@ -50,7 +50,8 @@ class PolicyMaker:
 
 
 class Callback:
-    """Base of callbacks: override what you need. A hook that returns False stops the run after the current step.
+    """Base of callbacks: override what you need. A hook that returns False stops the run after the current step;
+    `on_start` stops it before another one.
 
     One that keeps state between calls returns it from `state_dict` (JSON values) and takes it back in
     `load_state_dict`, so that a resumed run goes on exactly.
@@ -69,7 +70,7 @@ class Callback:
         """After an evaluation; one result per lane."""
 
     def on_checkpoint(self, state: RunState, path: Path) -> bool | None:
-        """After a checkpoint has been written to `path`."""
+        """After a checkpoint has been written to `path`; what this changes in `state_dict` is added to it."""
 
     def on_end(self, state: RunState) -> None:
         """After the last step, also when the run was stopped; not when it failed."""

@@ -109,7 +109,7 @@ class AdaptationLoop:
         self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
         self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
         self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
-        self._sync_actors()
+        self._share_statistics()
 
     # --- one step --------------------------------------------------------------------------------------------------
 
@@ -128,8 +128,17 @@ class AdaptationLoop:
         self.simulations.reset()
 
     def step(self) -> bool:
-        """Step all simulations once and do the updates that this earns; True unless a callback wants to stop."""
+        """Step all simulations once and do the updates that this earns; True unless a callback wants to stop.
+
+        A reset that is due happens first, so that evaluations, checkpoints and the end of the run find what was
+        learned.
+        """
         begin = time.perf_counter()
+        interval = self.settings.reset_interval
+        if interval and self.timesteps // interval > self.learner.resets:
+            self.learner.reset()
+            self.strategy.reset()
+            self._share_backbones()
         warming_up = self.warming_up
         actions = self._random_actions() if warming_up else self._strategy_actions()
         acted = time.perf_counter()
@@ -145,6 +154,7 @@ class AdaptationLoop:
         )
         if self.normalizer is not None:
             self.normalizer.update(transition.observation, transition.valid)
+            self._share_statistics()
         self.strategy.observe(transition, warming_up)
         # Lanes are in step: every lane has as many valid rows as every other.
         count = int(transition.valid[0].sum())
@@ -155,13 +165,8 @@ class AdaptationLoop:
         self._recent.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
         if not self.warming_up and count * self.settings.gradient_steps > 0:
-            if self.normalizer is not None:
-                self.learner.set_normalization(self.normalizer.mean, self.normalizer.inverse_std, self.normalizer.clip)
             self.learner.update(self.replay, count * self.settings.gradient_steps)
-        if self.settings.reset_interval and self._crossed(self.settings.reset_interval, count):
-            self.learner.reset()
-            self.strategy.reset()
-        self._sync_actors()
+            self._share_backbones()
         end = time.perf_counter()
         sampled = self.learner.sampling_seconds - sampled
         self._spend(
@@ -191,10 +196,13 @@ class AdaptationLoop:
         self.strategy.perturb(actions, self.steps)
         return actions
 
-    def _sync_actors(self) -> None:
+    def _share_backbones(self) -> None:
         if self.settings.trainable_backbone:
             self.actors.load_backbones(self.learner.backbones())
+
+    def _share_statistics(self) -> None:
         if self.normalizer is not None:
+            self.learner.set_normalization(self.normalizer.mean, self.normalizer.inverse_std, self.normalizer.clip)
             self.actors.load_normalizers([self.normalizer.snapshot(lane) for lane in range(self.simulations.lanes)])
 
     def _spend(self, **seconds: float) -> None:
@@ -328,9 +336,10 @@ class AdaptationLoop:
 
     @property
     def can_save(self) -> bool:
-        """Whether now is a moment for a checkpoint: any, if the envs' state can be saved; else when an episode has just
-        ended."""
-        return self.simulations.can_snapshot or self._episode_ended or self.finished
+        """Whether now is a good moment for a checkpoint: any, if the envs' state can be saved; else when an episode has
+        just ended, or none is under way."""
+        simulations = self.simulations
+        return simulations.can_snapshot or simulations.at_episode_start or self._episode_ended or self.finished
 
     def prepare_to_save(self) -> None:
         """Where the envs' state cannot be saved, cut off the episodes that are still under way, so that all are at a
@@ -369,7 +378,8 @@ class AdaptationLoop:
             ) from error
         load_states(self.callbacks, saved)
         self.simulations.restore(simulations)
-        self._sync_actors()
+        self._share_backbones()
+        self._share_statistics()
 
     def close(self) -> None:
         """Close the envs."""

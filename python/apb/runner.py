@@ -1,6 +1,7 @@
 """`run_to_end`: drives an `AdaptationLoop` through its budget, with records, evaluations and checkpoints where they are
 due."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,19 @@ from typing import Any
 
 from apb import rng
 from apb.adapter import Adapter
-from apb.errors import DivergenceError, SimulationError
+from apb.callbacks import save_states
+from apb.errors import ApbWarning, DivergenceError, SimulationError
 from apb.evaluation import EvalResult
+from apb.files import dump_json
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, evaluation_records
 from apb.policy import Policy
 from apb.runs import StopSignals, last_good_checkpoint
+
+MAX_WAIT = 10_000
+"""Steps of all simulations for which a checkpoint waits for the end of an episode, where the state of the env cannot be
+saved in the middle of one. Then the episodes under way are cut off. Ours: longer than the episodes of Gymnasium's own.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class _Run:
         self.writer = writer
         self.history: list[dict[str, Any]] = [] if writer is None else writer.earlier_history()
         self.evaluations: list[dict[str, Any]] = [] if writer is None else writer.earlier_evaluations()
-        self.save_wanted = False
+        self.begun = writer is not None and writer.saved_at is not None
+        self.save_wanted_at: int | None = None
         self.stop_wanted: str | None = None
 
     def to_end(self) -> str:
@@ -88,25 +97,47 @@ class _Run:
         loop, settings = self.loop, self.loop.settings
         self._heed(loop.emit("on_start"))
         with StopSignals() as signals:
-            if loop.steps == 0:
+            if not self.begun:
                 loop.start()
                 if settings.eval_freq:
                     self._evaluate()
-            while not loop.finished:
+            ended = not loop.finished and self._rests(signals.requested)
+            while not (ended or loop.finished):
                 self._heed(loop.step())
                 if loop.due(settings.log_freq):
                     self._record()
                 if loop.due(settings.eval_freq):
                     self._evaluate()
-                self.stop_wanted = signals.requested or self.stop_wanted
-                self.save_wanted |= loop.due(settings.checkpoint_freq) or self.stop_wanted is not None
-                if self.save_wanted and (self.writer is None or loop.can_save):
-                    self._save()
-                    if self.stop_wanted is not None:
-                        return self.stop_wanted
-            if self.writer is not None and self.writer.saved_at != loop.timesteps:
-                self._save()
+                ended = self._rests(signals.requested)
+            if ended and self.stop_wanted is not None:
+                return self.stop_wanted
+            self._save()
         return "budget"
+
+    def _rests(self, signal: str | None) -> bool:
+        """Save if that is wanted and possible now; returns whether the run ends here."""
+        loop = self.loop
+        if signal is not None and self.stop_wanted is None and not loop.can_save:
+            self._say_what_is_waited_for(signal)
+        self.stop_wanted = signal or self.stop_wanted
+        if self.save_wanted_at is None and (self.stop_wanted or loop.due(loop.settings.checkpoint_freq)):
+            self.save_wanted_at = loop.steps
+        if self.save_wanted_at is None:
+            return False
+        if self.writer is not None and not loop.can_save and loop.steps - self.save_wanted_at < MAX_WAIT:
+            return False
+        self._save()
+        return self.stop_wanted is not None
+
+    def _say_what_is_waited_for(self, signal: str) -> None:
+        if self.writer is not None:
+            warnings.warn(
+                f"{signal}: the state of env {self.loop.source.name} cannot be saved in the middle of an episode, so "
+                f"the run goes on to the end of one, for at most {MAX_WAIT:,} steps; a second signal ends it at once, "
+                f"and then {what_is_kept(self.loop.run_dir)}",
+                ApbWarning,
+                stacklevel=2,
+            )
 
     def _heed(self, go_on: bool) -> None:
         if not go_on:
@@ -126,17 +157,29 @@ class _Run:
         self._heed(self.loop.emit("on_evaluation", results))
 
     def _save(self) -> None:
-        self.save_wanted = False
-        if self.writer is not None:
-            self.loop.prepare_to_save()
-            self._heed(self.loop.emit("on_checkpoint", self.writer.checkpoint()))
+        self.save_wanted_at = None
+        if self.writer is None or self.writer.saved_at == self.loop.timesteps:
+            return
+        self.loop.prepare_to_save()
+        before = dump_json(save_states(self.loop.callbacks))
+        self._heed(self.loop.emit("on_checkpoint", self.writer.checkpoint()))
+        if dump_json(save_states(self.loop.callbacks)) != before:
+            self.writer.checkpoint()  # so that what the hook changed is not lost
+
+
+def what_is_kept(run_dir: Path | None) -> str:
+    """The end of a message on a run that did not end well."""
+    if run_dir is None:
+        return "nothing was saved, since the run had no run_dir"
+    return f"{last_good_checkpoint(run_dir)}; `apb resume {run_dir}` continues from it"
 
 
 def run_to_end(loop: AdaptationLoop, writer: RunWriter | None) -> AdaptResult:
     """Run `loop` through the rest of its budget, writing to `writer` if there is one.
 
     Raises:
-        SimulationError, DivergenceError: with the place of the last good checkpoint in the message. Else as `adapt`.
+        SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
+            Else as `adapt`.
     """
     run = _Run(loop, writer)
     try:
@@ -144,12 +187,8 @@ def run_to_end(loop: AdaptationLoop, writer: RunWriter | None) -> AdaptResult:
         final = (
             tuple(loop.evaluate(rng.Stream.FINAL_EPISODE)) if loop.settings.eval_freq and stopped_by == "budget" else ()
         )
-    except (SimulationError, DivergenceError) as error:
-        if loop.run_dir is None:
-            where = "nothing was saved, since the run had no run_dir"
-        else:
-            where = f"{last_good_checkpoint(loop.run_dir)}; `apb resume {loop.run_dir}` continues from it"
-        raise type(error)(f"{error}; {where}") from error
+    except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
+        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(loop.run_dir)}") from error
     result = AdaptResult(
         tuple(loop.policies()),
         tuple(run.history),

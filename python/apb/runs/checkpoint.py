@@ -119,6 +119,7 @@ class CheckpointWriter:
                 policy_writer(staging / "policy")
                 write_state(staging / "training_state", state)
                 _write_manifest(staging, step, self.identity, segments)
+                carry_over(folder, staging)
             self._publish_latest(step)
         except BaseException as error:
             latest = _read_latest(self.run)
