@@ -1,4 +1,4 @@
-"""Every native replay and evolution call refuses arguments that it cannot use, by name, and changes nothing."""
+"""Native calls on replays, searches and optimisers refuse by name what they cannot use, and change nothing then."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,24 @@ ES_STEP = Call(
     written=frozenset({"mean", "moment1", "moment2"}),
     free=frozenset({("weights", 1)}),
 )
-CALLS = {call.function.__name__: call for call in (ADD, SAMPLE, ASK, RECOMBINE, RANKS, ES_STEP)}
+ADAM = Call(
+    _native.adam_step,
+    lambda: {
+        "parameters": np.zeros(5, np.float32),
+        "gradient": np.ones(5, np.float32),
+        "exp_avg": np.zeros(5, np.float32),
+        "exp_avg_sq": np.zeros(5, np.float32),
+        "step": 1,
+        "learning_rate": 0.1,
+    },
+    written=frozenset({"parameters", "exp_avg", "exp_avg_sq"}),
+)
+POLYAK = Call(
+    _native.polyak_step,
+    lambda: {"target": np.zeros(5, np.float32), "source": np.ones(5, np.float32), "tau": 0.1},
+    written=frozenset({"target"}),
+)
+CALLS = {call.function.__name__: call for call in (ADD, SAMPLE, ASK, RECOMBINE, RANKS, ES_STEP, ADAM, POLYAK)}
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -198,3 +215,28 @@ def test_the_step_refuses_values_out_of_range_by_name_and_changes_nothing(name, 
     with pytest.raises(ValueError, match=message):
         _native.openai_es_step(**arguments)
     np.testing.assert_array_equal(arguments["mean"], before)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "value"),
+    [
+        *((ADAM, "step", value) for value in (0, -1)),
+        *((ADAM, "learning_rate", value) for value in (-0.1, np.nan, np.inf)),
+        *((ADAM, name, value) for name in ("beta1", "beta2") for value in (-0.1, 1.0, 2.0, np.nan)),
+        *((ADAM, "epsilon", value) for value in (-1.0, np.nan, np.inf)),
+        *((POLYAK, "tau", value) for value in (-0.1, 1.01, np.nan, np.inf)),
+    ],
+)
+def test_optimisers_refuse_numbers_out_of_range_by_name_and_change_nothing(call, name, value):
+    arguments = call.arguments() | {name: value}
+    before = {key: arguments[key].copy() for key in call.written}
+    with pytest.raises(ValueError, match=rf"^{name} = {value:.1g}.*; expected "):
+        call.function(**arguments)
+    for key, array in before.items():
+        np.testing.assert_array_equal(arguments[key], array)
+
+
+@pytest.mark.parametrize("step", [1.5, "1", None])
+def test_a_step_of_adam_is_an_integer(step):
+    with pytest.raises(TypeError, match="step: "):
+        ADAM.having(step=step)

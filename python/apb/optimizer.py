@@ -2,6 +2,8 @@
 
 from math import sqrt
 
+from torch import Tensor
+
 from apb import _native
 from apb.networks import FlatLayers
 
@@ -34,11 +36,8 @@ class Adam:
         if theta.device.type == "cpu":
             arrays = theta.numpy(), g.numpy(), first.numpy(), second.numpy()
             _native.adam_step(*arrays, self.steps, self._learning_rate, BETA1, BETA2, EPSILON, self._pool)
-            return
-        first.lerp_(g, 1 - BETA1)
-        second.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-        scale = (second.sqrt() / sqrt(1 - BETA2**self.steps)).add_(EPSILON)
-        theta.addcdiv_(first, scale, value=-self._learning_rate / (1 - BETA1**self.steps))
+        else:
+            torch_adam_step(theta, g, first, second, self.steps, self._learning_rate)
 
     def reset(self) -> None:
         """Forget all steps."""
@@ -47,8 +46,18 @@ class Adam:
         self.exp_avg_sq.flat.zero_()
 
 
+def torch_adam_step(
+    theta: Tensor, gradient: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: int, learning_rate: float
+) -> None:
+    """What `_native.adam_step` does, on vectors (n,) of any device."""
+    exp_avg.lerp_(gradient, 1 - BETA1)
+    exp_avg_sq.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    scale = (exp_avg_sq.sqrt() / sqrt(1 - BETA2**step)).add_(EPSILON)
+    theta.addcdiv_(exp_avg, scale, value=-learning_rate / (1 - BETA1**step))
+
+
 def polyak_step(target: FlatLayers, source: FlatLayers, tau: float, pool: "_native.ThreadPool | None" = None) -> None:
-    """`target += tau (source - target)`: the targets of TD3 follow what is learned (Fujimoto et al. 2018, eq. 6)."""
+    """`target += tau (source - target)`, tau in [0, 1]: targets follow what learns (Fujimoto et al. 2018, eq. 6)."""
     if target.flat.device.type == "cpu":
         _native.polyak_step(target.flat.numpy(), source.flat.numpy(), tau, pool)
     else:
