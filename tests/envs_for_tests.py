@@ -50,7 +50,8 @@ class CountingEnv(gymnasium.Env[Any, Any]):
 
 
 class ScriptedEnv(gymnasium.Env[Any, Any]):
-    """Returns what the script says: item t is the result (observation, reward) of step t, or an exception to raise.
+    """Returns what the script says: item t is the result (observation, reward) of step t, or an exception to raise;
+    terminated and truncated may follow.
 
     `start` is what `reset` returns or raises. An episode lasts as long as the script.
     """
@@ -69,11 +70,12 @@ class ScriptedEnv(gymnasium.Env[Any, Any]):
         return self._result(self.start), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward = self._result(self.script[self.steps])
+        observation, reward, *ends = self._result(self.script[self.steps])
         self.steps += 1
-        return observation, reward, False, self.steps == len(self.script), {}
+        ends += [False, self.steps == len(self.script)][len(ends) :]
+        return observation, reward, *ends, {}
 
     def _result(self, item: Any) -> Any:
-        if isinstance(item, Exception):
+        if isinstance(item, BaseException):
             raise item
         return item

@@ -1,5 +1,8 @@
 """Promises of `Simulations` when something goes wrong: the error says what, in which env, episode and step."""
 
+import math
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -17,7 +20,23 @@ BAD_STEPS = [
     pytest.param((np.zeros(2), None), "reward = None; expected one number", id="no reward"),
     pytest.param((np.zeros(3), 1.0), r"observation of shape \(3,\); expected \(2,\)", id="longer observation"),
     pytest.param((np.float32(0), 1.0), r"observation of shape \(\); expected \(2,\)", id="scalar observation"),
-    pytest.param(({"a": 1}, 1.0), "expected an array of shape", id="dict observation"),
+    pytest.param(
+        ({"a": 1}, 1.0), "returned an observation = {'a': 1}; expected numbers of shape", id="dict observation"
+    ),
+    pytest.param((["a", "b"], 1.0), r"an observation = \['a', 'b'\]; expected numbers", id="text observation"),
+    pytest.param((np.array([1j, 0]), 1.0), "an observation = array.*; expected numbers", id="complex observation"),
+    pytest.param(([[1.0], [1.0, 2.0]], 1.0), "an observation = .*; expected numbers of shape", id="ragged observation"),
+    pytest.param(([10**400, 0], 1.0), "an observation = .*; expected numbers", id="integer beyond floats observed"),
+    pytest.param((np.zeros(2), 10**400), r"reward = 10+; expected one number", id="integer beyond floats as reward"),
+    pytest.param((np.zeros(2), 10**5000), r"reward = a int; expected one number", id="integer of too many digits"),
+    pytest.param((np.zeros(2), np.complex64(1j)), r"reward = .*1j.*; expected one number", id="complex reward"),
+    pytest.param((np.zeros(2), "1.0"), r"reward = '1.0'; expected one number", id="text reward"),
+    pytest.param((np.zeros(2), [1.0, 2.0]), r"reward of shape \(2,\); expected \(\)", id="two rewards"),
+    pytest.param((np.zeros(2), 1.0, math.nan), "terminated = nan; expected True or False", id="nan terminated"),
+    pytest.param((np.zeros(2), 1.0, "False"), "terminated = 'False'; expected one number", id="text terminated"),
+    pytest.param((np.zeros(2), 1.0, None), "terminated = None; expected one number", id="terminated is nothing"),
+    pytest.param((np.zeros(2), 1.0, False, 2), "truncated = 2; expected True or False", id="truncated beyond one"),
+    pytest.param(SystemExit("bye"), r"step\(\) raised SystemExit: bye", id="leaves"),
     pytest.param(OSError("motor 3 is hot"), r"step\(\) raised OSError: motor 3 is hot", id="raises"),
 ]
 
@@ -36,7 +55,7 @@ def test_a_step_that_goes_wrong_is_located(bad, message):
         simulations.step(action)
     for place in ("lane 1, slot 0", "episode 0 after 1 steps of it", "after 4 steps in total"):
         assert place in str(caught.value)
-    if isinstance(bad, Exception):
+    if isinstance(bad, BaseException):
         assert caught.value.__cause__ is bad
 
 
@@ -46,6 +65,8 @@ def test_a_step_that_goes_wrong_is_located(bad, message):
         (ValueError("no robot"), r"reset\(\) raised ValueError: no robot"),
         ((np.nan, 0.0), r"observation of reset\(\) is nan at index 0"),
         ((1.0, 2.0, 3.0), r"observation of shape \(3,\)"),
+        (SystemExit(3), r"reset\(\) raised SystemExit: 3"),
+        (None, "an observation = None; expected numbers"),
     ],
 )
 def test_a_reset_that_goes_wrong_is_located(start, message):
@@ -93,6 +114,47 @@ def test_a_same_step_vector_env_must_give_final_observations():
     simulations.reset()
     with pytest.raises(SimulationError, match="final_obs"):
         simulations.step(np.zeros((1, 1, 1), np.float32))
+
+
+class OddVector(SyncVectorEnv):
+    """Two envs whose episodes end at each step; `odd` are the parts of what `step` returns that are replaced."""
+
+    def __init__(self, **odd):
+        super().__init__([lambda: CountingEnv((1,))] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+        self.odd = odd
+
+    def step(self, actions):
+        names = ("observations", "rewards", "terminations", "truncations", "info")
+        return tuple(self.odd.get(name, value) for name, value in zip(names, super().step(actions), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"info": None}, r"with info = None; expected the final observation, of shape \(3,\), in info\['final_obs'\]"),
+        ({"info": {"final_obs": None}}, "expected the final observation"),
+        ({"info": {"final_obs": [np.zeros(3)]}}, r"slot 1.*in info\['final_obs'\]\[1\]"),
+        ({"info": {"final_obs": [np.zeros(3), np.zeros(2)]}}, r"info\['final_obs'\]\[1\] of shape \(2,\); expected"),
+        ({"info": {"final_obs": [np.zeros(3), None]}}, r"info\['final_obs'\]\[1\] = None; expected numbers of shape"),
+        ({"observations": [[1.0], [1.0, 2.0]]}, "observations = .*; expected numbers of shape"),
+        ({"rewards": ["a", "b"]}, "rewards = .*; expected numbers of shape"),
+        ({"rewards": [1.0]}, r"rewards of shape \(1,\); expected \(2,\)"),
+        ({"terminations": [math.nan, 0]}, "terminations = .*; expected True or False"),
+        ({"truncations": None}, "truncations = None; expected numbers"),
+    ],
+    ids=str,
+)
+def test_odd_returns_of_a_vector_env_are_named(odd, message):
+    simulations = Simulations(EnvSource.resolve(OddVector(**odd)), 1, 2, [0])
+    simulations.reset()
+    with pytest.raises(SimulationError, match=message) as caught:
+        simulations.step(np.zeros((1, 2, 1), np.float32))
+    assert "OddVector" in str(caught.value)
+
+
+def test_a_factory_that_leaves_the_program_is_an_env_that_cannot_be_made():
+    with pytest.raises(InvalidEnvError, match="calling it raised SystemExit: 7"):
+        EnvSource.resolve(lambda: sys.exit(7))
 
 
 def test_a_vector_env_must_tell_its_auto_reset_mode():

@@ -44,6 +44,45 @@ class RowError(Exception):
         self.what = what
 
 
+def returned_numbers(
+    row: int | None, method: str, field: str, values: Any, shape: tuple[int, ...]
+) -> NDArray[np.number[Any] | np.bool_]:
+    """`values` that an env returned, as an array of real numbers or booleans of this shape.
+
+    Raises:
+        RowError: they are anything else: text, complex numbers, nothing, a ragged list, another shape.
+    """
+    try:
+        array = np.asarray(values)
+        kind = array.dtype.kind
+    except Exception:  # a ragged list, a tensor that wants a gradient, a number beyond all floats
+        array, kind = np.empty(0), "O"
+    if kind not in "biuf":
+        expected = f"numbers of shape {shape}" if shape else "one number"
+        raise RowError(row, f"{method} returned {field} = {shown(values)}; expected {expected}")
+    if array.shape != shape:
+        raise RowError(row, f"{method} returned {field} of shape {array.shape}; expected {shape}")
+    return array
+
+
+def returned_flags(
+    row: int | None, method: str, field: str, values: Any, shape: tuple[int, ...]
+) -> NDArray[np.number[Any] | np.bool_]:
+    """As `returned_numbers`, for what must be True or False (or 1 or 0): NaN is neither."""
+    array = returned_numbers(row, method, field, values, shape)
+    if not ((array == 0) | (array == 1)).all():
+        raise RowError(row, f"{method} returned {field} = {shown(values)}; expected True or False")
+    return array
+
+
+def shown(value: Any) -> str:
+    """`value` as messages show it: in short, whatever it is."""
+    try:
+        return f"{value!r:.100}"
+    except Exception:  # an integer of too many digits, for one
+        return f"a {type(value).__name__}"
+
+
 class Rows(Protocol):
     """R simulations of the same env, numbered 0 to R - 1; implemented by `EnvRows` and `VectorRows`.
 
@@ -105,9 +144,9 @@ class EnvRows:
         for row, seed in seeds.items():
             try:
                 observation, _ = self.envs[row].reset(seed=seed)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise RowError(row, f"reset() raised {type(error).__name__}: {error}") from error
-            observations[row] = self._flat(row, "reset()", observation)
+            observations[row] = returned_numbers(row, "reset()", "an observation", observation, self._shape).ravel()
 
     def step(self, actions: NDArray[np.floating]) -> RowStep:
         """See `Rows`."""
@@ -115,27 +154,21 @@ class EnvRows:
         for row, env in enumerate(self.envs):
             try:
                 observation, reward, terminated, truncated, _ = env.step(actions[row])
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise RowError(row, f"step() raised {type(error).__name__}: {error}") from error
-            result.observations[row] = self._flat(row, "step()", observation)
-            try:
-                result.rewards[row] = float(reward)
-            except (TypeError, ValueError) as error:
-                raise RowError(row, f"step() returned reward = {reward!r}; expected one number") from error
-            result.terminated[row] = terminated
-            result.truncated[row] = truncated
+            result.observations[row] = returned_numbers(
+                row, "step()", "an observation", observation, self._shape
+            ).ravel()
+            # What nearly all envs return needs no array around it, which would cost more than a small env's step.
+            if not isinstance(reward, float):
+                reward = returned_numbers(row, "step()", "reward", reward, ())
+            result.rewards[row] = reward
+            for field, target, flag in (
+                ("terminated", result.terminated, terminated),
+                ("truncated", result.truncated, truncated),
+            ):
+                target[row] = flag if isinstance(flag, bool) else returned_flags(row, "step()", field, flag, ())
         return result
-
-    def _flat(self, row: int, method: str, observation: Any) -> NDArray[np.floating]:
-        try:
-            array = np.asarray(observation, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise RowError(
-                row, f"{method} returned observation = {observation!r}; expected an array of shape {self._shape}"
-            ) from error
-        if array.shape != self._shape:
-            raise RowError(row, f"{method} returned an observation of shape {array.shape}; expected {self._shape}")
-        return array.reshape(-1)
 
     def save(self) -> list[EnvState]:
         """See `Rows`."""

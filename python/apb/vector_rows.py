@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from apb.env_rows import RowError, RowStep
+from apb.env_rows import RowError, RowStep, returned_flags, returned_numbers, shown
 from apb.env_source import AnyVectorEnv
 from apb.env_spaces import flat_size, require_observation_space
 from apb.errors import InvalidEnvError
@@ -60,19 +60,14 @@ class VectorRows:
         """See `Rows`."""
         try:
             observations, rewards, terminated, truncated, info = self._env.step(actions)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RowError(None, f"step() raised {type(error).__name__}: {error}") from error
         rows = self._env.num_envs
         result = RowStep.empty(rows, self._size)
         result.observations[:] = self._flat("step()", observations)
-        for field, target, values in (
-            ("rewards", result.rewards, rewards),
-            ("terminations", result.terminated, terminated),
-            ("truncations", result.truncated, truncated),
-        ):
-            if np.shape(values) != (rows,):
-                raise RowError(None, f"step() returned {field} of shape {np.shape(values)}; expected {(rows,)}")
-            target[:] = values
+        result.rewards[:] = returned_numbers(None, "step()", "rewards", rewards, (rows,))
+        result.terminated[:] = returned_flags(None, "step()", "terminations", terminated, (rows,))
+        result.truncated[:] = returned_flags(None, "step()", "truncations", truncated, (rows,))
         if self._mode is AutoresetMode.NEXT_STEP:
             result.valid[:] = ~self._resets_next
             for values in (result.rewards, result.terminated, result.truncated):
@@ -98,28 +93,26 @@ class VectorRows:
         try:
             # The base class declares one seed; every implementation takes one per sub-env, as its text says.
             observations, _ = self._env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RowError(None, f"reset() raised {type(error).__name__}: {error}") from error
         return self._flat("reset()", observations)
 
-    def _final_observation(self, row: int, info: dict[str, Any]) -> NDArray[np.float64]:
-        final = info.get("final_obs")
-        value = None if final is None else final[row]
-        if value is None or np.shape(value) != self._shape:
+    def _final_observation(self, row: int, info: Any) -> NDArray[np.float64]:
+        try:
+            value = info["final_obs"][row]
+        except (TypeError, LookupError) as error:
             raise RowError(
                 row,
-                f"step() ended the episode in auto-reset mode SAME_STEP, but info['final_obs'][{row}] is {value!r}; "
-                f"expected the final observation, of shape {self._shape}",
-            )
-        return np.asarray(value, np.float64).reshape(-1)
+                f"step() ended the episode in auto-reset mode SAME_STEP with info = {shown(info)}; expected the final "
+                f"observation, of shape {self._shape}, in info['final_obs'][{row}]",
+            ) from error
+        final = returned_numbers(row, "step()", f"info['final_obs'][{row}]", value, self._shape)
+        return final.astype(np.float64).ravel()
 
     def _flat(self, method: str, observations: Any) -> NDArray[np.float64]:
-        expected = (self._env.num_envs, *self._shape)
-        if np.shape(observations) != expected:
-            raise RowError(
-                None, f"{method} returned observations of shape {np.shape(observations)}; expected {expected}"
-            )
-        return np.array(observations, np.float64).reshape(self._env.num_envs, self._size)
+        rows = self._env.num_envs
+        array = returned_numbers(None, method, "observations", observations, (rows, *self._shape))
+        return array.astype(np.float64).reshape(rows, self._size)
 
 
 def autoreset_mode(env: AnyVectorEnv) -> AutoresetMode:
