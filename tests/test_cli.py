@@ -91,6 +91,10 @@ def test_arguments_of_the_env_are_used_and_remembered(here, capsys):
     assert pushed["env_kwargs"] == {"push": 0.5}
 
 
+def test_a_whole_number_may_be_written_with_an_exponent(here, capsys):
+    assert call(capsys, "adapt", ENV, "--total-timesteps", "4e1", *FAST, "--json").json["timesteps"] == 40
+
+
 def test_a_saved_backbone_is_taken(here, capsys):
     backbone = apb.Backbone.random(9, input_size=3, hidden_sizes=(8,))
     backbone.save_pretrained("saved")

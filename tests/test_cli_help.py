@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 
 import apb
 import numpy as np
@@ -49,8 +50,21 @@ def test_adapt_offers_every_option_of_the_library_with_its_default_and_source(ca
     for field in dataclasses.fields(adapt.Options):
         name = field.name.replace("_", "-")
         assert field.name == "env" or f"--{name} " in text or f"--no-{name} " in text
-        assert f"default: {field.default}" in text or field.name == "env_kwargs"
+        assert f"default: {field.default}" in text or field.default is None or field.name == "env_kwargs"
+    assert "--keep-best, --no-keep-best Keep" in text
     assert "0.005 in TD3's code" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_fills_a_terminal_of_80_columns_and_goes_on_in_a_new_line_only_there(capsys, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, *lines = call(capsys, verb, "--help").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    boxed = [line[2:-2] for line in lines if line.startswith("│")]
+    for line, following in pairwise(boxed):
+        column = len(following) - len(following.lstrip())
+        if column > 2 and line[column - 2 : column] == "  ":
+            assert len(line.rstrip()) + 1 + len(following.split()[0]) > 76
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["adapt", "--help"], ["adpt"]])
@@ -74,7 +88,12 @@ BAD_INPUTS = [
     (["adapt", "apb-tests/Pont-v0"], "Point-v0"),
     (["adapt", "CartPole-v1"], "only continuous actions"),
     (["adapt", ENV, "--total-timesteps", "-5"], "total_timesteps = -5"),
-    (["adapt", ENV, "--total-timesteps", "1e5"], "--total-timesteps"),
+    (["adapt", ENV, "--total-timesteps", "1.5"], "expected an integer, found 1.5"),
+    (["adapt", ENV, "--total-timesteps", "many"], "--total-timesteps"),
+    (["adapt", ENV, "--lr", "1e-3"], "apb adapt has no option --lr; did you mean --learning-rate?"),
+    (["adapt", f"--env={ENV}"], "apb adapt takes env without --env"),
+    (["eval", "--path", "runs/finished"], "apb eval takes path without --path"),
+    (["train"], "did you mean 'adapt'"),
     (["adapt", ENV, "--n-seeds", "0"], "n_seeds = 0"),
     (["adapt", ENV, "--seed", "-1"], "seed = -1"),
     (["adapt", ENV, "--learning-rate", "nan"], "learning_rate"),

@@ -76,11 +76,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
+def usual_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the `known` name that `name` means in other libraries."""
+    usual = USUAL_NAMES.get(name.lower().replace("-", "_"))
+    return usual if usual in set(known) else None
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the `known` name that `name` means in other libraries, or is spelled like; None if nothing is near."""
     by_lower = {each.lower(): each for each in known}
-    usual = USUAL_NAMES.get(name.lower().replace("-", "_"))
-    if usual in by_lower:
+    usual = usual_name(name, by_lower)
+    if usual is not None:
         return by_lower[usual]
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
     return by_lower[close[0]] if close else None

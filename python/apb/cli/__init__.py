@@ -1,7 +1,6 @@
 """`main`: the command `apb`: finds the verb, runs it, prints its outcome, turns errors into messages and exit codes."""
 
 import contextlib
-import inspect
 import os
 import sys
 import traceback
@@ -30,20 +29,22 @@ exit codes:
   0    done
   1    unexpected error, with a traceback: please report it
   2    something to correct: an argument, an env, a file; the message says what
-  75   a signal (Ctrl-C, SIGTERM) stopped the run, which wrote a checkpoint first: `apb resume RUN` continues it
+  75   a signal (Ctrl-C, SIGTERM) stopped the run, which wrote a checkpoint:
+       `apb resume RUN` continues it
   130  interrupted with nothing to save, or by a second Ctrl-C"""
 
 _USAGE = "\n".join(
     [
         "usage: apb VERB [options]",
         "",
-        "Adapt a frozen policy backbone to a new control task by learning two linear layers.",
+        "Adapt a frozen policy backbone to a new control task by learning two linear",
+        "layers.",
         "",
         "verbs:",
         *(f"  {verb:<8} {summary}" for verb, summary in VERBS.items()),
         "",
-        "`apb VERB --help` shows the options of a verb; `--json` makes it print one JSON object on standard output.",
-        "`apb --version` prints the version.",
+        "`apb VERB --help` shows the options of a verb; `--json` makes it print one",
+        "JSON object on standard output. `apb --version` prints the version.",
         "",
         EXIT_CODES,
     ]
@@ -86,7 +87,7 @@ def _dispatch(given: list[str]) -> int:
         return EXIT_OK
     if verb not in VERBS:
         raise UnknownNameError(f"there is no verb {verb!r}; {nearest(verb, VERBS)}; `apb --help` explains them")
-    import tyro
+    from apb.cli.parsing import parse
 
     try:
         module = _module(verb)
@@ -99,13 +100,7 @@ def _dispatch(given: list[str]) -> int:
             f"MUJOCO_GL = {chosen!r} keeps MuJoCo from loading ({type(error).__name__}: {error}); unset it, or set egl,"
             " osmesa (`apt install libosmesa6`) or disable"
         ) from error
-    options = tyro.cli(
-        module.Options,
-        prog=f"apb {verb}",
-        args=rest,
-        description=f"{inspect.getdoc(module.Options)}\n\n{EXIT_CODES}",
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    options = parse(module.Options, verb, rest, EXIT_CODES)
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.showwarning = _show_warning

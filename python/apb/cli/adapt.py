@@ -26,7 +26,8 @@ class Options(AdaptSettings):
     """Adapt a frozen backbone to an env: learn two linear layers around it, by TD3.
 
     With no argument at all it adapts a random backbone to HalfCheetah-v5, in a few minutes. It writes a run folder with
-    history, checkpoints, policy and learning curve, shows its progress, and ends with a table of returns.
+    history, checkpoints, policy and learning curve, shows its progress, and ends with a table of returns. Each default
+    has its source; "ours" marks those that no publication gives.
     """
 
     env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = MAIN_JOB_ENV

@@ -19,7 +19,9 @@ class Options:
     bootstrap interval.
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    runs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")
+    ]
     """Run folders, at least one."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Picture to write: .png, .svg or .pdf. Default: curve.png in the run folder, or in the current one
