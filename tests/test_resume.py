@@ -222,6 +222,7 @@ def test_an_env_given_as_an_object_is_given_again(tmp_path):
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
+@pytest.mark.filterwarnings("ignore:env .* is wrapped in")
 def test_statistics_that_evaluation_envs_gather_do_not_tell_a_resumed_run_from_an_uninterrupted_one(tmp_path):
     def factory():
         return gymnasium.wrappers.NormalizeObservation(gymnasium.make("Pendulum-v1", max_episode_steps=13))

@@ -141,7 +141,7 @@ class EnvSource:
                 return _gymnasium_make(env_id, **kwargs)
             except gymnasium.error.UnregisteredEnv as error:
                 raise UnknownNameError(f"env = {env_id!r} is not registered{_nearest_ids(env_id)}; {error}") from error
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise InvalidEnvError(
                     f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {type(error).__name__}: {error}"
                 ) from error
@@ -206,7 +206,7 @@ _log = logging.getLogger(__name__)
 def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
     try:
         env = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidEnvError(
             f"{argument} = {factory!r} is a factory, and calling it raised {type(error).__name__}: {error}; expected a "
             "function without arguments that returns a new gymnasium.Env"
@@ -240,7 +240,7 @@ def _make_from(spec: EnvSpec) -> Callable[[], AnyEnv]:
     def make() -> AnyEnv:
         try:
             return _gymnasium_make(spec)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidEnvError(
                 f"no new env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an "
                 "id or a factory (a function that returns a new env)"
