@@ -210,6 +210,17 @@ def test_an_opengl_that_keeps_mujoco_from_loading_is_named():
     assert "Traceback" not in result.stderr
 
 
+def test_a_warning_of_gymnasium_is_shown_once_without_its_colours_and_the_header_has_the_id_in_full(tmp_path):
+    options = ("--total-timesteps", 10, "--eval-freq", 5, "--n-eval-episodes", 1, "--n-seeds", 2, "--run-dir", tmp_path)
+    always = os.environ | {"PYTHONWARNINGS": "always"}
+    lines = in_process_of_its_own("adapt", "Pendulum", *options, env=always).stderr.splitlines()
+    warned = [line for line in lines if "unversioned" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith("apb: warning: Using the latest versioned environment `Pendulum-v1`")
+    assert "\x1b" not in warned[0]
+    assert any(line.startswith("Pendulum-v1, action_noise, seeds 0, 1") for line in lines)
+
+
 def test_warnings_are_one_line(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
     (copy / "checkpoints" / "LATEST").unlink()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -103,7 +104,7 @@ def _dispatch(given: list[str]) -> int:
     options = parse(module.Options, verb, rest, EXIT_CODES)
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _WarningPrinter()
         outcome = module.run(options)
     outcome.print(as_json=options.json)
     sys.stdout.flush()
@@ -139,5 +140,17 @@ def _module(verb: str) -> ModuleType:
             return info
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-    print(f"apb: warning: {message}", file=sys.stderr)
+class _WarningPrinter:
+    """Prints each warning once, wherever it comes from, without the colours that Gymnasium gives its own."""
+
+    def __init__(self) -> None:
+        self._printed: set[str] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        text = _COLOUR.sub("", str(message)).removeprefix("WARN: ")
+        if text not in self._printed:
+            print(f"apb: warning: {text}", file=sys.stderr)
+        self._printed.add(text)
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")

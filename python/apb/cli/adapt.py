@@ -60,8 +60,8 @@ def run(options: Options) -> Outcome:
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder
 
-    with ProgressBarCallback(f"{options.env}, {options.strategy}") as bar:
-        source = EnvSource.resolve(options.env, env_kwargs)
+    source = EnvSource.resolve(options.env, env_kwargs)
+    with ProgressBarCallback(f"{source.name}, {options.strategy}") as bar:
         result = adapt(
             source,
             _backbone(options, source),
