@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from apb import ApbWarning, Backbone, Callback, ConfigError, SimulationError, adapt, evaluate, resume, rng
 from apb.callbacks import StopTrainingOnNoModelImprovement, StopTrainingOnRewardThreshold
-from apb.environments import EnvSource
+from apb.environments import EnvSource, Simulations
+from apb.evaluation import run_episodes
 from apb.loop import AdaptationLoop
 from apb.runner import run_to_end
 from apb.settings import AdaptSettings
@@ -210,18 +211,72 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
     run_to_end(loop, None)
     assert told == [90, 180], "exploration forgets what it knew of the old policy"
     for timesteps, resets, size, _ in seen:
-        assert resets == timesteps // 90
+        assert resets == (timesteps - loop.simulations.slots) // 90
         assert size == timesteps
     fresh = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
     fresh.learner.reset()
-    at_reset = next(adapters for _, resets, _, adapters in seen if resets == 1)
-    assert (at_reset == fresh.learner.adapters()).all()
+    before, after = (next(adapters for steps, *_, adapters in seen if steps >= 90 + more) for more in (0, 1))
+    assert (before != fresh.learner.adapters()).any(), "what an evaluation or checkpoint at the reset finds"
+    assert np.abs(after - fresh.learner.adapters()).max() < 0.01, "a few updates from the new draw"
     # The step that ends the warm-up earns updates for all its simulations.
     assert loop.learner.updates == 240 - 30 + loop.simulations.slots, "updates go on as if nothing had happened"
     fresh.close()
 
 
+def test_a_reset_that_falls_on_the_end_does_not_throw_away_what_was_learned():
+    options = {"total_timesteps": 120, "learning_starts": 30, "eval_freq": 60, "n_eval_episodes": 1}
+    with_reset, without = run(reset_interval=120, **options), run(**options)
+    assert same_policies(with_reset.policies, without.policies)
+    assert with_reset.evaluations == without.evaluations
+
+
 # --- evaluation ----------------------------------------------------------------------------------------------------
+
+
+def test_a_curve_ends_where_the_run_does():
+    result = run(total_timesteps=130, eval_freq=50, n_eval_episodes=1)
+    assert [record["timesteps"] for record in result.evaluations] == [0, 50, 100, 130]
+
+
+def test_an_evaluation_by_the_user_meets_other_starts_than_those_that_chose_the_best_policy():
+    result = run(total_timesteps=50, eval_freq=50, n_eval_episodes=3)
+    again = evaluate(result.policy, "Pendulum-v1", 3, seed=0)
+    assert set(again.returns).isdisjoint(result.evaluations[-1]["returns"])
+    assert set(again.returns).isdisjoint(result.final[0].returns)
+
+
+@pytest.mark.parametrize("episodes", [1, 5])
+def test_an_env_object_meets_the_same_starts_as_its_id(episodes):
+    result = run(total_timesteps=50)
+    by_id = evaluate(result.policy, "Pendulum-v1", episodes, seed=3)
+    by_object = evaluate(result.policy, gymnasium.make("Pendulum-v1"), episodes, seed=3)
+    assert (by_id.returns == by_object.returns).all()
+
+
+def test_an_env_object_is_evaluated_itself_with_all_that_was_changed_in_it():
+    changed = gymnasium.make("Pendulum-v1")
+    changed.unwrapped.max_torque = 0.0
+    policy = run(total_timesteps=50).policy
+    found = evaluate(policy, changed, 3, seed=3)
+
+    def still(observation):
+        return np.zeros((len(observation), 1))
+
+    assert (found.returns < evaluate(still, "Pendulum-v1", 3, seed=3).returns + 1).all()
+    assert (found.returns != evaluate(policy, "Pendulum-v1", 3, seed=3).returns).all()
+
+
+def test_a_changed_env_object_of_which_new_ones_are_needed_is_warned_of():
+    changed = gymnasium.make("Pendulum-v1")
+    changed.unwrapped.max_torque = 0.5
+    with pytest.warns(ApbWarning, match=r"Pendulum-v1 was changed after it was made \(max_torque\).*pass a function"):
+        run(changed, total_timesteps=50, eval_freq=50, n_eval_episodes=1)
+
+
+@pytest.mark.parametrize("wrapper", [gymnasium.wrappers.NormalizeObservation, gymnasium.wrappers.NormalizeReward])
+def test_statistics_of_a_wrapper_which_no_policy_keeps_are_warned_of(wrapper):
+    with pytest.warns(ApbWarning, match=rf"{wrapper.__name__}.*normalize_observations=True"):
+        run(lambda: wrapper(gymnasium.make("Pendulum-v1")), total_timesteps=50)
 
 
 def test_evaluation_uses_envs_of_its_own_and_the_policy_without_noise(made):
@@ -240,10 +295,17 @@ def test_evaluation_uses_envs_of_its_own_and_the_policy_without_noise(made):
     assert all(seeds.count(seed) == 1 for seed in finals), "the final evaluation uses starts that no other one used"
 
 
-def test_an_evaluation_in_the_run_is_evaluate_of_that_policy():
+def returns_from_the_starts_of_a_run(policy, episodes):
+    with Simulations(EnvSource.resolve("Pendulum-v1"), 1, 1, [0], rng.Stream.EVAL_EPISODE) as simulations:
+        largest_torque = 2
+        returns, _ = run_episodes(simulations, episodes, lambda rows: policy(rows[0])[None] / largest_torque)
+    return returns[0].tolist()
+
+
+def test_an_evaluation_in_the_run_is_one_of_that_policy():
     result = run(total_timesteps=100, eval_freq=100, n_eval_episodes=3)
-    expected = evaluate(result.policy, "Pendulum-v1", 3, seed=0)
-    assert result.evaluations[-1]["returns"] == pytest.approx(expected.returns.tolist(), rel=1e-6)
+    expected = returns_from_the_starts_of_a_run(result.policy, 3)
+    assert result.evaluations[-1]["returns"] == pytest.approx(expected, rel=1e-6)
     assert result.evaluations[-1]["lengths"] == [200] * 3
 
 
@@ -252,7 +314,7 @@ def test_more_episodes_than_parallel_simulations_are_taken_in_rounds(monkeypatch
     result = run(total_timesteps=1, eval_freq=1, n_eval_episodes=5)
     returns = result.evaluations[0]["returns"]
     assert len(set(returns)) == 5
-    assert returns == pytest.approx(evaluate(result.policy, "Pendulum-v1", 5, seed=0).returns.tolist(), rel=1e-6)
+    assert returns == pytest.approx(returns_from_the_starts_of_a_run(result.policy, 5), rel=1e-6)
 
 
 # --- lanes ---------------------------------------------------------------------------------------------------------
@@ -378,7 +440,8 @@ def test_hooks_are_called_in_order(tmp_path):
         expected.append(("on_step", step))
         if step % 100 == 0:
             expected += [("on_evaluation", step), ("on_checkpoint", step)]
-    assert recorder.calls == [*expected, ("on_checkpoint", 210), ("on_end", 210)]
+    expected += [("on_evaluation", 210), ("on_checkpoint", 210), ("on_end", 210)]
+    assert recorder.calls == expected
     assert result.stopped_by == "budget"
 
 

@@ -77,7 +77,7 @@ NUMBERS = {
     "target_policy_noise": (-0.1, 11),
     "target_noise_clip": (-0.1, 11),
     "action_noise": (-0.1, 11),
-    "param_noise": (0.0, 11),
+    "param_noise": (0.0, 1.1),
     "evolution_rate": (-0.1, 1.1),
 }
 

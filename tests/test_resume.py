@@ -86,6 +86,13 @@ def test_a_crashed_run_continues_exactly_whenever_it_crashed(env, strategy, tmp_
     [
         {"n_seeds": 2, "num_threads": 2},
         {"normalize_observations": True},
+        {
+            "normalize_observations": True,
+            "strategy": "param_noise",
+            "population_size": 4,
+            "segment_length": 1,
+            "evolution_rate": 1.0,
+        },
         {"trainable_backbone": True},
         {"reset_interval": 70},
         {"buffer_size": 71},

@@ -282,13 +282,13 @@ def test_a_member_is_credited_with_what_it_won_beyond_the_value_of_where_it_bega
     rig = Rig("param_noise", population_size=6, slots=slots, length=length, gamma=gamma, segment_length=5)
     rig.learner.values = some_values
     segments, told = {}, 0
-    credit = np.zeros((2, 6))
+    credit, discounts = np.zeros((2, 6)), np.zeros((2, 6))
     steps = np.zeros((2, 6), dtype=np.int64)
     for _ in range(400):
         asked = rig.arrays()["asked"]
         acting = rig.act()
         for lane in np.flatnonzero(~asked):
-            credit[lane], steps[lane] = 0, 0
+            credit[lane], discounts[lane], steps[lane] = 0, 0, 0
             segments = {where: segment for where, segment in segments.items() if where[0] != lane}
         members, before = rig.members(), rig.arrays()["generation"]
         rig.step()
@@ -305,11 +305,13 @@ def test_a_member_is_credited_with_what_it_won_beyond_the_value_of_where_it_bega
                 if not rig.seen.terminated[where]:
                     won += gamma**count * some_values(rig.seen.next_observation[where])
                 credit[where[0], segment["member"]] += won - some_values(segment["start"])
+                discounts[where[0], segment["member"]] += sum(gamma**k for k in range(count))
                 steps[where[0], segment["member"]] += count
                 del segments[where]
         arrays = rig.arrays()
         assert (arrays["judged"] == steps).all()
         np.testing.assert_allclose(arrays["advantage"], credit, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(arrays["discounts"], discounts)
         for lane in np.flatnonzero(arrays["generation"] > before):
             told += 1
             assert steps[lane].min() >= 5, "no generation ends before every member has acted segment_length steps"
@@ -373,7 +375,7 @@ def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
         if rig.generation(1) != generation:
             other = None
         arrays = rig.arrays()
-        weights = rank_weights(arrays["advantage"][0] / arrays["judged"][0]).astype(np.float64)
+        weights = rank_weights(arrays["advantage"][0] / arrays["discounts"][0]).astype(np.float64)
         expected = moved[0] + rate * arrays["scale"][0] * (weights @ directions)
         np.testing.assert_allclose(rig.learner.adapters()[0], expected, rtol=1e-4, atol=1e-5)
         if other is not None:
@@ -389,6 +391,26 @@ def test_the_population_moves_the_policy_towards_what_pays():
     for _ in range(10):
         rig.until_told()
     assert rig.learner.adapters().sum() > start + 1, "each step pays the sum of the adapter"
+
+
+def test_fitness_that_is_all_noise_leaves_the_variance_near_even():
+    rig = Rig("param_noise", (3,), population_size=10, segment_length=1)
+    rig.learner.values = lambda observation: rng.standard_normal(observation.shape[:2]).astype(np.float32)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        rig.step()
+    assert rig.generation() == 300
+    variance = rig.arrays()["variance"][0].astype(np.float64)
+    assert variance.sum() ** 2 / (variance.size * (variance**2).sum()) > 0.8, "the share of dimensions that count"
+
+
+@pytest.mark.parametrize("saturation", [1.0, 1e4])
+def test_no_perturbation_is_larger_than_the_weights_themselves_where_the_distance_is_out_of_reach(saturation):
+    rig = Rig("param_noise", population_size=4, param_noise=1.0)
+    rig.learner.set_adapters(np.float32(saturation) * rig.learner.adapters())
+    for _ in range(2 * PROBE_ROWS):
+        rig.step()
+    assert (rig.arrays()["scale"] <= 1).all()
 
 
 def test_a_segment_that_the_loop_cut_off_is_credited_to_nobody_and_begins_anew():

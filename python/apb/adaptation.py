@@ -1,6 +1,7 @@
 """`adapt`: learn an adapter around a frozen backbone for one env; `resume`: continue such a run exactly."""
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import MISSING, fields, replace
@@ -13,7 +14,15 @@ from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization
 from apb.callbacks import Callback
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, UnknownNameError, nearest_name
+from apb.errors import (
+    ApbWarning,
+    ConfigError,
+    FileFormatError,
+    InvalidEnvError,
+    MismatchError,
+    UnknownNameError,
+    nearest_name,
+)
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
@@ -64,6 +73,14 @@ def adapt(
     """
     settings = AdaptSettings.from_options(_resolve_device(options))
     source = EnvSource.resolve(env, env_kwargs)
+    if source.running_statistics:
+        warnings.warn(
+            f"env {source.name} is wrapped in {' and '.join(source.running_statistics)}, whose running statistics "
+            "differ from one simulation to the next, begin anew in evaluations, and are not saved with a policy; "
+            "expected an env without: normalize_observations=True keeps one set of statistics inside the policy",
+            ApbWarning,
+            stacklevel=2,
+        )
     chosen = _resolve_backbone(backbone, source, settings.seed)
     loop = AdaptationLoop(source, _eval_source(source, eval_env, settings), chosen, settings, _callbacks(callback))
     with ExitStack() as stack:

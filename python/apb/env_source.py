@@ -3,6 +3,7 @@
 import difflib
 import json
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +11,11 @@ import gymnasium
 import mujoco
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 
+from apb.env_changes import changed_since_made
 from apb.env_spaces import flat_size, require_action_space, require_observation_space
-from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError
 
 AnyEnv = gymnasium.Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
@@ -30,6 +32,7 @@ class EnvSource:
         env_id: The registered id, or None if the env has none.
         max_episode_steps: The time limit that the env was registered with, or None.
         instance: The env object that the user gave, or None if the source only makes new ones.
+        running_statistics: Names of wrappers around the env that normalise by statistics of their own.
         can_make: Whether `make` can build further envs.
         identity: What a checkpoint stores to recognise the env again; JSON. `recreatable` tells whether `id` and
             `kwargs` alone rebuild it (`EnvSource.from_identity`).
@@ -53,6 +56,7 @@ class EnvSource:
         spec = described.spec
         self.env_id: str | None = None if spec is None else spec.id
         self.max_episode_steps: int | None = None if spec is None else spec.max_episode_steps
+        self.running_statistics = _running_statistics(described)
         self.instance = instance
         self.can_make = make is not None
         self._make = make
@@ -168,6 +172,14 @@ class EnvSource:
                 "in place of a VectorEnv)"
             )
         env = self._make()
+        if isinstance(self.instance, gymnasium.Env) and (changes := changed_since_made(self.instance, env)):
+            warnings.warn(
+                f"the env object {self.name} was changed after it was made ({', '.join(changes)}), and a new one is "
+                "needed beside it, which is made from its spec and lacks these changes: pass a function that makes the "
+                "env as you want it",
+                ApbWarning,
+                stacklevel=2,
+            )
         if env.observation_space.shape != self.observation_space.shape or env.action_space != self.action_space:
             raise InvalidEnvError(
                 f"env {self.name} was made again with other spaces: {env.observation_space} and {env.action_space}; "
@@ -201,6 +213,22 @@ def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
 
 
 _log = logging.getLogger(__name__)
+
+
+def _running_statistics(env: AnyEnv | AnyVectorEnv) -> list[str]:
+    found = []
+    while isinstance(env, gymnasium.Wrapper | VectorWrapper):
+        if isinstance(env, _WITH_STATISTICS):
+            found.append(type(env).__name__)
+        env = env.env
+    return found
+
+
+_WITH_STATISTICS = tuple(
+    getattr(module, name)
+    for module in (gymnasium.wrappers, gymnasium.wrappers.vector)
+    for name in ("NormalizeObservation", "NormalizeReward")
+)
 
 
 def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:

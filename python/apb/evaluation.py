@@ -70,7 +70,8 @@ def evaluate(
             (E, *act) of the env.
         env: An id or `EnvSpec`, an `Env`, or a factory. An `Env` object is used itself, one episode after the other.
         n_eval_episodes: Number of episodes E, in [1, 100000].
-        seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts.
+        seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts; other ones than
+            a run's own evaluations, by which its best policy was chosen.
         deterministic: Passed to `predict`.
 
     Raises:
@@ -90,7 +91,7 @@ def evaluate(
         policy.check_env(source)
     predict = _predictor(policy, source, deterministic)
     slots = parallel_episodes(source, n_eval_episodes)
-    with Simulations(source, 1, slots, [seed], rng.Stream.EVAL_EPISODE) as simulations:
+    with Simulations(source, 1, slots, [seed], rng.Stream.EVALUATE) as simulations:
         returns, lengths = run_episodes(
             simulations, n_eval_episodes, lambda observations: predict(observations[0])[None]
         )
@@ -98,8 +99,8 @@ def evaluate(
 
 
 def parallel_episodes(source: EnvSource, episodes: int) -> int:
-    """Simulations that an evaluation of so many episodes uses per lane: one where no second env can be made."""
-    return min(episodes, MAX_PARALLEL) if source.can_make else 1
+    """Simulations that an evaluation of so many episodes uses per lane: one of an env that was given as an object."""
+    return min(episodes, MAX_PARALLEL) if source.instance is None else 1
 
 
 def run_episodes(

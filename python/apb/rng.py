@@ -28,6 +28,7 @@ class Stream(IntEnum):
     FINAL_EPISODE = 11
     BOOTSTRAP = 12
     PROBE = 13
+    EVALUATE = 14
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

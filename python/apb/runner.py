@@ -111,6 +111,8 @@ class _Run:
                 ended = self._rests(signals.requested)
             if ended and self.stop_wanted is not None:
                 return self.stop_wanted
+            if settings.eval_freq and self.evaluations[-1]["timesteps"] != loop.timesteps:
+                self._evaluate()  # so that no curve ends before the run does
             self._save()
         return "budget"
 

@@ -179,6 +179,6 @@ _FLOAT_RANGES: dict[str, tuple[float, float, bool]] = {
     "target_policy_noise": (0, 10, False),
     "target_noise_clip": (0, 10, False),
     "action_noise": (0, 10, False),
-    "param_noise": (0, 10, True),
+    "param_noise": (0, 1, True),
     "evolution_rate": (0, 1, False),
 }

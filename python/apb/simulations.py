@@ -237,8 +237,9 @@ class Simulations:
         return Episode(lane, slot, float(self._episode_return[row]), int(self._episode_steps[row]), terminated)
 
     def _seed(self, row: int) -> int:
+        # The episodes of a lane are counted over its simulations: the first ones start alike, however many there are.
         lane, slot = divmod(row, self.slots)
-        return rng.derive_seed(self.seeds[lane], self.stream, slot, int(self._episode_index[row]))
+        return rng.derive_seed(self.seeds[lane], self.stream, int(self._episode_index[row]) * self.slots + slot)
 
     def _reset_all(self) -> None:
         """Start the episodes that `_episode_index` names in all rows."""
