@@ -26,6 +26,7 @@ def drawn(monkeypatch):
 
     def record_legend(axes, **options):
         texts["legend"] = [handle.get_label() for handle in options["handles"]]
+        texts.setdefault("panels", []).append((axes.get_title(), texts["legend"]))
         texts["title"], texts["x"], texts["y"] = axes.get_title(), axes.get_xlabel(), axes.get_ylabel()
         return legend(axes, **options)
 
@@ -58,10 +59,10 @@ def test_one_seed_is_drawn_with_the_deviation_over_its_episodes(tmp_path, drawn)
     lines, bands, texts = drawn
     ((label, x, y),) = lines
     mean, std = returns.mean(axis=2)[:, 0], returns.std(axis=2)[:, 0]
-    assert label == "seed 0"
+    assert label == "seed 0 ± standard deviation over 5 episodes"
     np.testing.assert_allclose((x, y), (np.arange(4) * 1000, mean))
     np.testing.assert_allclose(bands[0], (mean - std, mean + std))
-    assert texts["legend"] == ["seed 0", "± 1 standard deviation over 5 episodes"]
+    assert texts["legend"] == [label]
 
 
 def test_several_seeds_are_drawn_thin_with_their_interquartile_mean_and_interval(tmp_path, drawn):
@@ -70,14 +71,14 @@ def test_several_seeds_are_drawn_thin_with_their_interquartile_mean_and_interval
     lines, bands, texts = drawn
     seeds = returns.mean(axis=2)
     np.testing.assert_allclose(lines[0][2], seeds)
-    assert lines[1][0] == "interquartile mean of 5 seeds"
+    assert lines[1][0] == "interquartile mean of 5 seeds, 95 % bootstrap interval"
     np.testing.assert_allclose(lines[1][2], np.sort(seeds, axis=1)[:, 1:4].mean(axis=1))
     (low, high) = bands[0]
     assert (low <= lines[1][2]).all()
     assert (lines[1][2] <= high).all()
     assert (seeds.min(axis=1) <= low).all()
     assert (high <= seeds.max(axis=1)).all()
-    assert "95 % bootstrap interval over seeds" in texts["legend"]
+    assert texts["legend"] == [lines[1][0], "single seeds"]
 
 
 def test_the_picture_says_env_strategy_and_what_the_axes_are(tmp_path, drawn):
@@ -97,7 +98,18 @@ def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, 
     plot_runs(runs, tmp_path / "a.png")
     texts = drawn[2]
     assert texts["title"] == "Env-v0"
-    assert texts["legend"][:2] == ["one, param_noise, seed 0", "two, action_noise, mean of 2 seeds"]
+    assert texts["legend"][:2] == [
+        "one, param_noise, seed 0 ± standard deviation over 2 episodes",
+        "two, action_noise, mean of 2 seeds, 95 % bootstrap interval",
+    ]
+
+
+def test_each_env_has_a_panel_of_its_own(tmp_path, drawn):
+    envs = {"a": "Hopper-v5", "b": "Pendulum-v1", "c": "Hopper-v5"}
+    runs = [write_run(tmp_path / name, GENERATOR.normal(size=(2, 1, 3)), env=env) for name, env in envs.items()]
+    plot_runs(runs, tmp_path / "a.png")
+    named = [(title, [label[0] for label in legend]) for title, legend in drawn[2]["panels"]]
+    assert named == [("Hopper-v5, action_noise", ["a", "c"]), ("Pendulum-v1, action_noise", ["b"])]
 
 
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])

@@ -84,9 +84,9 @@ class LearningCurve:
 def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
     """Draw the learning curves of one run or of several, one colour each, into the picture `path`; returns it.
 
-    A run of one seed is a line with a band of one standard deviation over the evaluation's episodes. A run of several
-    shows each seed as a thin line, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap
-    interval.
+    Each env has a panel of its own, one below the other, since returns in different envs cannot be compared. A run of
+    one seed is a line with a band of one standard deviation over the evaluation's episodes. A run of several shows each
+    seed as a thin line, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval.
 
     Args:
         run_dirs: Run folders, at least one.
@@ -106,12 +106,15 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    envs = list(dict.fromkeys(curve.env for curve in curves))
+    figure = Figure(figsize=(8, 5 * len(envs)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for number, curve in enumerate(curves):
-        _draw(axes, curve, f"C{number % 10}", _label(curve, curves), name_seeds=len(curves) == 1)
-    _decorate(axes, curves)
+    for panel, env in enumerate(envs, start=1):
+        axes = figure.add_subplot(len(envs), 1, panel)
+        together = [curve for curve in curves if curve.env == env]
+        for number, curve in enumerate(together):
+            _draw(axes, curve, f"C{number % 10}", _label(curve, curves), name_seeds=len(together) == 1)
+        _decorate(axes, together)
     try:
         with atomic_file(target) as file:
             figure.savefig(file, format=target.suffix[1:].lower())
@@ -145,10 +148,9 @@ def _draw(axes: "Axes", curve: LearningCurve, color: str, label: str, name_seeds
 
 def _decorate(axes: "Axes", curves: Sequence[LearningCurve]) -> None:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
-    shared = [values.pop() for values in ({c.env for c in curves}, {c.strategy for c in curves}) if len(values) == 1]
-    axes.set_title(", ".join(shared) or "Learning curves")
+    strategies = {curve.strategy for curve in curves}
+    axes.set_title(", ".join([curves[0].env, *(strategies if len(strategies) == 1 else ())]))
     axes.set_xlabel("environment steps per seed (timesteps)")
     axes.set_ylabel("return per episode (undiscounted sum of rewards)")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -159,25 +161,16 @@ def _decorate(axes: "Axes", curves: Sequence[LearningCurve]) -> None:
     handles = axes.get_legend_handles_labels()[0]
     if any(len(curve.seeds) > 1 for curve in curves):
         handles.append(Line2D([], [], color="gray", linewidth=0.8, label="single seeds"))
-        handles.append(Patch(color="gray", alpha=0.3, linewidth=0, label="95 % bootstrap interval over seeds"))
-    if any(len(curve.seeds) == 1 for curve in curves):
-        episodes = _range([curve.episodes for curve in curves if len(curve.seeds) == 1])
-        label = f"± 1 standard deviation over {episodes} episodes"
-        handles.append(Patch(color="gray", alpha=0.3, linewidth=0, label=label))
     axes.legend(handles=handles, fontsize=8, frameon=False, loc="best")
 
 
 def _label(curve: LearningCurve, curves: Sequence[LearningCurve]) -> str:
-    """What the legend calls a curve: its seeds; the run, and what else tells it apart, where there are several."""
+    """What the legend calls a curve: the run and strategy where there are several, its seeds, and what its band is."""
     count = len(curve.seeds)
-    statistic = "mean" if count < 4 else "interquartile mean"
-    parts = [f"seed {curve.seeds[0]}" if count == 1 else f"{statistic} of {count} seeds"]
-    for own, all_values in ((curve.strategy, {c.strategy for c in curves}), (curve.env, {c.env for c in curves})):
-        if len(all_values) > 1:
-            parts.insert(0, own)
-    return ", ".join(parts if len(curves) == 1 else [curve.run, *parts])
-
-
-def _range(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return str(low) if low == high else f"{low} to {high}"
+    if count == 1:
+        drawn = f"seed {curve.seeds[0]} ± standard deviation over {curve.episodes} episodes"
+    else:
+        statistic = "mean" if count < 4 else "interquartile mean"
+        drawn = f"{statistic} of {count} seeds, 95 % bootstrap interval"
+    strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
+    return ", ".join([*([curve.run] if len(curves) > 1 else []), *strategy, drawn])

@@ -13,10 +13,10 @@ from apb.plotting import CURVE_FILE, plot_runs
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw the learning curve of a run, or the curves of several runs in one picture.
+    """Draw the learning curve of a run, or the curves of several runs in one picture with a panel for each env.
 
-    A run of several seeds shows each seed thin, and their mean (interquartile mean from four seeds on) with its 95 %
-    bootstrap interval.
+    A run of one seed shows the standard deviation over the episodes of each evaluation. A run of several seeds shows
+    each seed thin, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval.
     """
 
     runs: Annotated[
