@@ -1,5 +1,6 @@
 """`adapt` learns, spends its budget exactly, evaluates apart, calls hooks in order, takes envs in every form."""
 
+from contextlib import closing
 from itertools import pairwise
 
 import gymnasium
@@ -588,6 +589,21 @@ def test_a_vector_env_is_learned_in_as_a_whole(options, mode):
     )
     assert [record["timesteps"] for record in result.history] == [200, 400, 600, 800, 1000, 1200, 1400, 1600]
     envs.close()
+
+
+@pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
+def test_a_vector_env_is_evaluated_in_as_a_whole_or_refused_before_training(mode, tmp_path):
+    def make():
+        return gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("Pendulum-v1")] * 3, autoreset_mode=mode)
+
+    options = {"eval_freq": 50, "n_eval_episodes": 5, "total_timesteps": 60}
+    with closing(make()) as envs:
+        result = run(eval_env=envs, **options)
+        assert [record["lengths"] for record in result.evaluations] == [[200] * 5] * len(result.evaluations)
+        assert len(set(result.evaluations[0]["returns"])) == 5
+        with pytest.raises(ConfigError, match="num_envs = 3, but 2 lanes"):
+            run(eval_env=envs, n_seeds=2, run_dir=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_env_object_that_cannot_be_made_again_is_evaluated_elsewhere_or_not_at_all():

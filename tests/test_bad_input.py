@@ -140,6 +140,16 @@ def test_more_threads_than_four_times_the_cores_are_refused(monkeypatch):
         AdaptSettings(num_threads=9)
 
 
+def test_a_run_of_a_larger_machine_goes_on_with_the_threads_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("apb.settings.usable_cpus", lambda: 2)
+    run(run_dir=tmp_path / "run", num_threads=8, total_timesteps=70)
+    monkeypatch.setattr("apb.settings.usable_cpus", lambda: 1)
+    with pytest.warns(ApbWarning, match=r"started with num_threads = 8, more than this machine is given \(4\)"):
+        resume(tmp_path / "run")
+    with pytest.raises(ConfigError, match="num_threads = 8 is more than four times the 1 cores"):
+        resume(tmp_path / "run", num_threads=8)
+
+
 def test_seeds_of_lanes_beyond_the_largest_are_refused():
     AdaptSettings(seed=MAX_SEED - 1, n_seeds=2)
     with pytest.raises(ConfigError, match=f"with n_seeds = 3 goes beyond {MAX_SEED}; choose a smaller seed"):
@@ -300,8 +310,7 @@ def test_what_a_vector_env_of_functions_is_told_to_do_works():
     assert run(CountingEnv, **options).evaluations
     assert run(vector_env(), eval_env=CountingEnv, **options).evaluations
     assert not run(vector_env(), **options | {"eval_freq": 0}).evaluations
-    with pytest.raises(ConfigError, match="Pass an id or a function that makes one Env"):
-        evaluate(lambda observations: observations[:, :1], vector_env(), 3)
+    assert evaluate(lambda observations: observations[:, :1], vector_env(), 3).lengths.tolist() == [3, 3, 3]
 
 
 def test_an_evaluation_env_of_other_shapes_is_refused():
@@ -435,7 +444,8 @@ def finished(tmp_path):
 def edit_config(run_dir, **changes):
     path = run_dir / "config.json"
     config = json.loads(path.read_text())
-    config["settings"] |= changes.pop("settings", {})
+    settings = changes.pop("settings", {})
+    config["settings"] = config["settings"] | settings if isinstance(settings, dict) else settings
     path.write_text(json.dumps(config | changes))
 
 
@@ -536,12 +546,21 @@ def test_a_checkpoint_of_another_backbone_is_refused(finished):
         {"env_identity": None},
         {"env_identity": "Pendulum-v1"},
         {"env_identity": 3},
+        {"eval_env_identity": 3},
+        {"eval_env_identity": "Pendulum-v1"},
+        {"eval_env_identity": [1]},
+        {"settings": None},
+        {"settings": [1]},
+        {"settings": {"device": 10**30}},
+        {"settings": {"num_threads": 1e300}},
+        {"settings": {"num_threads": "4"}},
     ],
     ids=str,
 )
 def test_a_damaged_configuration_is_refused(changes, finished):
     edit_config(finished, **changes)
-    with pytest.raises((FileFormatError, InvalidEnvError), match=r"config.json|cannot be rebuilt"):
+    message = r"config.json|cannot be rebuilt|device = "
+    with pytest.raises((FileFormatError, InvalidEnvError, ConfigError), match=message):
         resume(finished)
 
 

@@ -27,7 +27,7 @@ from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, list_steps, load_checkpoint, require_unbegun
-from apb.settings import AdaptSettings
+from apb.settings import AdaptSettings, most_threads
 from apb.strategies import STRATEGIES
 
 __all__ = ["AdaptResult", "adapt", "resume"]
@@ -132,16 +132,16 @@ def resume(
     given = {"num_threads": num_threads, "device": device}
     changed = {name: value for name, value in given.items() if value is not None}
     try:
-        saved = dict(config["settings"])
+        saved = _with_threads_of_this_machine(dict(config["settings"]), num_threads)
         identity, eval_identity = dict(config["env_identity"]), config["eval_env_identity"]
-        options = saved | changed
-        settings = AdaptSettings.from_options(options | {"device": "cpu"})
+        eval_identity = None if eval_identity is None else dict(eval_identity)
+        settings = AdaptSettings.from_options(saved | {"device": "cpu"})
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
             f"{run.path / 'config.json'} is not the configuration of an adaptation: {error}"
         ) from error
-    # Only now, so that a device that this machine lacks is not told as a damaged file.
-    settings = replace(settings, **_resolve_device({"device": options.get("device", "cpu")}))
+    # Only now, so that what this machine lacks is not told as a damaged file.
+    settings = replace(settings, **_resolve_device({"device": saved.get("device", "cpu")} | changed))
     source = EnvSource.resolve(env) if env is not None else EnvSource.from_identity(identity)
     if source.identity != identity:
         names = [name for name in source.identity if source.identity[name] != identity.get(name)]
@@ -180,9 +180,26 @@ def _require_same_backbone(run: RunFolder, config: Mapping[str, Any], backbone: 
         )
 
 
+def _with_threads_of_this_machine(saved: dict[str, Any], asked_for: int | None) -> dict[str, Any]:
+    """The options of a run that was started on a machine with more cores, perhaps; threads change the speed only."""
+    recorded = saved.get("num_threads")
+    if type(recorded) is not int or recorded <= most_threads():
+        return saved
+    if asked_for is None:
+        warnings.warn(
+            f"the run was started with num_threads = {recorded}, more than this machine is given ({most_threads()}); "
+            "it goes on with one per core at hand: the results are the same",
+            ApbWarning,
+            stacklevel=3,
+        )
+    return saved | {"num_threads": None}
+
+
 def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:
     """Turn device "auto" into "cuda" or "cpu", and refuse one that torch does not have."""
     device = options.get("device", "cpu")
+    if not isinstance(device, str):
+        raise ConfigError(f"device = {device!r} is not a device; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'")
     if device == "auto":
         return options | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
     try:

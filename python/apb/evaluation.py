@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
@@ -68,7 +69,8 @@ def evaluate(
     Args:
         policy: An `apb.Policy`, any object with SB3's `predict`, or a function from observations (E, *obs) to actions
             (E, *act) of the env.
-        env: An id or `EnvSpec`, an `Env`, or a factory. An `Env` object is used itself, one episode after the other.
+        env: An id or `EnvSpec`, an `Env`, or a factory. An `Env` or `VectorEnv` object is used itself, one episode
+            after the other in each of its simulations.
         n_eval_episodes: Number of episodes E, in [1, 100000].
         seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts; other ones than
             a run's own evaluations, by which its best policy was chosen.
@@ -100,6 +102,8 @@ def evaluate(
 
 def parallel_episodes(source: EnvSource, episodes: int) -> int:
     """Simulations that an evaluation of so many episodes uses per lane: one of an env that was given as an object."""
+    if isinstance(source.instance, VectorEnv):
+        return int(source.instance.num_envs)
     return min(episodes, MAX_PARALLEL) if source.instance is None else 1
 
 

@@ -86,9 +86,9 @@ class AdaptationLoop:
                 stacklevel=3,
             )
         self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
-        self._eval_source = eval_source
-        self._eval_simulations: Simulations | None = None
-        self._eval_start: dict[str, Any] = {}
+        # What is wrong with evaluation envs shall show before hours of training.
+        self._eval_simulations = None if eval_source is None else self._make_eval_simulations(eval_source)
+        self._eval_start = self._eval_simulations.snapshot() if self._eval_simulations is not None else {}
         observation_size, action_size = flat_size(source.observation_space), self.simulations.bounds.size
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
         self.learner = Learner(
@@ -215,11 +215,8 @@ class AdaptationLoop:
         """Evaluate the noise-free policies, one result per lane, always in the same envs from the same starts of the
         stream, so that the results depend on the policies alone."""
         begin = time.perf_counter()
-        if self._eval_source is None:
-            raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
         if self._eval_simulations is None:
-            self._eval_simulations = self._make_eval_simulations(self._eval_source)
-            self._eval_start = self._eval_simulations.snapshot()
+            raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
         # What wrappers such as NormalizeObservation gathered in earlier evaluations must not decide this one.
         self._eval_simulations.restore(self._eval_start)
         self._eval_simulations.stream = stream

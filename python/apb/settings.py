@@ -118,7 +118,7 @@ class AdaptSettings:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ConfigError(f"{name} = {value!r}; expected a finite number")
             require_range(name, value, low_f, high_f, low_open=low_open)
-        if self.num_threads is not None and self.num_threads > 4 * usable_cpus():
+        if self.num_threads is not None and self.num_threads > most_threads():
             raise ConfigError(
                 f"num_threads = {self.num_threads} is more than four times the {usable_cpus()} cores that affinity and "
                 "the container's quota allow; leave it out to use them all"
@@ -145,6 +145,11 @@ class AdaptSettings:
             if name not in known:
                 raise UnknownNameError(f"adapt() has no option {name!r}; {nearest(name, known)}")
         return cls(**options)
+
+
+def most_threads() -> int:
+    """The largest `num_threads` that this machine is given: four times the cores at hand."""
+    return 4 * usable_cpus()
 
 
 _FLAGS = ("trainable_backbone", "normalize_observations", "keep_best")
