@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
