@@ -9,6 +9,7 @@ import apb
 import pytest
 from apb.cli import VERBS
 from apb.cli import _module as verb_module
+from apb.cli.parsing import parse
 from apb.settings import AdaptSettings
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
 
@@ -78,14 +79,12 @@ def test_the_map_leads_to_every_page_and_example():
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_command_has_a_verb_and_options_that_exist(page):
-    import tyro
-
     for words in commands(TEXTS[page]):
         if words[0] != "apb" or words[1:] in (["--help"], ["VERB", "--help"]):
             continue
         assert words[1] in VERBS, words
         arguments = [word for word in words[2:] if word != "--help"]
-        tyro.cli(verb_module(words[1]).Options, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+        parse(verb_module(words[1]).Options, words[1], arguments, "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

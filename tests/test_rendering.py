@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 
+import gymnasium
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 from apb.errors import ConfigError, InvalidEnvError, MismatchError, RunFolderError, UnknownNameError
 from apb.evaluation import evaluate
+from apb.policy import Policy
 from apb.rendering import choose_opengl, render
 from cli_runs import ENV, PointEnv, register_env
 from policies import make_policy
@@ -97,6 +99,14 @@ def test_a_place_that_cannot_be_written_is_named(policy, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"film\.gif cannot be written"):
         render(policy, ENV, tmp_path / "file" / "film.gif")
+
+
+def test_without_pygame_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    made, env = make_policy(3, 1), gymnasium.make("Pendulum-v1")
+    policy = Policy(made.backbone, made.adapter, env.observation_space, env.action_space)
+    with pytest.raises(InvalidEnvError, match=r"cannot draw itself: .*pygame.*pip install .*gymnasium\[classic"):
+        render(policy, "Pendulum-v1", tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize("frame", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))])
