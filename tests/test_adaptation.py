@@ -367,6 +367,16 @@ def test_without_a_backbone_one_is_drawn_as_wide_as_the_observation(given):
     assert result.policy.backbone.hash == Backbone.random(7, input_size=3).hash
 
 
+def test_what_a_prompt_shows_of_backbone_adapter_and_result_is_one_short_line():
+    result = adapt("Pendulum-v1", **{**SMALL, "total_timesteps": 20, "eval_freq": 20, "n_eval_episodes": 1})
+    shown = [repr(each) for each in (result.policy.backbone, result.adapter, result)]
+    assert [text.partition("(")[0] for text in shown] == ["Backbone", "Adapter", "AdaptResult"]
+    assert all(len(text) < 200 and "\n" not in text for text in shown)
+    assert result.policy.backbone.hash[:12] in shown[0]
+    assert result.policy.backbone.hash[:12] in shown[1]
+    assert str(result.final[0]) in shown[2]
+
+
 def test_the_policy_carries_the_statistics_that_it_was_learned_with(made):
     result = run(CountedPendulum, total_timesteps=300, normalize_observations=True)
     observed = loop_observations(made)

@@ -334,6 +334,9 @@ def test_a_policy_is_not_evaluated_in_an_env_of_other_shapes_or_bounds():
     for name, value in (("n_eval_episodes", 0), ("seed", -1)):
         with pytest.raises(ConfigError, match=f"{name} = {value} is out of range"):
             evaluate(policy, "Pendulum-v1", **{name: value})
+        for wrong in (None, "1", 1.5):
+            with pytest.raises(ConfigError, match=f"{name} = {wrong!r} .*; expected an integer"):
+                evaluate(policy, "Pendulum-v1", **{name: wrong})
 
 
 class Faulty(gymnasium.Wrapper):

@@ -84,6 +84,11 @@ class Adapter:
         parameters.flags.writeable = False
         object.__setattr__(self, "parameters", parameters)
 
+    def __repr__(self) -> str:
+        s, owner = self.shape, "none" if self.backbone_hash is None else f"[{self.backbone_hash[:12]}]"
+        sizes = f"{s.observation_size} -> {s.input_size}, {s.output_size} -> {s.action_size}"
+        return f"Adapter({sizes}, {s.num_parameters:,} parameters, backbone {owner})"
+
     @classmethod
     def initial(cls, backbone: Backbone, observation_size: int, action_size: int, seed: int = 0) -> "Adapter":
         """A fresh adapter for `backbone`, drawn from `seed`; resets draw more by `draw_initial(..., draw=1, 2, ...)`.

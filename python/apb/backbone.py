@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import files, rng
-from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest, require_range
+from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest, require_integer
 
 Reading = Literal["A", "B"]
 Initialization = Literal["pytorch", "he", "orthogonal"]
@@ -96,11 +96,13 @@ class Backbone:
         Raises:
             ConfigError: a size or the seed is out of range. UnknownNameError: reading or init is not one of the above.
         """
-        require_range("seed", seed, 0, 2**63 - 1)
+        seed = require_integer("seed", seed, 0, 2**63 - 1)
         for name, value, known in (("reading", reading, get_args(Reading)), ("init", init, get_args(Initialization))):
             if value not in known:
                 raise UnknownNameError(f"{name} = {value!r} is unknown; {nearest(str(value), known)}")
-        sizes = [int(size) for size in hidden_sizes]
+        if np.ndim(hidden_sizes) != 1:
+            raise ConfigError(f"hidden_sizes = {hidden_sizes!r}; expected a sequence of widths, for example (256, 256)")
+        sizes = [require_integer("a width of hidden_sizes", size, 1, MAX_WIDTH) for size in hidden_sizes]
         if not sizes:
             raise ConfigError("hidden_sizes is empty; expected at least one width, for example (256, 256)")
         if reading == "A":
@@ -115,15 +117,14 @@ class Backbone:
                     "leave input_size out for reading A"
                 )
         else:
-            sizes = [DEFAULT_INPUT_SIZE if input_size is None else int(input_size), *sizes]
-        for size in sizes:
-            require_range("a width of the backbone", size, 1, MAX_WIDTH)
+            given = DEFAULT_INPUT_SIZE if input_size is None else input_size
+            sizes = [require_integer("input_size", given, 1, MAX_WIDTH), *sizes]
         weights, biases = [], []
         for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             weight, bias = _draw_layer(rng.generator(seed, rng.Stream.BACKBONE, layer), fan_in, fan_out, init)
             weights.append(weight)
             biases.append(bias)
-        metadata = {"kind": "random", "reading": reading, "init": init, "seed": int(seed)}
+        metadata = {"kind": "random", "reading": reading, "init": init, "seed": seed}
         return cls(tuple(weights), tuple(biases), input_activation=reading == "A", metadata=metadata)
 
     @property
@@ -153,6 +154,10 @@ class Backbone:
         for array in (*self.weights, *self.biases):
             digest.update(array.astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(size) for size in self.layer_sizes)
+        return f"Backbone({sizes}, reading {'A' if self.input_activation else 'B'}, [{self.hash[:12]}])"
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features of inputs (..., input_size), in NumPy: the readable reference; `Policy` uses the native kernel."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class ApbError(Exception):
@@ -90,6 +91,16 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
         return by_lower[usual]
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
     return by_lower[close[0]] if close else None
+
+
+def require_integer(argument: str, value: object, low: int, high: int) -> int:
+    """Return `value` as an int if it is one in [low, high], or such a float (1e5); raise `ConfigError` otherwise."""
+    whole = isinstance(value, float) and value.is_integer()
+    if isinstance(value, bool) or not (whole or isinstance(value, Integral)):
+        raise ConfigError(f"{argument} = {value!r} is a {type(value).__name__}; expected an integer in [{low}, {high}]")
+    integer = int(value)  # type: ignore[call-overload]
+    require_range(argument, integer, low, high)
+    return int(integer)
 
 
 def require_range(argument: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:

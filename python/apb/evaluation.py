@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.environments import EnvLike, EnvSource, Simulations
-from apb.errors import ConfigError, SimulationError, require_range
+from apb.errors import ConfigError, SimulationError, require_integer
 from apb.policy import Policy
 from apb.settings import MAX_SEED
 
@@ -80,8 +80,8 @@ def evaluate(
             SimulationError: the
         env raised or returned something malformed.
     """
-    require_range("n_eval_episodes", n_eval_episodes, 1, 100_000)
-    require_range("seed", seed, 0, MAX_SEED)
+    n_eval_episodes = require_integer("n_eval_episodes", n_eval_episodes, 1, 100_000)
+    seed = require_integer("seed", seed, 0, MAX_SEED)
     if isinstance(policy, str | gymnasium.Env | VectorEnv) or hasattr(env, "predict"):
         raise ConfigError(
             f"policy is a {type(policy).__name__} and env a {type(env).__name__}; expected evaluate(policy, env), and "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.env_source import AnyEnv, EnvSource
-from apb.errors import ConfigError, InvalidEnvError, RunFolderError, require_range
+from apb.errors import ConfigError, InvalidEnvError, RunFolderError, require_integer, require_range
 from apb.policy import Policy
 
 FORMATS = ("mp4", "gif")
@@ -59,7 +59,7 @@ def render(
     if kind not in FORMATS:
         raise ConfigError(f"{str(target)!r} is not a film; expected a name that ends with .{' or .'.join(FORMATS)}")
     require_range("seconds", seconds, 0, 3600, low_open=True)
-    require_range("seed", seed, 0, 2**63 - 1)
+    seed = require_integer("seed", seed, 0, 2**63 - 1)
     first_seed = rng.derive_seed(seed, rng.Stream.EVALUATE, 0, 0)
     hint = _opengl_hint(os.environ.get("MUJOCO_GL"), choose_opengl())
     source = EnvSource.resolve(env, dict(env_kwargs or {}) | {"render_mode": "rgb_array"})

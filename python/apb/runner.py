@@ -51,6 +51,11 @@ class AdaptResult:
     stopped_by: str
     run_dir: Path | None
 
+    def __repr__(self) -> str:
+        final = ", ".join(map(str, self.final)) or "no final evaluation"
+        spent = f"{self.total_timesteps:,} timesteps in {self.wall_time:.1f} s"
+        return f"AdaptResult({final}; {spent}, stopped by {self.stopped_by}, run_dir {self.run_dir})"
+
     def to_json(self) -> dict[str, Any]:
         """The summary that a run folder keeps as `result.json`."""
         return {

@@ -4,10 +4,9 @@ this one definition."""
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral
 from typing import Any
 
-from apb.errors import ConfigError, UnknownNameError, nearest, require_range
+from apb.errors import ConfigError, UnknownNameError, nearest, require_integer, require_range
 from apb.threads import usable_cpus
 
 MAX_TIMESTEPS = 10**12
@@ -106,11 +105,7 @@ class AdaptSettings:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            whole = isinstance(value, float) and value.is_integer()  # 1e5 is how budgets are often written
-            if isinstance(value, bool) or not (whole or isinstance(value, Integral)):
-                raise ConfigError(f"{name} = {value!r} is a {type(value).__name__}; expected an integer")
-            object.__setattr__(self, name, int(value))  # NumPy's integers are no JSON
-            require_range(name, int(value), low, high)
+            object.__setattr__(self, name, require_integer(name, value, low, high))  # NumPy's integers are no JSON
         for name, (low_f, high_f, low_open) in _FLOAT_RANGES.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
