@@ -29,6 +29,7 @@ def test_help_lists_every_verb_and_the_exit_codes(capsys, arguments):
     assert called.code == 0
     assert all(f"  {verb} " in called.out for verb in VERBS)
     assert "exit codes:" in called.out
+    assert max(map(len, called.out.splitlines())) <= 80
 
 
 def test_the_version_is_that_of_the_package(capsys):

@@ -12,7 +12,7 @@ from types import ModuleType
 from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 
 VERBS = {
-    "adapt": "adapt a frozen backbone to an env; without arguments, to HalfCheetah-v5",
+    "adapt": "adapt a backbone to an env; without arguments, to HalfCheetah-v5",
     "eval": "evaluate the policy of a run, or a saved policy",
     "resume": "continue a run that was stopped or killed, exactly",
     "plot": "draw the learning curves of one run or of several",

@@ -35,13 +35,15 @@ class Options(AdaptSettings):
     backbone: str = "random"
     """"random", or the folder of a saved backbone."""
     reading: Reading = DEFAULT_READING
-    """A random backbone's cut. B: obs-256-256, identity before it. A: TD3's network, first and last layer learned."""
+    """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
+    network without its first and last layer, which are learned."""
     init: Initialization = DEFAULT_INIT
-    """A random backbone's initialisation."""
+    """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
+    sqrt(2)."""
     run_dir: Path | None = None
     """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>."""
     env_kwargs: str = "{}"
-    """Arguments of gymnasium.make, as a JSON object."""
+    """Arguments of gymnasium.make, as a JSON object, for example '{"ctrl_cost_weight": 0.05}' for HalfCheetah-v5."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
     total_timesteps: int = MAIN_JOB_TIMESTEPS
