@@ -241,7 +241,7 @@ def replaced(snapshot, kind, name, value):
     ("kind", "name", "value", "error"),
     [
         ("values", "lanes", 2, MismatchError),
-        ("values", "slots", None, MismatchError),
+        ("values", "slots", None, FileFormatError),
         ("values", "total_steps", "6", FileFormatError),
         ("values", "envs", [], FileFormatError),
         ("values", "envs", [1, 2], FileFormatError),

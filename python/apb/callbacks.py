@@ -162,4 +162,7 @@ class StopTrainingOnNoModelImprovement(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Callback`."""
-        self._best, self._without = state["best"], state["without"]
+        best, without = state.get("best"), state.get("without")
+        if not (best is None or type(best) in (int, float)) or type(without) is not int or without < 0:
+            raise FileFormatError(f"the state of {type(self).__name__} is {state!r:.100}; use another checkpoint")
+        self._best, self._without = best, without

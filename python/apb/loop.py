@@ -25,7 +25,7 @@ from apb.normalization import RunningNormalizer
 from apb.policy import Policy
 from apb.replay import Replay
 from apb.settings import AdaptSettings
-from apb.state_arrays import require_like
+from apb.state_arrays import require_like, require_pairs
 from apb.strategies import STRATEGIES, StrategyContext
 from apb.td3 import TD3Settings
 from apb.threads import available_cpus
@@ -315,20 +315,26 @@ class AdaptationLoop:
         """
         strategy_arrays, strategy_values = self.strategy.state()
         return {
+            **self._plain_state(),
+            "strategy": {"arrays": strategy_arrays, "values": strategy_values},
+            "simulations": self.simulations.snapshot(),
+            "recent_episodes": [list(pair) for pair in self._recent],
+            "metrics": [list(pair) for pair in self.metrics.items()],
+            "callbacks": save_states(self.callbacks),
+        }
+
+    def _plain_state(self) -> dict[str, Any]:
+        """The parts of the state that have the same names, shapes and types at any time."""
+        return {
             "counters": {
                 "timesteps": self.timesteps,
                 "steps": self.steps,
-                "wall_time": self.wall_time,
+                "wall_time": float(self.wall_time),
                 **self.learner.counters(),
             },
             "learner": self.learner.state(),
-            "strategy": {"arrays": strategy_arrays, "values": strategy_values},
-            "simulations": self.simulations.snapshot(),
             "normalizer": {} if self.normalizer is None else self.normalizer.state,
-            "recent_episodes": [list(pair) for pair in self._recent],
             "profile": dict(self.profile),
-            "metrics": [list(pair) for pair in self.metrics.items()],
-            "callbacks": save_states(self.callbacks),
         }
 
     @property
@@ -351,10 +357,14 @@ class AdaptationLoop:
             MismatchError, FileFormatError: the state belongs to another run, or is malformed.
         """
         try:
-            counters = state["counters"]
-            _require_counters(counters)
-            require_like(state["learner"], self.learner.state(), "the learner's state")
+            for name, own in self._plain_state().items():
+                require_like(state[name], own, f"the state of {name}")
             require_like(state["strategy"]["arrays"], self.strategy.state()[0], "the strategy's state")
+            if not isinstance(state["strategy"]["values"], dict):
+                raise FileFormatError("the strategy's state in the checkpoint has no values; use another checkpoint")
+            for name in ("recent_episodes", "metrics"):
+                require_pairs(state[name], f"the state of {name}")
+            counters = state["counters"]
             self.timesteps, self.steps, self.wall_time = (
                 counters[name] for name in ("timesteps", "steps", "wall_time")
             )
@@ -369,9 +379,9 @@ class AdaptationLoop:
             simulations = state["simulations"]
         except ApbError:
             raise
-        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
             raise FileFormatError(
-                f"the training state is not one of this version and configuration: {error!r}"
+                f"the training state is not one of this version and configuration: {error!r}; use another checkpoint"
             ) from error
         load_states(self.callbacks, saved)
         self.simulations.restore(simulations)
@@ -383,15 +393,6 @@ class AdaptationLoop:
         self.simulations.close()
         if self._eval_simulations is not None:
             self._eval_simulations.close()
-
-
-def _require_counters(counters: dict[str, Any]) -> None:
-    for name, value in counters.items():
-        number = type(value) is int or (name == "wall_time" and type(value) is float)
-        if not number or not 0 <= value < 2**62:
-            raise FileFormatError(
-                f"the training state has {name} = {value!r}; expected a count; use another checkpoint"
-            )
 
 
 def _slots(source: EnvSource, wanted: int) -> int:

@@ -59,6 +59,8 @@ class RunWriter:
         replay.position[:], replay.size[:], replay.added[:] = ring.position, ring.size, ring.total_added
         state = dict(checkpoint.state)
         self.best_score = state.pop("best_score", None)
+        if not (self.best_score is None or type(self.best_score) in (int, float)):
+            raise FileFormatError(f"{checkpoint.path} has best_score = {self.best_score!r:.100}; expected a number")
         self._loop.load_state(state)
         if self._loop.timesteps != checkpoint.step:
             raise FileFormatError(

@@ -18,6 +18,7 @@ from apb.env_source import AnyEnv, EnvSource
 from apb.env_spaces import ActionBounds, flat_size
 from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, SimulationError
 from apb.snapshots import EnvState
+from apb.state_arrays import require_like
 from apb.transitions import Episode, Transition
 from apb.vector_rows import VectorRows
 
@@ -183,11 +184,15 @@ class Simulations:
             MismatchError: The snapshot is one of another env or of other counts.
             FileFormatError: The snapshot is malformed.
         """
-        arrays, values = snapshot.get("arrays"), snapshot.get("values")
+        arrays, values = (
+            snapshot.get(name) if isinstance(snapshot, Mapping) else None for name in ("arrays", "values")
+        )
         if not isinstance(arrays, Mapping) or not isinstance(values, Mapping):
             raise FileFormatError("saved simulations have no arrays or no values; use an older checkpoint")
+        own_values = {name: getattr(self, name) for name in ("lanes", "slots", "total_steps")}
+        require_like({name: values.get(name) for name in own_values}, own_values, "the state of simulations")
         for name in ("lanes", "slots"):
-            if values.get(name) != getattr(self, name):
+            if values[name] != own_values[name]:
                 raise MismatchError(
                     f"saved simulations: {name} = {values.get(name)!r}; expected {getattr(self, name)}, as when saved"
                 )
@@ -199,8 +204,7 @@ class Simulations:
                     f"saved simulations: {name} is {described}; expected {own.dtype} {own.shape} for env "
                     f"{self.source.name}. The checkpoint belongs to another env"
                 )
-        if not isinstance(values.get("total_steps"), int) or (arrays["episode_index"] < 0).any():
-            raise FileFormatError("saved simulations: total_steps or episode_index is no count; use an older one")
+        require_like({name: arrays[name] for name in self._own_arrays()}, self._own_arrays(), "the state of simulations")
         states = _env_states(arrays, values.get("envs"), self._rows.num_states)
         self._episode_index = arrays["episode_index"].copy()
         self._reset_all()
@@ -304,6 +308,8 @@ def _env_states(arrays: Mapping[str, NDArray[Any]], values: object, rows: int) -
         kind, _, rest = name.partition(".")
         row, _, inner = rest.partition(".")
         if kind == "envs" and row.isdecimal() and int(row) < rows:
+            if not isinstance(array, np.ndarray):
+                raise FileFormatError(f"saved simulations: {name} is no array; use an older checkpoint")
             states[int(row)].arrays[inner] = array
     return states
 

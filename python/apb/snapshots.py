@@ -112,12 +112,12 @@ def load_env(env: AnyEnv, state: EnvState) -> None:
     for depth, layer in enumerate(_layers(env)):
         for path in _ATTRIBUTES.get(type(layer), ()):
             name = f"{depth}.{path}"
-            _set(layer, path, state.arrays[name].copy() if name in state.arrays else _number(name, state.values[name]))
+            _set(layer, path, state.arrays[name].copy() if name in state.arrays else _checked(name, state.values[name], expected))
         if _is_mujoco(layer):
             _load_mujoco(layer, state.arrays[f"{depth}.integration_state"], state.arrays[f"{depth}.readings"])
             try:
                 layer.np_random.bit_generator.state = state.values[f"{depth}.np_random"]
-            except (TypeError, ValueError, KeyError, OverflowError) as error:
+            except (TypeError, ValueError, LookupError, OverflowError, AttributeError) as error:
                 raise FileFormatError(f"saved env state '{depth}.np_random' is malformed: {error}") from error
 
 
@@ -160,10 +160,12 @@ def _set(layer: object, path: str, value: object) -> None:
     setattr(_get(layer, parent) if parent else layer, name, value)
 
 
-def _number(name: str, value: object) -> int | float:
-    if not isinstance(value, int | float):
-        raise FileFormatError(f"saved env state {name!r} = {value!r}; expected a number")
-    return value
+def _checked(name: str, value: object, expected: EnvState) -> int | float:
+    """`value` if it is a number like the env's own: a count where that is an integer."""
+    own = expected.values[name]
+    if type(value) is int and 0 <= value < 2**62 or type(own) is type(value) is float and abs(value) < 1e300:
+        return value
+    raise FileFormatError(f"saved env state {name!r} = {value!r:.100}; expected a number like {own!r}")
 
 
 def _require_same_names(kind: str, expected: Mapping[str, object], found: Mapping[str, object]) -> None:

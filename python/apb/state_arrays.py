@@ -1,21 +1,71 @@
-"""`require_like`: arrays that were read from a file are what the program would have written there."""
+"""`require_like`: what was read from a file is what the program would have written there."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
-from apb.errors import MismatchError
+from apb.errors import FileFormatError, MismatchError
+
+LARGEST = 2**62
 
 
-def require_like(found: Mapping[str, NDArray[Any]], own: Mapping[str, NDArray[Any]], what: str) -> None:
-    """Raise `MismatchError`, naming `what`, unless `found` has the names, dtypes and shapes of `own`."""
-    for name in sorted(found.keys() | own.keys()):
-        described = [
-            f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "nothing" for arrays in (found, own)
-        ]
-        if described[0] != described[1]:
-            raise MismatchError(
-                f"{what} in the checkpoint holds {described[0]} as {name!r}; expected {described[1]}: it belongs to a "
-                "run of other sizes or of another version, or was edited; use another checkpoint"
-            )
+def require_like(found: Any, own: Any, what: str, name: str = "") -> None:
+    """Check `found` against `own`, a value that the program has in its place.
+
+    Dicts must have the same keys; arrays the same dtype and shape, finite numbers, and no negative integers, since
+    those count; an integer must be one in [0, 2^62), and a float a finite number >= 0.
+
+    Raises:
+        MismatchError: names, dtypes or shapes differ; it names `what` and the place in it.
+        FileFormatError: a value cannot be.
+    """
+    if isinstance(own, Mapping) and isinstance(found, Mapping):
+        for key in sorted(map(str, found.keys() | own.keys())):
+            place = f"{name}.{key}" if name else key
+            if key not in found or key not in own:
+                raise _mismatch(what, place, found.get(key), own.get(key))
+            require_like(found[key], own[key], what, place)
+    elif isinstance(own, np.ndarray) and isinstance(found, np.ndarray):
+        if (found.dtype, found.shape) != (own.dtype, own.shape):
+            raise _mismatch(what, name, found, own)
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise FileFormatError(f"{what} in the checkpoint has NaN or infinity in {name!r}; use another checkpoint")
+        if found.dtype.kind == "i" and found.size and not 0 <= found.min() <= found.max() < LARGEST:
+            raise FileFormatError(f"{what} in the checkpoint has {name} = {found!r:.100}; expected counts")
+    elif not (_is_count(found) if type(own) is int else type(own) is float and _is_amount(found)):
+        raise FileFormatError(
+            f"{what} in the checkpoint has {name} = {found!r:.100}; expected {_described(own)}; use another checkpoint"
+        )
+
+
+def require_pairs(found: Any, what: str) -> None:
+    """Raise `FileFormatError` unless `found` is a list of `[name or number, number]`, all finite."""
+    pairs = isinstance(found, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in found)
+    if not pairs or not all(_is_number(value) and (isinstance(key, str) or _is_number(key)) for key, value in found):
+        raise FileFormatError(f"{what} in the checkpoint is {found!r:.100}; expected pairs; use another checkpoint")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300  # NaN is not
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < LARGEST
+
+
+def _mismatch(what: str, name: str, found: Any, own: Any) -> MismatchError:
+    return MismatchError(
+        f"{what} in the checkpoint holds {_described(found)} as {name!r}; expected {_described(own)}: it belongs to a "
+        "run of other sizes or of another version, or was edited; use another checkpoint"
+    )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return "nothing" if value is None else f"a {type(value).__name__}"

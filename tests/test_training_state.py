@@ -1,0 +1,79 @@
+"""A training state with a wrong value in any place is refused by name, or is one that a run could have had."""
+
+import copy
+
+import numpy as np
+import pytest
+from apb import FileFormatError, MismatchError
+from apb.callbacks import StopTrainingOnNoModelImprovement
+from apb.environments import EnvSource
+from apb.loop import AdaptationLoop
+from apb.settings import AdaptSettings
+from learning import SMALL, small_backbone
+
+OPTIONS = {**SMALL, "total_timesteps": 90, "learning_starts": 30, "normalize_observations": True}
+ENVS = {
+    "HalfCheetah-v5": {"strategy": "action_noise"},
+    # Nothing is known of the state of this one: its episodes are cut off to save it.
+    "MountainCarContinuous-v0": {"strategy": "param_noise", "population_size": 2},
+}
+WRONG = [None, True, -3, 2**70, 1e301, "x", [1], [["a", "b"]], [[1, 2, 3]], {"a": 1}, {"a": None}, np.zeros((3, 1, 7))]
+ABSENT = object()
+
+
+def make(env):
+    callbacks = [StopTrainingOnNoModelImprovement(3)]
+    return AdaptationLoop(
+        EnvSource.resolve(env), None, small_backbone(), AdaptSettings(**OPTIONS, **ENVS[env]), callbacks
+    )
+
+
+def places(state, path=()):
+    """The path of every value in nested dicts, those of the dicts too."""
+    for key, value in state.items():
+        yield (*path, key), value
+        if isinstance(value, dict):
+            yield from places(value, (*path, key))
+
+
+def wrong_values(value):
+    """What must never be taken for `value`."""
+    yield ABSENT
+    if isinstance(value, np.ndarray):
+        yield from (value[..., None], value.astype(np.complex64), *WRONG)
+        if value.dtype.kind == "f":
+            yield np.full_like(value, np.nan)
+        if value.dtype.kind == "i":
+            yield from (np.full_like(value, -1), np.full_like(value, 2**62))
+    else:
+        yield from WRONG
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_a_wrong_value_anywhere_in_a_training_state_is_refused(env):
+    loop = make(env)
+    loop.start()
+    while loop.timesteps < 60:
+        loop.step()
+    loop.record()
+    loop.prepare_to_save()
+    state = loop.state()
+    fresh = make(env)
+    fresh.load_state(copy.deepcopy(state))
+    for path, value in places(state):
+        for wrong in wrong_values(value):
+            if path == ("strategy", "values") and isinstance(wrong, dict):
+                continue  # a strategy may keep what it likes there
+            changed = copy.deepcopy(state)
+            place = changed
+            for key in path[:-1]:
+                place = place[key]
+            if wrong is ABSENT:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = wrong
+            with pytest.raises((FileFormatError, MismatchError), match="saved|checkpoint|training state"):
+                fresh.load_state(changed)
+                pytest.fail(f"{path} = {wrong!r:.60} was taken")
+    loop.close()
+    fresh.close()
