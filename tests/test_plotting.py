@@ -100,7 +100,7 @@ def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, 
     assert texts["title"] == "Env-v0"
     assert texts["legend"][:2] == [
         "one, param_noise, seed 0 ± standard deviation over 2 episodes",
-        "two, action_noise, mean of 2 seeds, 95 % bootstrap interval",
+        "two, action_noise, mean of 2 seeds, range",
     ]
 
 

@@ -1,5 +1,8 @@
 """Runs or resumes one cell of a study: `python -m benchmarks.science.cell STUDY ENV METHOD SEED RUNS`."""
 
+import importlib.metadata
+import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,6 +50,7 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
         "trained_parameters": result.adapter.num_parameters,
         "wall_time": result.wall_time,
         "final_returns": result.final[0].returns.tolist(),
+        "settings": json.loads((run_dir / "config.json").read_text())["settings"],
     }
     return header, list(result.evaluations)
 
@@ -97,7 +101,19 @@ def run_sb3(cell: Cell, method: Method) -> tuple[dict[str, Any], list[dict[str, 
     model.learn(cell.total_timesteps, callback=Evaluate())
     wall_time = time.perf_counter() - begin
     final = apb.evaluate(model, cell.env, EVAL_EPISODES, seed=cell.seed + 10**6)
-    return {"wall_time": wall_time, "final_returns": final.returns.tolist()}, evaluations
+    header = {
+        "wall_time": wall_time,
+        "final_returns": final.returns.tolist(),
+        "peer_version": importlib.metadata.version("stable-baselines3"),
+    }
+    return header, evaluations
+
+
+def commit() -> str:
+    """The commit of the checkout that runs, with a "+" if files differ from it."""
+    name = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], check=False).returncode
+    return name + "+" * changed
 
 
 def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
@@ -116,6 +132,7 @@ def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
         "total_timesteps": cell.total_timesteps,
         "backbone": method.backbone,
         "options": method.options,
+        "commit": commit(),
         "system": system_info(),
     }
     write_raw(cell, facts | header, evaluations)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from apb.statistics import bootstrap_interval, interquartile_mean
+from apb.statistics import MIN_SEEDS, interquartile_mean, seed_band
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -38,13 +38,17 @@ class Curves:
         area: NDArray[np.float64] = np.trapezoid(self.returns, self.timesteps, axis=1) / self.timesteps[-1]
         return area
 
+    def final(self, budget: int) -> str:
+        """The same of the final policies, on episodes that nothing else used; "-" if the runs went on beyond it."""
+        scores = [np.mean(h["final_returns"]) for h in self.headers if h["total_timesteps"] == budget]
+        return interval_text(np.array(scores)) if len(scores) == len(self.headers) else "-"
+
 
 def interval_text(scores: NDArray[np.float64]) -> str:
-    """Interquartile mean and 95 % bootstrap interval of scores (K,); no interval of fewer than three."""
-    if len(scores) < 3:
-        return f"{float(interquartile_mean(scores)):,.0f}"
-    low, high = bootstrap_interval(scores)
-    return f"{float(interquartile_mean(scores)):,.0f} [{float(low):,.0f}, {float(high):,.0f}]"
+    """Interquartile mean of scores (K,) with its band: an interval in [], or the range of a few seeds in ()."""
+    low, high, name = seed_band(scores)
+    left, right = "()" if name == "range" else "[]"
+    return f"{float(interquartile_mean(scores)):,.0f} {left}{float(low):,.0f}, {float(high):,.0f}{right}"
 
 
 def read_curves(study_name: str) -> dict[tuple[str, str], Curves]:
@@ -65,7 +69,7 @@ def read_curves(study_name: str) -> dict[tuple[str, str], Curves]:
 def table(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
     """Markdown: one row per env and method."""
     columns = [f"{timestep:,}" for timestep in study.report_at]
-    head = ["env", "method", "seeds", "learned", *columns, "mean over the budget", "steps/s"]
+    head = ["env", "method", "seeds", "learned", *columns, "new episodes", "mean over the budget", "steps/s"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for env in study.budgets:
         for method in study.methods:
@@ -85,6 +89,7 @@ def table(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
                 str(len(curve.headers)),
                 learned,
                 *cells,
+                curve.final(study.budgets[env]),
                 interval_text(curve.area),
                 f"{rate:.0f}",
             ]
@@ -109,9 +114,8 @@ def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> N
                 color=color,
                 label=f"{METHODS[method].label} ({len(curve.headers)})",
             )
-            if len(curve.returns) >= 3:
-                low, high = bootstrap_interval(curve.returns)
-                panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+            if len(curve.returns) >= MIN_SEEDS:
+                panel.fill_between(x, *seed_band(curve.returns)[:2], color=color, alpha=0.15, linewidth=0)
             panel.plot(x, curve.returns.T, color=color, alpha=0.25, linewidth=0.6)
         panel.set_title(env)
         panel.set_xlabel("environment steps (thousands)")
@@ -119,18 +123,22 @@ def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> N
     axes[0].set_ylabel(f"return of the noise-free policy\n(mean of {EVAL_EPISODES} episodes)")
     handles, labels = axes[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    picture.suptitle(f"{study.title}\ninterquartile mean over seeds (how many) and 95 % interval")
+    picture.suptitle(
+        f"{study.title}\ninterquartile mean over seeds (how many), single seeds thin, 95 % interval from {MIN_SEEDS} on"
+    )
     picture.savefig(path, dpi=120)
 
 
 def machine(curves: dict[tuple[str, str], Curves]) -> list[str]:
-    """One line per distinct machine and set of versions that the raw files name."""
-    facts = {
-        json.dumps({key: value for key, value in header["system"].items() if key != "git_commit"}, sort_keys=True)
-        for curve in curves.values()
-        for header in curve.headers
-    }
-    return [f"    {fact}" for fact in sorted(facts)]
+    """One line per distinct machine, set of versions and commit that the raw files name, with the runs made so."""
+    runs: dict[str, list[str]] = {}
+    for (env, method), curve in curves.items():
+        for header in curve.headers:
+            facts = header["system"] | {"commit": header.get("commit") or header["system"].get("git_commit")}
+            facts |= {"stable-baselines3": header["peer_version"]} if "peer_version" in header else {}
+            facts.pop("git_commit", None)
+            runs.setdefault(json.dumps(facts, sort_keys=True), []).append(f"{env}-{method}-{header['seed']}")
+    return [line for facts, names in sorted(runs.items()) for line in (f"    {facts}", f"    {', '.join(names)}", "")]
 
 
 def main() -> int:
@@ -155,7 +163,11 @@ def main() -> int:
         f"Made by `python -m benchmarks.science.run {name}` and `python -m benchmarks.science.report {name}`",
         "from the raw evaluations in [raw](../raw). Every method has the same budget and evaluation:",
         f"{EVAL_EPISODES} episodes of the noise-free policy in separate envs, from the same starts.",
-        "Numbers are the interquartile mean over seeds and its 95 % bootstrap interval (fewer than three: the mean).",
+        "Numbers are the interquartile mean over seeds with [its nominal 95 % bootstrap interval] or, of fewer than",
+        f'{MIN_SEEDS} seeds, (their range). With five seeds the interval covers about 75 to 90 %. "New episodes" are ten',
+        'of the final policy from starts that no other evaluation used; "mean over the budget" is the area under the',
+        "curve. Random steps count in the budget.",
+        *[f"{env}: {text}." for env, text in study.published.items()],
         *missing,
         "",
         "![learning curves](curves.png)",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files import atomic_file
 from apb.runs import RunFolder, read_evaluations
-from apb.statistics import bootstrap_interval, interquartile_mean
+from apb.statistics import interquartile_mean, seed_band
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,8 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
 
     Each env has a panel of its own, one below the other, since returns in different envs cannot be compared. A run of
     one seed is a line with a band of one standard deviation over the evaluation's episodes. A run of several shows each
-    seed as a thin line, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval.
+    seed as a thin line, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval or, of
+    fewer than five, their range.
 
     Args:
         run_dirs: Run folders, at least one.
@@ -129,7 +130,7 @@ def _draw(axes: "Axes", curve: LearningCurve, color: str, label: str, name_seeds
         low, high = middle - curve.spreads[:, 0], middle + curve.spreads[:, 0]
     else:
         middle = interquartile_mean(curve.returns.T)
-        low, high = bootstrap_interval(curve.returns.T)
+        low, high, _ = seed_band(curve.returns.T)
         axes.plot(curve.timesteps, curve.returns, color=color, linewidth=0.8, alpha=0.5)
         for lane in range(len(curve.seeds) if name_seeds else 0):
             axes.annotate(
@@ -171,6 +172,6 @@ def _label(curve: LearningCurve, curves: Sequence[LearningCurve]) -> str:
         drawn = f"seed {curve.seeds[0]} ± standard deviation over {curve.episodes} episodes"
     else:
         statistic = "mean" if count < 4 else "interquartile mean"
-        drawn = f"{statistic} of {count} seeds, 95 % bootstrap interval"
+        drawn = f"{statistic} of {count} seeds, {seed_band(curve.returns.T)[2]}"
     strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
     return ", ".join([*([curve.run] if len(curves) > 1 else []), *strategy, drawn])

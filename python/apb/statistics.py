@@ -1,4 +1,4 @@
-"""`interquartile_mean` and `bootstrap_interval`: what a few seeds say about a method (Agarwal et al. 2021)."""
+"""`interquartile_mean`, `bootstrap_interval`, `seed_band`: what few seeds say about a method (Agarwal et al. 2021)."""
 
 from collections.abc import Callable
 
@@ -53,6 +53,20 @@ def bootstrap_interval(
     values = np.stack([statistic(checked[rows]) for rows in draws])
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high
+
+
+MIN_SEEDS = 5
+"""Seeds from which on an interval is given. The nominal 95 % of the bootstrap cover about 89 % with five normal scores,
+76 % where one method in four does far better than the others, and with three scores 75 % and 54 %."""
+
+
+def seed_band(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Low (...), high (...) and the name of what is shown around the middle of scores (K, ...): the 95 % bootstrap
+    interval of the interquartile mean, or of fewer than `MIN_SEEDS` the range of all."""
+    checked = _checked(scores)
+    if len(checked) < MIN_SEEDS:
+        return checked.min(axis=0), checked.max(axis=0), "range"
+    return *bootstrap_interval(checked), "95 % bootstrap interval"
 
 
 def _checked(scores: ArrayLike) -> NDArray[np.float64]:
