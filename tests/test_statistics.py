@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from apb.errors import ConfigError
-from apb.statistics import bootstrap_interval, interquartile_mean
+from apb.statistics import bootstrap_interval, interquartile_mean, seed_band
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -75,3 +75,17 @@ def test_a_wider_confidence_gives_a_wider_interval():
 def test_bad_arguments_are_named(scores, options, words):
     with pytest.raises(ConfigError, match=words):
         bootstrap_interval(scores, **options)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4, 5, 9])
+def test_a_band_is_the_range_of_few_seeds_and_the_interval_of_five_or_more(seeds):
+    scores = np.random.default_rng(0).standard_normal((seeds, 3))
+    low, high, name = seed_band(scores)
+    if seeds < 5:
+        assert name == "range"
+        expected = scores.min(axis=0), scores.max(axis=0)
+    else:
+        assert name == "95 % bootstrap interval"
+        expected = bootstrap_interval(scores)
+    assert (low == expected[0]).all()
+    assert (high == expected[1]).all()
