@@ -25,7 +25,7 @@ from apb.normalization import RunningNormalizer
 from apb.policy import Policy
 from apb.replay import Replay
 from apb.settings import AdaptSettings
-from apb.state_arrays import require_like, require_pairs
+from apb.state_arrays import require_counts, require_like, require_pairs
 from apb.strategies import STRATEGIES, StrategyContext
 from apb.td3 import TD3Settings
 from apb.threads import available_cpus
@@ -359,6 +359,7 @@ class AdaptationLoop:
         try:
             for name, own in self._plain_state().items():
                 require_like(state[name], own, f"the state of {name}")
+            require_counts(state["normalizer"], "the state of normalizer")
             require_like(state["strategy"]["arrays"], self.strategy.state()[0], "the strategy's state")
             if not isinstance(state["strategy"]["values"], dict):
                 raise FileFormatError("the strategy's state in the checkpoint has no values; use another checkpoint")

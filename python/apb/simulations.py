@@ -18,7 +18,7 @@ from apb.env_source import AnyEnv, EnvSource
 from apb.env_spaces import ActionBounds, flat_size
 from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, SimulationError
 from apb.snapshots import EnvState
-from apb.state_arrays import require_like
+from apb.state_arrays import require_counts, require_like
 from apb.transitions import Episode, Transition
 from apb.vector_rows import VectorRows
 
@@ -204,7 +204,9 @@ class Simulations:
                     f"saved simulations: {name} is {described}; expected {own.dtype} {own.shape} for env "
                     f"{self.source.name}. The checkpoint belongs to another env"
                 )
-        require_like({name: arrays[name] for name in self._own_arrays()}, self._own_arrays(), "the state of simulations")
+        found = {name: arrays[name] for name in self._own_arrays()}
+        require_like(found, self._own_arrays(), "the state of simulations")
+        require_counts(found, "the state of simulations")
         states = _env_states(arrays, values.get("envs"), self._rows.num_states)
         self._episode_index = arrays["episode_index"].copy()
         self._reset_all()

@@ -112,7 +112,9 @@ def load_env(env: AnyEnv, state: EnvState) -> None:
     for depth, layer in enumerate(_layers(env)):
         for path in _ATTRIBUTES.get(type(layer), ()):
             name = f"{depth}.{path}"
-            _set(layer, path, state.arrays[name].copy() if name in state.arrays else _checked(name, state.values[name], expected))
+            array = state.arrays.get(name)
+            value = _checked(name, state.values[name], expected.values[name]) if array is None else array.copy()
+            _set(layer, path, value)
         if _is_mujoco(layer):
             _load_mujoco(layer, state.arrays[f"{depth}.integration_state"], state.arrays[f"{depth}.readings"])
             try:
@@ -160,10 +162,11 @@ def _set(layer: object, path: str, value: object) -> None:
     setattr(_get(layer, parent) if parent else layer, name, value)
 
 
-def _checked(name: str, value: object, expected: EnvState) -> int | float:
+def _checked(name: str, value: object, own: object) -> int | float:
     """`value` if it is a number like the env's own: a count where that is an integer."""
-    own = expected.values[name]
-    if type(value) is int and 0 <= value < 2**62 or type(own) is type(value) is float and abs(value) < 1e300:
+    if type(value) is int and 0 <= value < 2**62:
+        return value
+    if type(own) is float and type(value) is float and abs(value) < 1e300:
         return value
     raise FileFormatError(f"saved env state {name!r} = {value!r:.100}; expected a number like {own!r}")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apb.errors import FileFormatError, MismatchError
 
@@ -13,8 +14,8 @@ LARGEST = 2**62
 def require_like(found: Any, own: Any, what: str, name: str = "") -> None:
     """Check `found` against `own`, a value that the program has in its place.
 
-    Dicts must have the same keys; arrays the same dtype and shape, finite numbers, and no negative integers, since
-    those count; an integer must be one in [0, 2^62), and a float a finite number >= 0.
+    Dicts must have the same keys; arrays the same dtype and shape, and finite numbers; an integer must be one in
+    [0, 2^62), and a float a finite number >= 0.
 
     Raises:
         MismatchError: names, dtypes or shapes differ; it names `what` and the place in it.
@@ -31,12 +32,19 @@ def require_like(found: Any, own: Any, what: str, name: str = "") -> None:
             raise _mismatch(what, name, found, own)
         if found.dtype.kind == "f" and not np.isfinite(found).all():
             raise FileFormatError(f"{what} in the checkpoint has NaN or infinity in {name!r}; use another checkpoint")
-        if found.dtype.kind == "i" and found.size and not 0 <= found.min() <= found.max() < LARGEST:
-            raise FileFormatError(f"{what} in the checkpoint has {name} = {found!r:.100}; expected counts")
     elif not (_is_count(found) if type(own) is int else type(own) is float and _is_amount(found)):
         raise FileFormatError(
             f"{what} in the checkpoint has {name} = {found!r:.100}; expected {_described(own)}; use another checkpoint"
         )
+
+
+def require_counts(found: Mapping[str, NDArray[Any]], what: str) -> None:
+    """Raise `FileFormatError` if an array of integers has one outside [0, 2^62)."""
+    for name, array in found.items():
+        if array.dtype.kind == "i" and array.size and not 0 <= array.min() <= array.max() < LARGEST:
+            raise FileFormatError(
+                f"{what} in the checkpoint has {name} = {array!r:.100}; expected counts; use another checkpoint"
+            )
 
 
 def require_pairs(found: Any, what: str) -> None:
