@@ -112,9 +112,10 @@ def load_env(env: AnyEnv, state: EnvState) -> None:
     for depth, layer in enumerate(_layers(env)):
         for path in _ATTRIBUTES.get(type(layer), ()):
             name = f"{depth}.{path}"
-            array = state.arrays.get(name)
-            value = _checked(name, state.values[name], expected.values[name]) if array is None else array.copy()
-            _set(layer, path, value)
+            if name in state.arrays:
+                _set(layer, path, state.arrays[name].copy())
+            else:
+                _set(layer, path, _checked(name, state.values[name], expected.values[name]))
         if _is_mujoco(layer):
             _load_mujoco(layer, state.arrays[f"{depth}.integration_state"], state.arrays[f"{depth}.readings"])
             try:
