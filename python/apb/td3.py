@@ -177,7 +177,7 @@ class TD3:
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def reset(self, draw: int) -> None:
-        """Draw adapters (and psi, if it is trained) and critics anew, with fresh targets and optimisers.
+        """Draw adapters and critics anew, with fresh targets and optimisers; a trained psi goes back to the given one.
 
         Args:
             draw: Number of the draw; 0 at the start of a run, then one more at each periodic reset.
