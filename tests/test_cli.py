@@ -112,6 +112,7 @@ def test_reading_and_initialisation_describe_the_random_backbone(here, capsys):
 # --- stopping and resuming -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:SIGTERM. the state of env .* cannot be saved in the middle of an episode")
 def test_a_signal_stops_a_run_with_a_checkpoint_and_resume_ends_it(here, monkeypatch, capsys):
     options = ("adapt", ENV, "--total-timesteps", 120, "--checkpoint-freq", 0, *FAST)
     whole = call(capsys, *options, "--run-dir", "whole", "--json").json
