@@ -216,6 +216,24 @@ def test_a_run_continues_from_an_earlier_checkpoint_when_it_is_pointed_at(tmp_pa
     assert_same_outcome(outcome(tmp_path / "run"), before)
 
 
+def test_the_best_policy_of_an_abandoned_future_does_not_stay(tmp_path):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=200, keep_last=9, n_seeds=2)
+    run(tmp_path / "run", options)
+    best = tmp_path / "run" / "best"
+    kept = {path.relative_to(best): path.read_bytes() for path in best.rglob("*") if path.is_file()}
+    (best / "evaluation.json").write_text('{"timesteps": 190, "mean_reward": 1e9}')
+    (best / "seed-0" / "model.safetensors").write_bytes(b"of the future")
+    (best / "notes.txt").write_text("mine")
+    with pytest.raises(Crash):
+        resume(tmp_path / "run" / "checkpoints" / "000000150", callback=CrashAt(151))
+    found = {path.relative_to(best): path.read_bytes() for path in best.rglob("*") if path.is_file()}
+    assert found.pop(Path("notes.txt")) == b"mine"
+    at_150 = tmp_path / "run" / "checkpoints" / "000000150" / "best"
+    assert found == {path.relative_to(at_150): path.read_bytes() for path in at_150.rglob("*") if path.is_file()}
+    assert json.loads(found[Path("evaluation.json")])["timesteps"] <= 150
+    assert found.keys() == kept.keys()
+
+
 def test_an_env_given_as_an_object_is_given_again(tmp_path):
     options = make_options("Pendulum-v1", "action_noise", total_timesteps=150)
 

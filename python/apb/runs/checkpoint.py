@@ -5,6 +5,7 @@
     checkpoints/<step>/manifest.json      what is here, with checksums; what it belongs to
     checkpoints/<step>/policy/            the policy at that step, ready to load
     checkpoints/<step>/training_state/    the rest (`apb.runs.state_files`)
+    checkpoints/<step>/best/              the policy of the best evaluation until then (`apb.runs.best`)
     checkpoints/LATEST                    the name of the one to continue from
 
 A save writes, in this order: new replay segments, the checkpoint folder (built aside, published by one rename), LATEST
@@ -36,6 +37,7 @@ from apb.files import (
     sync,
     write_json_atomic,
 )
+from apb.runs.best import copy_best, restore_best, write_best
 from apb.runs.folder import STEP_NAME, RunFolder, last_good_checkpoint, latest_name, writing
 from apb.runs.replay_log import Ring, Segment, read_segments, remove_unlisted, write_segments
 from apb.runs.state_files import TrainingState, read_state, write_state
@@ -97,6 +99,7 @@ class CheckpointWriter:
             remove_leftovers(run.checkpoints)
             if parent is not None:
                 self._publish_latest(parent.step)
+                restore_best(parent.path, run.best)
             self._delete_unwanted(self._step)
 
     def save(
@@ -118,6 +121,7 @@ class CheckpointWriter:
             with staged_folder(folder) as staging:
                 policy_writer(staging / "policy")
                 write_state(staging / "training_state", state)
+                copy_best(self.run.best, staging)
                 _write_manifest(staging, step, self.identity, segments)
                 carry_over(folder, staging)
             self._publish_latest(step)
@@ -140,10 +144,8 @@ class CheckpointWriter:
 
         What else lies in `best/` stays there.
         """
-        with writing(self.run.path, self.run.best), staged_folder(self.run.best) as staging:
-            policy_writer(staging)
-            write_json_atomic(staging / "evaluation.json", {"timesteps": step, **metrics})
-            carry_over(self.run.best.resolve(), staging)
+        with writing(self.run.path, self.run.best):
+            write_best(self.run.best, policy_writer, {"timesteps": step, **metrics})
         return self.run.best
 
     def _publish_latest(self, step: int) -> None:
