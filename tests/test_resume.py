@@ -208,6 +208,17 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path):
     assert again.history == first.history
 
 
+def test_the_evaluation_at_the_end_belongs_to_the_last_checkpoint(tmp_path):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=120, checkpoint_freq=60, eval_freq=50)
+    run(tmp_path / "run", options)
+    before = outcome(tmp_path / "run")
+    assert [record["timesteps"] for record in before["evaluations"]] == [0, 50, 100, 120]
+    assert before["state.json"]["best_score"] == max(record["eval/mean_reward"] for record in before["evaluations"])
+    (tmp_path / "run" / "evaluations.jsonl").unlink()
+    resume(tmp_path / "run")
+    assert_same_outcome(outcome(tmp_path / "run"), before | {"evaluations": []})
+
+
 def test_a_run_continues_from_an_earlier_checkpoint_when_it_is_pointed_at(tmp_path):
     options = make_options("Pendulum-v1", "action_noise", total_timesteps=200, keep_last=9)
     run(tmp_path / "run", options)

@@ -111,13 +111,11 @@ class _Run:
                 self._heed(loop.step())
                 if loop.due(settings.log_freq):
                     self._record()
-                if loop.due(settings.eval_freq):
-                    self._evaluate()
+                if settings.eval_freq and (loop.due(settings.eval_freq) or loop.finished):
+                    self._evaluate()  # at the end too, so that no curve ends before the run does
                 ended = self._rests(signals.requested)
             if ended and self.stop_wanted is not None:
                 return self.stop_wanted
-            if settings.eval_freq and self.evaluations[-1]["timesteps"] != loop.timesteps:
-                self._evaluate()  # so that no curve ends before the run does
             self._save()
         return "budget"
 
