@@ -1,5 +1,6 @@
 """Promises of `apb.runs.history`: records come back, a kill tears at most the last line, a resume cuts exactly."""
 
+import errno
 import math
 import os
 import subprocess
@@ -164,6 +165,19 @@ def test_numbers_go_to_tensorboard_when_it_is_installed_and_a_resume_hides_what_
         "close",
         "close",
     ]
+
+
+def test_what_tensorboard_cannot_write_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int | None) -> None:
+            raise FileExistsError(errno.EEXIST, "File exists", folder)
+
+    stand_in = ModuleType("torch.utils.tensorboard")
+    stand_in.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(RunFolderError, match="tensorboard cannot be written: File exists; there is no checkpoint yet"):
+        History(tmp_path).append({"timesteps": 1})
 
 
 def test_without_tensorboard_nothing_else_is_written(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class History:
             raise ConfigError(f"record['timesteps'] = {step!r}; expected the timestep, an integer >= 0")
         with writing(self.folder, self.folder / name):
             append_jsonl(self.folder / name, record)
-        self._board.write(step, record)
+        with writing(self.folder, self.folder / "tensorboard"):
+            self._board.write(step, record)
 
 
 def read_history(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
