@@ -28,9 +28,9 @@ _SAFE_SQUARE = 1e76  # just below the square of the largest float32
 class Simulations:
     """K x S simulations of one env.
 
-    Episode e of lane k, slot s starts from `reset(seed=rng.derive_seed(seeds[k], stream, s, e))`, so what an env's
-    random generator did before never matters; a `VectorEnv` that resets itself gets such seeds in `reset` only. The
-    next episode starts in the step that ends one. Observations are float32, whatever the env's dtype; NaN or infinity
+    Episode e of lane k, slot s starts from `reset(seed=rng.derive_seed(seeds[k], stream, e * S + s))`, so what an
+    env's random generator did before never matters; a `VectorEnv` that resets itself gets such seeds in `reset` only.
+    The next episode starts in the step that ends one. Observations are float32, whatever the env's dtype; NaN or infinity
     in them or in a reward is a `SimulationError`.
 
     Args:
