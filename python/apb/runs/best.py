@@ -2,7 +2,7 @@
 back to an older checkpoint goes back to the best policy of that time."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,7 @@ def write_best(best: Path, policy_writer: Callable[[Path], object], evaluation: 
 
 def copy_best(best: Path, checkpoint: Path) -> None:
     """Copy the best policy into a checkpoint, whose own policy has files of the same names."""
-    policy = checkpoint / "policy"
-    names = [path.relative_to(policy) for path in policy.rglob("*") if path.is_file()]
-    for name in (*names, Path(EVALUATION)):
-        if (best / name).is_file():
-            copy = checkpoint / "best" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(best / name, copy)
+    _copy([*_names(checkpoint / "policy"), Path(EVALUATION)], best, checkpoint / "best")
 
 
 def restore_best(checkpoint: Path, best: Path) -> None:
@@ -36,5 +30,16 @@ def restore_best(checkpoint: Path, best: Path) -> None:
     if not then.is_file() or (now.is_file() and now.read_bytes() == then.read_bytes()):
         return
     with staged_folder(best) as staging:
-        shutil.copytree(then.parent, staging, dirs_exist_ok=True)
+        _copy(_names(then.parent), then.parent, staging)
         carry_over(best.resolve(), staging)
+
+
+def _names(folder: Path) -> list[Path]:
+    return [path.relative_to(folder) for path in folder.rglob("*")]
+
+
+def _copy(names: Iterable[Path], source: Path, target: Path) -> None:
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
