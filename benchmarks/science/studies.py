@@ -33,6 +33,9 @@ PUBLISHED_WARMUP = {"learning_starts": 25_000}
 METHODS = {
     "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
     "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
+    "b-action-25k": Method(
+        "APB, reading B, action noise, 25,000 random steps", {"reading": "B"}, ACTION_NOISE | PUBLISHED_WARMUP
+    ),
     "b-action-he": Method("APB, reading B, He, action noise", {"reading": "B", "init": "he"}, ACTION_NOISE),
     "b-action-orthogonal": Method(
         "APB, reading B, orthogonal, action noise", {"reading": "B", "init": "orthogonal"}, ACTION_NOISE
@@ -115,6 +118,13 @@ STUDIES = {
         {"HalfCheetah-v5": 100_000, "Hopper-v5": 50_000, "Walker2d-v5": 50_000},
         ("b-action", "b-param", "a-action", "td3", "td3-25k"),
         (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000, 100_000),
+    ),
+    "warm-up": Study(
+        "How many random steps come first",
+        {"HalfCheetah-v5": 100_000},
+        ("b-action", "b-action-25k", "td3", "td3-25k"),
+        (0, 1, 2),
         (10_000, 30_000, 50_000, 100_000),
     ),
     "controls": Study(
