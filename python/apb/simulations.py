@@ -30,8 +30,8 @@ class Simulations:
 
     Episode e of lane k, slot s starts from `reset(seed=rng.derive_seed(seeds[k], stream, e * S + s))`, so what an
     env's random generator did before never matters; a `VectorEnv` that resets itself gets such seeds in `reset` only.
-    The next episode starts in the step that ends one. Observations are float32, whatever the env's dtype; NaN or infinity
-    in them or in a reward is a `SimulationError`.
+    The next episode starts in the step that ends one. Observations are float32, whatever the env's dtype; NaN or
+    infinity in them or in a reward is a `SimulationError`.
 
     Args:
         source: The env. One that was given as an `Env` object is used itself if K * S = 1, and made anew from its spec
