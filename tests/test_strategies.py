@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from apb.actors import LaneActors
 from apb.adapter import Adapter
+from apb.errors import FileFormatError
 from apb.learner import Learner
 from apb.reference import reference_forward
 from apb.settings import AdaptSettings
@@ -391,6 +392,18 @@ def test_the_population_moves_the_policy_towards_what_pays():
     for _ in range(10):
         rig.until_told()
     assert rig.learner.adapters().sum() > start + 1, "each step pays the sum of the adapter"
+
+
+@pytest.mark.parametrize(("name", "value"), [("acting", 4), ("acting", -1), ("steps", -1), ("judged", -7)])
+def test_a_saved_population_that_cannot_be_is_refused(name, value):
+    rig = Rig("param_noise", population_size=4)
+    rig.step()
+    arrays, values = rig.strategy.state()
+    arrays[name][0, 0] = value
+    before = rig.arrays()
+    with pytest.raises(FileFormatError, match=f"{name} = .*use another checkpoint"):
+        rig.strategy.load_state(arrays, values)
+    assert same_arrays(rig.arrays(), before)
 
 
 def test_fitness_that_is_all_noise_leaves_the_variance_near_even():

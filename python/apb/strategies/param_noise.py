@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import _native, rng
+from apb.errors import FileFormatError
+from apb.state_arrays import require_counts
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
 
@@ -134,6 +136,12 @@ class ParamNoise(Strategy):
 
     def load_state(self, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> None:
         """See `Strategy`."""
+        require_counts(arrays, "the strategy's state")
+        if (arrays["acting"] >= self._arrays["judged"].shape[1]).any():
+            raise FileFormatError(
+                f"the strategy's state in the checkpoint has acting = {arrays['acting']!r:.100}; expected members below "
+                f"{self._arrays['judged'].shape[1]}; use another checkpoint"
+            )
         for name, array in self._arrays.items():
             array[...] = arrays[name]
 
