@@ -139,7 +139,7 @@ class ParamNoise(Strategy):
         require_counts(arrays, "the strategy's state")
         if (arrays["acting"] >= self._arrays["judged"].shape[1]).any():
             raise FileFormatError(
-                f"the strategy's state in the checkpoint has acting = {arrays['acting']!r:.100}; expected members below "
+                f"the strategy's state in the checkpoint has acting = {arrays['acting']!r:.100}; expected members of "
                 f"{self._arrays['judged'].shape[1]}; use another checkpoint"
             )
         for name, array in self._arrays.items():
