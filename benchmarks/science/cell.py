@@ -12,11 +12,14 @@ import apb
 import gymnasium
 import numpy as np
 import torch
+from apb import rng
 from apb.adaptation import random_backbone
-from apb.environments import EnvSource
+from apb.environments import EnvSource, Simulations
+from apb.evaluation import run_episodes
 from apb.runs import list_steps
 from apb.runs.folder import RunFolder
 from apb.system_info import system_info
+from numpy.typing import NDArray
 
 from benchmarks.science.run import write_raw
 from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell, Method
@@ -55,6 +58,18 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
     return header, list(result.evaluations)
 
 
+def peer_returns(model: Any, cell: Cell, stream: rng.Stream) -> NDArray[np.float64]:
+    """Returns (E,) of SB3's deterministic policy from the starts that our runs meet in this stream."""
+    source = EnvSource.resolve(cell.env)
+    with Simulations(source, 1, EVAL_EPISODES, [cell.seed], stream) as simulations:
+        bounds = simulations.bounds
+
+        def act(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            return (model.predict(rows[0], deterministic=True)[0][None] - bounds.offset) / bounds.scale
+
+        return run_episodes(simulations, EVAL_EPISODES, act)[0][0]
+
+
 def run_sb3(cell: Cell, method: Method) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """SB3's TD3 with the hyper-parameters of TD3's authors, evaluated as ours is."""
     from stable_baselines3 import TD3
@@ -73,14 +88,14 @@ def run_sb3(cell: Cell, method: Method) -> tuple[dict[str, Any], list[dict[str, 
             return True
 
         def _evaluate(self) -> None:
-            result = apb.evaluate(self.model, EnvSource.resolve(cell.env), EVAL_EPISODES, seed=cell.seed)
+            returns = peer_returns(self.model, cell, rng.Stream.EVAL_EPISODE)
             evaluations.append(
                 {
                     "timesteps": self.num_timesteps,
                     "seed": cell.seed,
-                    "eval/mean_reward": result.mean,
-                    "eval/std_reward": result.std,
-                    "returns": result.returns.tolist(),
+                    "eval/mean_reward": float(returns.mean()),
+                    "eval/std_reward": float(returns.std()),
+                    "returns": returns.tolist(),
                 }
             )
 
@@ -100,10 +115,9 @@ def run_sb3(cell: Cell, method: Method) -> tuple[dict[str, Any], list[dict[str, 
     begin = time.perf_counter()
     model.learn(cell.total_timesteps, callback=Evaluate())
     wall_time = time.perf_counter() - begin
-    final = apb.evaluate(model, cell.env, EVAL_EPISODES, seed=cell.seed + 10**6)
     header = {
         "wall_time": wall_time,
-        "final_returns": final.returns.tolist(),
+        "final_returns": peer_returns(model, cell, rng.Stream.FINAL_EPISODE).tolist(),
         "peer_version": importlib.metadata.version("stable-baselines3"),
     }
     return header, evaluations
