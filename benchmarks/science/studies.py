@@ -36,6 +36,11 @@ METHODS = {
     "b-action-25k": Method(
         "APB, reading B, action noise, 25,000 random steps", {"reading": "B"}, ACTION_NOISE | PUBLISHED_WARMUP
     ),
+    "b-action-10k": Method(
+        "APB, reading B, action noise, 10,000 random steps",
+        {"reading": "B"},
+        ACTION_NOISE | {"learning_starts": 10_000},
+    ),
     "b-action-he": Method("APB, reading B, He, action noise", {"reading": "B", "init": "he"}, ACTION_NOISE),
     "b-action-orthogonal": Method(
         "APB, reading B, orthogonal, action noise", {"reading": "B", "init": "orthogonal"}, ACTION_NOISE
@@ -123,7 +128,7 @@ STUDIES = {
     "warm-up": Study(
         "How many random steps come first",
         {"HalfCheetah-v5": 100_000},
-        ("b-action", "b-action-25k", "td3", "td3-25k"),
+        ("b-action", "b-action-10k", "b-action-25k", "td3", "td3-25k"),
         (0, 1, 2),
         (10_000, 30_000, 50_000, 100_000),
     ),
