@@ -27,8 +27,7 @@ class Options:
     env_kwargs: str = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
     num_threads: int | None = None
-    """CPU threads to use. With several seeds they change the speed only; a single seed on one thread and on several
-    differ in the last bits. Default: as before."""
+    """CPU threads to use; they change the speed only. Default: as before."""
     device: str | None = None
     """Where the updates run: "cpu", "cuda", "cuda:<i>" or "auto". Default: as before; exact only there."""
     json: bool = False
