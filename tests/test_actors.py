@@ -6,7 +6,7 @@ import torch
 from apb import _native
 from apb.actors import LaneActors
 from apb.adapter import Adapter
-from apb.layer_stack import LayerStack
+from apb.layer_stack import NativeLayerStack
 from apb.networks import FlatLayers, policy_chain
 from apb.reference import reference_forward
 from learning import ACTION_SIZE, OBSERVATION_SIZE, small_backbone, small_shape
@@ -55,7 +55,7 @@ def test_native_actions_are_those_of_the_torch_policy_that_learns():
     native = LaneActors([backbone] * LANES, shape).forward(adapters, observations)
     arrays = {name: value[None] for name, value in backbone.tensors().items()} | shape.split(adapters[:, 0])
     sizes = (OBSERVATION_SIZE, *backbone.layer_sizes, ACTION_SIZE)
-    stack = LayerStack.on(torch.device("cpu"), sizes, (True, True, False), LANES, SLOTS)
+    stack = NativeLayerStack(sizes, (True, True, False), LANES, SLOTS)
     chain = policy_chain(FlatLayers(arrays, torch.device("cpu")))
     in_torch = stack.forward(chain, torch.from_numpy(observations)).tanh().numpy()
     for lane in range(LANES):

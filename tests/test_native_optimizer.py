@@ -8,7 +8,7 @@ import pytest
 import torch
 from apb import _native
 from apb.networks import FlatLayers
-from apb.optimizer import Adam, polyak_step, torch_adam_step
+from apb.optimizer import Adam, polyak_step, torch_adam_step, torch_polyak_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_cases import F32, F64, gamma
@@ -234,7 +234,7 @@ def test_adam_counts_its_steps_keeps_its_moments_and_forgets_them_at_a_reset(poo
     rng = np.random.default_rng(0)
     theta, m, v = rng.standard_normal(10, dtype=np.float32), *np.zeros((2, 10), np.float32)
     layers = flat_layers(theta)
-    optimizer = Adam(layers, 0.1, pool)
+    optimizer = Adam(layers, 0.1, pool=pool)
     for step in (1, 2, 3, 1, 2):
         if step == 1:
             optimizer.reset()
@@ -249,10 +249,11 @@ def test_adam_counts_its_steps_keeps_its_moments_and_forgets_them_at_a_reset(poo
     np.testing.assert_array_equal(layers["weight"].numpy().ravel(), theta[:6])
 
 
-def test_targets_follow_their_source_by_a_share_of_the_distance() -> None:
+@pytest.mark.parametrize("step", [polyak_step, torch_polyak_step])
+def test_targets_follow_their_source_by_a_share_of_the_distance(step) -> None:
     target, source = flat_layers(np.zeros(10, np.float32)), flat_layers(np.full(10, 4, np.float32))
-    polyak_step(target, source, 0.25)
+    step(target, source, 0.25)
     assert target.flat.tolist() == [1.0] * 10
-    polyak_step(target, source, 0.25, _native.ThreadPool(2))
+    step(target, source, 0.25)
     assert target["bias"].tolist() == [1.75] * 4
     assert source.flat.tolist() == [4.0] * 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from apb.backbone import Backbone
-from apb.layer_stack import LayerStack
+from apb.layer_stack import NativeLayerStack
 from apb.networks import (
     CRITIC_HIDDEN_SIZES,
     FlatLayers,
@@ -48,7 +48,7 @@ def test_the_chain_of_a_policy_is_the_policys_equation_in_every_lane(lanes, rows
         arrays[name] = np.stack([backbone.tensors()[name] for backbone in (backbones if own else backbones[:1])])
     first = backbones[0]
     sizes = (obs, *first.layer_sizes, act)
-    stack = LayerStack.on(CPU, sizes, (first.input_activation, *[True] * len(first.weights), False), lanes, rows)
+    stack = NativeLayerStack(sizes, (first.input_activation, *[True] * len(first.weights), False), lanes, rows)
     found = stack.forward(policy_chain(FlatLayers(arrays, CPU)), torch.from_numpy(observation)).tanh()
     for lane, (backbone, adapter) in enumerate(zip(backbones, adapters, strict=True)):
         expected, bound = reference_forward(backbone, adapter, observation[lane])
@@ -61,7 +61,7 @@ def test_the_chain_of_the_critics_is_a_perceptron_per_lane_and_twin(twins):
     layers = FlatLayers(draw_critics(obs + act, range(lanes), 0), CPU)
     generator = torch.Generator().manual_seed(0)
     observation, action = (torch.randn(lanes, rows, size, generator=generator) for size in (obs, act))
-    stack = LayerStack.on(CPU, (obs + act, *CRITIC_HIDDEN_SIZES, 1), (True, True, False), lanes * twins, rows)
+    stack = NativeLayerStack((obs + act, *CRITIC_HIDDEN_SIZES, 1), (True, True, False), lanes * twins, rows)
     found = stack.forward(critic_chain(layers, slice(twins)), critic_inputs(observation, action, twins))
     for lane in range(lanes):
         x = torch.cat([observation[lane], action[lane]], 1).double()

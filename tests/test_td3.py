@@ -164,10 +164,12 @@ class OracleTD3:
                     moments.state[parameter][moment].copy_(found)
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize(("reading", "trainable"), [("A", False), ("B", False), ("A", True)])
-def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes):
-    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable)
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes, native):
+    """Natively, and as torch computes on devices other than a CPU."""
+    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable, native=native)
     for target in (td3.actor, td3.target_actor):
         target["post.bias"].data[:] = torch.tensor(
             [1.5, -1.5]
@@ -228,9 +230,10 @@ def test_only_a_termination_ends_the_future(terminated):
     torch.testing.assert_close(td3.critic_loss[0], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize("rows", [1, 5, 40])
-def test_the_value_of_a_state_is_what_both_critics_expect_of_the_actor_there(rows):
-    td3 = make(seeds=(4, 9))
+def test_the_value_of_a_state_is_what_both_critics_expect_of_the_actor_there(rows, native):
+    td3 = make(seeds=(4, 9), native=native)
     td3.update(draw_batch(2, seed=1))
     observation = torch.randn(2, rows, 5, generator=torch.Generator().manual_seed(0))
     found = td3.values(observation)
@@ -369,10 +372,12 @@ def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
     )
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize("updates", [0, 1, 2, 5])
-def test_a_saved_state_continues_bit_for_bit(updates, trainable):
-    original, resumed = (make((1, 9), small_backbone("A"), trainable_backbone=trainable) for _ in range(2))
+def test_a_saved_state_continues_bit_for_bit(updates, trainable, native):
+    options = {"trainable_backbone": trainable, "native": native}
+    original, resumed = (make((1, 9), small_backbone("A"), **options) for _ in range(2))
     original.reset(2)
     for number in range(updates):
         original.update(draw_batch(2, seed=number))

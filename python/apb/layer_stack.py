@@ -22,31 +22,13 @@ class LayerStack(ABC):
     allocated once: for networks this small, autograd's bookkeeping and fresh memory cost half as much again as the
     matrix products (docs/benchmarks.md). A tensor that a method returns is overwritten by the next call of it.
 
-    `LayerStack.on(device, ...)` makes the one for a device.
+    Both kinds are made with:
+
+    - sizes: Width of the input and of each layer's output.
+    - relus: For each layer, whether a ReLU follows.
+    - networks: N.
+    - rows: Rows that every network is given, R.
     """
-
-    @staticmethod
-    def on(
-        device: torch.device,
-        sizes: Sequence[int],
-        relus: Sequence[bool],
-        networks: int,
-        rows: int,
-        pool: "_native.ThreadPool | None" = None,
-    ) -> "LayerStack":
-        """The stack for a device.
-
-        Args:
-            device: Where the tensors live.
-            sizes: Width of the input and of each layer's output.
-            relus: For each layer, whether a ReLU follows.
-            networks: N.
-            rows: Rows that every network is given, R.
-            pool: Native threads to use on a CPU; None uses the caller's thread.
-        """
-        if device.type == "cpu":
-            return NativeLayerStack(sizes, relus, networks, rows, pool)
-        return TorchLayerStack(sizes, relus, networks, rows, device)
 
     @abstractmethod
     def forward(self, chain: Chain, x: Tensor) -> Tensor:
@@ -68,7 +50,10 @@ class LayerStack(ABC):
 
 
 class NativeLayerStack(LayerStack):
-    """On a CPU: the same bits for any number of threads, and for a network beside others as alone."""
+    """On a CPU: the same bits for any number of threads, and for a network beside others as alone.
+
+    `pool` are the native threads to use; None uses the caller's thread.
+    """
 
     def __init__(
         self,
@@ -104,7 +89,7 @@ def _arrays(pairs: Gradients) -> list[Any]:
 
 
 class TorchLayerStack(LayerStack):
-    """On any device of torch, one batched program."""
+    """On any `device` of torch, one batched program."""
 
     def __init__(
         self, sizes: Sequence[int], relus: Sequence[bool], networks: int, rows: int, device: torch.device

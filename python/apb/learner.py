@@ -79,8 +79,7 @@ class Learner:
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()
         batch = replay.sample(self.updates)
-        if self.td3.device.type != "cpu":
-            batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
+        batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
         batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start
         return batch

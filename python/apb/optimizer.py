@@ -1,4 +1,4 @@
-"""`Adam` and `polyak_step` over flat layers: natively on a CPU, each number computed alone; by torch elsewhere."""
+"""`Adam` and Polyak steps over flat layers: natively on a CPU, each number computed alone; by torch elsewhere."""
 
 from math import sqrt
 
@@ -19,21 +19,30 @@ class Adam:
     Args:
         layers: The parameters, updated in place.
         learning_rate: alpha, > 0.
-        pool: Native threads to use on a CPU; None uses the caller's thread.
+        native: Compute by `_native.adam_step`, which needs layers on a CPU; else by torch, on any device.
+        pool: Native threads to use; None uses the caller's thread.
     """
 
-    def __init__(self, layers: FlatLayers, learning_rate: float, pool: "_native.ThreadPool | None" = None) -> None:
+    def __init__(
+        self,
+        layers: FlatLayers,
+        learning_rate: float,
+        *,
+        native: bool = True,
+        pool: "_native.ThreadPool | None" = None,
+    ) -> None:
         self.exp_avg, self.exp_avg_sq = layers.zeros_like(), layers.zeros_like()
         self.steps = 0
         self._layers = layers
         self._learning_rate = learning_rate
+        self._native = native
         self._pool = pool
 
     def step(self, gradient: FlatLayers) -> None:
         """Move the layers by one step against the gradient, which has the same names and shapes."""
         self.steps += 1
         theta, g, first, second = self._layers.flat, gradient.flat, self.exp_avg.flat, self.exp_avg_sq.flat
-        if theta.device.type == "cpu":
+        if self._native:
             arrays = theta.numpy(), g.numpy(), first.numpy(), second.numpy()
             _native.adam_step(*arrays, self.steps, self._learning_rate, BETA1, BETA2, EPSILON, self._pool)
         else:
@@ -58,7 +67,9 @@ def torch_adam_step(
 
 def polyak_step(target: FlatLayers, source: FlatLayers, tau: float, pool: "_native.ThreadPool | None" = None) -> None:
     """`target += tau (source - target)`, tau in [0, 1]: targets follow what learns (Fujimoto et al. 2018, eq. 6)."""
-    if target.flat.device.type == "cpu":
-        _native.polyak_step(target.flat.numpy(), source.flat.numpy(), tau, pool)
-    else:
-        target.flat.lerp_(source.flat, tau)
+    _native.polyak_step(target.flat.numpy(), source.flat.numpy(), tau, pool)
+
+
+def torch_polyak_step(target: FlatLayers, source: FlatLayers, tau: float) -> None:
+    """What `polyak_step` does, on layers of any device."""
+    target.flat.lerp_(source.flat, tau)

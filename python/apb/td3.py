@@ -16,7 +16,7 @@ from torch import Tensor
 from apb import _native, rng
 from apb.adapter import AdapterShape, draw_initial
 from apb.backbone import Backbone
-from apb.layer_stack import Chain, Gradients, LayerStack
+from apb.layer_stack import Chain, Gradients, LayerStack, NativeLayerStack, TorchLayerStack
 from apb.networks import (
     CRITIC_HIDDEN_SIZES,
     FlatLayers,
@@ -25,7 +25,7 @@ from apb.networks import (
     draw_critics,
     policy_chain,
 )
-from apb.optimizer import Adam, polyak_step
+from apb.optimizer import Adam, polyak_step, torch_polyak_step
 from apb.replay import Batch
 
 
@@ -55,6 +55,7 @@ class TD3:
         trainable_backbone: Train psi too: with a backbone of reading A this is plain TD3.
         device: Where the tensors live and the updates run.
         pool: Native threads for updates on a CPU; None uses the caller's thread. Results do not depend on it.
+        native: Compute by the native kernels rather than by torch. Default: on a CPU, the only place where they work.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class TD3:
         trainable_backbone: bool = False,
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
+        native: bool | None = None,
     ) -> None:
         self.backbone = backbone
         self.shape = shape
@@ -74,6 +76,7 @@ class TD3:
         self.settings = settings
         self.trainable_backbone = trainable_backbone
         self.device = torch.device(device)
+        self._native = self.device.type == "cpu" if native is None else native
         self._pool = pool
         self.updates = 0
         self.resets = 0
@@ -104,8 +107,8 @@ class TD3:
         self._pi_gradient: Gradients = [pre, *(psi or not_learned), post]
         self._q_gradient = critic_chain(self._critics_gradient)
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
-        self.actor_adam = Adam(self.actor, settings.learning_rate, pool)
-        self.critics_adam = Adam(self.critics, critic_rate, pool)
+        self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
+        self.critics_adam = Adam(self.critics, critic_rate, native=self._native, pool=pool)
 
     # --- the update rule ---------------------------------------------------------------------------------------------
 
@@ -130,8 +133,8 @@ class TD3:
         self.critics_adam.step(self._critics_gradient)
         if self.updates % s.policy_delay == 0:
             self._update_actor(batch.observation)
-            polyak_step(self.target_actor, self.actor, s.tau, self._pool)
-            polyak_step(self.target_critics, self.critics, s.tau, self._pool)
+            self._follow(self.target_actor, self.actor)
+            self._follow(self.target_critics, self.critics)
 
     def _update_actor(self, observation: Tensor) -> None:
         # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
@@ -144,7 +147,15 @@ class TD3:
         self.actor_adam.step(self._actor_gradient)
 
     def _stack(self, layers: tuple[tuple[int, ...], tuple[bool, ...]], networks: int, rows: int) -> LayerStack:
-        return LayerStack.on(self.device, *layers, networks, rows, self._pool)
+        if self._native:
+            return NativeLayerStack(*layers, networks, rows, self._pool)
+        return TorchLayerStack(*layers, networks, rows, self.device)
+
+    def _follow(self, target: FlatLayers, source: FlatLayers) -> None:
+        if self._native:
+            polyak_step(target, source, self.settings.tau, self._pool)
+        else:
+            torch_polyak_step(target, source, self.settings.tau)
 
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
         """Actions (K, B, act) of the lanes' policies."""
