@@ -140,8 +140,10 @@ def test_env_kwargs_reach_an_id_and_are_refused_elsewhere():
     assert source.make().unwrapped.g == 3.0
     with pytest.raises(ConfigError, match="env_kwargs"):
         EnvSource.resolve(CountingEnv(), {"g": 3.0})
-    with pytest.raises(ConfigError, match="env_kwargs"):
-        EnvSource.resolve(CountingEnv, {"g": 3.0})
+    for env in (CountingEnv, gymnasium.spec("Pendulum-v1"), source):
+        with pytest.raises(ConfigError, match="env_kwargs"):
+            EnvSource.resolve(env, {"g": 3.0})
+    assert EnvSource.resolve(source) is source
 
 
 def test_an_object_without_spec_serves_alone_and_asks_for_a_factory_where_more_are_needed():
@@ -179,8 +181,8 @@ def test_a_factory_whose_envs_differ_is_refused():
 @pytest.mark.parametrize(
     ("env", "kwargs"),
     [
-        ("Hopper-v5", {"forward_reward_weight": 2.0}),
-        (gymnasium.make("Hopper-v5", forward_reward_weight=2.0).spec, {}),
+        ("Hopper-v5", {"forward_reward_weight": 2.0, "max_episode_steps": 9}),
+        (gymnasium.make("Hopper-v5", forward_reward_weight=2.0, max_episode_steps=9).spec, {}),
         (gymnasium.make("Hopper-v5", forward_reward_weight=2.0, max_episode_steps=9), {}),
     ],
     ids=["id", "EnvSpec", "Env"],
@@ -192,7 +194,7 @@ def test_an_env_is_rebuilt_from_its_identity_after_a_trip_through_json(env, kwar
     assert rebuilt.identity == identity
     made = rebuilt.make()
     assert made.unwrapped._forward_reward_weight == 2.0
-    assert made.spec.max_episode_steps == source.max_episode_steps
+    assert made.spec.max_episode_steps == 9
     assert identity["action_high"] == [1.0] * 3
     assert identity["observation_size"] == 11
 

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from apb.environments import ActionBounds
 from apb.errors import FileFormatError
-from apb.spaces import differences, from_json, to_json
+from apb.spaces import action_scale_and_offset, differences, from_json, to_json
 from gymnasium.spaces import Box, Discrete
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,21 @@ def test_a_space_survives_json_bit_for_bit(space):
     assert read.high.tobytes() == space.high.tobytes()
     assert read == space
     assert differences(space, read) == []
+
+
+@given(boxes(), st.integers(0, 2**32 - 1))
+def test_a_policy_and_a_simulation_map_an_output_to_the_same_action(space, seed):
+    """Within a few roundings of the coarser dtype: `action_scale_and_offset` is in float32, `ActionBounds` in the
+    space's own."""
+    low, high = (np.clip(bound, -1e4, 1e4) for bound in (space.low, space.high))
+    space = Box(low, high, dtype=space.dtype.type)
+    scale, offset = action_scale_and_offset(space)
+    outputs = np.random.default_rng(seed).uniform(-1, 1, (3, scale.size)).astype(np.float32)
+    outputs[:2] = [[-1], [1]]
+    simulated = ActionBounds(space).to_env(outputs).reshape(3, -1).astype(np.float64)
+    coarser = max((np.finfo(dtype) for dtype in (np.float32, space.dtype)), key=lambda info: info.eps)
+    size = np.maximum(np.abs(low), np.abs(high)).ravel().astype(np.float64)
+    assert (np.abs(offset + scale * outputs - simulated) <= 4 * (coarser.eps * size + coarser.smallest_subnormal)).all()
 
 
 GOOD = to_json(Box(-1, 1, (2,), np.float32))

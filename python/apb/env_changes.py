@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 
-AnyEnv = gymnasium.Env[Any, Any]
+from apb.env_spaces import AnyEnv
 
 MOST = 5
 """Changes that are named."""

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.env_source import AnyEnv, AnyVectorEnv
-from apb.env_spaces import flat_size, require_observation_space
+from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_observation_space
 from apb.snapshots import EnvState, can_save, load_env, save_env
 
 

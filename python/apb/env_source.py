@@ -14,11 +14,9 @@ from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from apb.env_changes import changed_since_made
-from apb.env_spaces import flat_size, require_action_space, require_observation_space
+from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError
 
-AnyEnv = gymnasium.Env[Any, Any]
-AnyVectorEnv = VectorEnv[Any, Any, Any]
 EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
 """What functions of this package accept as `env`."""
 
@@ -30,7 +28,6 @@ class EnvSource:
         observation_space: `Box` of floats, any rank; flattened row-major by the package.
         action_space: `Box` of floats with finite bounds.
         env_id: The registered id, or None if the env has none.
-        max_episode_steps: The time limit that the env was registered with, or None.
         instance: The env object that the user gave, or None if the source only makes new ones.
         running_statistics: Names of wrappers around the env that normalise by statistics of their own.
         can_make: Whether `make` can build further envs.
@@ -55,7 +52,6 @@ class EnvSource:
         self.action_space: Box = require_action_space(action_space)
         spec = described.spec
         self.env_id: str | None = None if spec is None else spec.id
-        self.max_episode_steps: int | None = None if spec is None else spec.max_episode_steps
         self.running_statistics = _running_statistics(described)
         self.instance = instance
         self.can_make = make is not None
@@ -91,8 +87,6 @@ class EnvSource:
             InvalidEnvError: The env cannot be made, or its spaces are not supported.
             ConfigError: `env_kwargs` without an id.
         """
-        if isinstance(env, EnvSource):
-            return env
         if isinstance(env, str):
             return cls._from_id(env, dict(env_kwargs or {}))
         if env_kwargs:
@@ -100,6 +94,8 @@ class EnvSource:
                 f"env_kwargs = {dict(env_kwargs)!r} was given with env = {env!r}; expected an id. "
                 "Configure the env object or the factory itself"
             )
+        if isinstance(env, EnvSource):
+            return env
         if isinstance(env, gymnasium.Env | VectorEnv):
             spec = _spec_of_single(env)
             plain = spec is not None and isinstance(env, gymnasium.Env) and not spec.additional_wrappers

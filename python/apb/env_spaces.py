@@ -10,9 +10,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb.errors import InvalidEnvError
+
+AnyEnv = gymnasium.Env[Any, Any]
+AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 FLOAT_DTYPES = ("float16", "float32", "float64")  # what a saved policy can name
 

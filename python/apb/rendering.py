@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import rng
-from apb.env_source import AnyEnv, EnvSource
+from apb.env_source import EnvSource
+from apb.env_spaces import AnyEnv
 from apb.errors import ConfigError, InvalidEnvError, RunFolderError, require_integer, require_range
 from apb.policy import Policy
 

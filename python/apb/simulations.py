@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.env_rows import EnvRows, RowError, Rows
-from apb.env_source import AnyEnv, EnvSource
-from apb.env_spaces import ActionBounds, flat_size
+from apb.env_source import EnvSource
+from apb.env_spaces import ActionBounds, AnyEnv, flat_size
 from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, SimulationError
 from apb.snapshots import EnvState
 from apb.state_arrays import require_counts, require_like

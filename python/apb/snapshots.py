@@ -15,7 +15,7 @@ from gymnasium import wrappers
 from gymnasium.envs.classic_control import PendulumEnv
 from numpy.typing import NDArray
 
-from apb.env_source import AnyEnv
+from apb.env_spaces import AnyEnv
 from apb.errors import FileFormatError, MismatchError
 
 

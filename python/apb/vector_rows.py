@@ -8,8 +8,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from apb.env_rows import RowError, RowStep, returned_flags, returned_numbers, shown
-from apb.env_source import AnyVectorEnv
-from apb.env_spaces import flat_size, require_observation_space
+from apb.env_spaces import AnyVectorEnv, flat_size, require_observation_space
 from apb.errors import InvalidEnvError
 from apb.snapshots import EnvState
 
