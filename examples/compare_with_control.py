@@ -5,7 +5,7 @@ from pathlib import Path
 
 import apb
 from apb.plotting import plot_runs
-from apb.statistics import bootstrap_interval, interquartile_mean
+from apb.statistics import interquartile_mean, seed_band
 
 # The control learns everything: TD3's own network (reading A) with a trainable middle.
 METHODS = {
@@ -34,10 +34,10 @@ def main() -> None:
             run_dir=options.output / name,
         )
         means = [final.mean for final in result.final]
-        low, high = bootstrap_interval(means)
+        low, high, band = seed_band(means)
         learned = result.policy.num_parameters if method["trainable_backbone"] else result.adapter.num_parameters
         print(
-            f"{name}: interquartile mean {interquartile_mean(means):.1f}, 95 % interval [{low:.1f}, {high:.1f}] over "
+            f"{name}: interquartile mean {interquartile_mean(means):.1f}, {band} [{low:.1f}, {high:.1f}], of "
             f"{options.n_seeds} seeds; {learned:,} parameters of the policy learned in {result.wall_time:.0f} s"
         )
     picture = plot_runs([options.output / name for name in METHODS], options.output / "curves.png")

@@ -27,7 +27,7 @@ class Curves:
     headers: list[dict[str, Any]]
 
     def summary(self, timestep: int) -> str:
-        """ "IQM [low, high]" over seeds at a timestep; "-" beyond the budget."""
+        """`interval_text` of the seeds at a timestep; "-" beyond the budget."""
         if timestep > self.timesteps[-1]:
             return "-"
         return interval_text(self.returns[:, int(np.searchsorted(self.timesteps, timestep))])
@@ -98,7 +98,7 @@ def table(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
 
 
 def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> None:
-    """Learning curves: one panel per env, interquartile mean with its interval, seeds thin."""
+    """Learning curves: one panel per env, interquartile mean with its interval from five seeds on, seeds thin."""
     envs = [env for env in study.budgets if any(key[0] == env for key in curves)]
     picture = Figure(figsize=(max(8.0, 5.2 * len(envs)), 5.0), layout="constrained")
     axes = picture.subplots(1, len(envs), squeeze=False)[0]

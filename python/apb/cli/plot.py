@@ -16,7 +16,8 @@ class Options:
     """Draw the learning curve of a run, or the curves of several runs in one picture with a panel for each env.
 
     A run of one seed shows the standard deviation over the episodes of each evaluation. A run of several seeds shows
-    each seed thin, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval.
+    each seed thin, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval or,
+    of fewer than five seeds, their range.
     """
 
     runs: Annotated[
