@@ -16,7 +16,7 @@ from apb.td3 import TD3, TD3Settings
 
 
 class Learner:
-    """TD3 over K lanes.
+    """TD3 over K lanes: `td3` learns, and this feeds it, watches its losses, and tells strategies what they need.
 
     On a CPU the lanes' products are spread over the native threads of `pool`, and the same bits come out for any number
     of them; on CUDA all lanes are one batched program.
@@ -50,16 +50,6 @@ class Learner:
         ]
         self._statistics = (tensors[0], tensors[1], clip)
 
-    @property
-    def updates(self) -> int:
-        """Critic updates that each lane has taken."""
-        return self.td3.updates
-
-    @property
-    def resets(self) -> int:
-        """Periodic resets that each lane has had."""
-        return self.td3.resets
-
     def update(self, replay: Replay, count: int) -> None:
         """`count` updates of every lane from its own replay.
 
@@ -78,7 +68,7 @@ class Learner:
 
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()
-        batch = replay.sample(self.updates)
+        batch = replay.sample(self.td3.updates)
         batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
         batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start
@@ -99,7 +89,7 @@ class Learner:
             for lane in np.flatnonzero(~np.isfinite(losses)):
                 raise DivergenceError(
                     f"the {name} of lane {lane} (seed {self.td3.seeds[lane]}) is {losses[lane]} at update "
-                    f"{self.updates}; expected a finite number: look at the scale of the rewards, or lower "
+                    f"{self.td3.updates}; expected a finite number: look at the scale of the rewards, or lower "
                     "learning_rate"
                 )
 
@@ -109,7 +99,7 @@ class Learner:
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""
-        self.td3.reset(self.resets + 1)
+        self.td3.reset(self.td3.resets + 1)
 
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
@@ -122,21 +112,3 @@ class Learner:
     def backbones(self) -> list[Backbone]:
         """The backbone of each lane: K times the frozen one, or the trained copies."""
         return [self.td3.lane_backbone(lane) for lane in range(len(self.td3.seeds))]
-
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """Tensors for an exact continuation, lane axis in front."""
-        return self.td3.state()
-
-    def counters(self) -> dict[str, int]:
-        """Integers for an exact continuation."""
-        return {
-            "updates": self.updates,
-            "resets": self.resets,
-            "actor_steps": self.td3.actor_adam.steps,
-            "critic_steps": self.td3.critics_adam.steps,
-        }
-
-    def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
-        """Continue from `state()` and `counters()`."""
-        steps = (counters["actor_steps"], counters["critic_steps"])
-        self.td3.load_state(state, counters["updates"], counters["resets"], steps)

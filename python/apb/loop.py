@@ -135,7 +135,7 @@ class AdaptationLoop:
         """
         begin = time.perf_counter()
         interval = self.settings.reset_interval
-        if interval and self.timesteps // interval > self.learner.resets:
+        if interval and self.timesteps // interval > self.learner.td3.resets:
             self.learner.reset()
             self.strategy.reset()
             self._share_backbones()
@@ -268,7 +268,7 @@ class AdaptationLoop:
         """The current metrics, with the keys of SB3; also kept in `metrics`."""
         losses = (
             {f"train/{name}": float(values.mean()) for name, values in self.learner.losses().items()}
-            if self.learner.updates
+            if self.learner.td3.updates
             else {}
         )
         recent = np.array(self._recent, dtype=np.float64).reshape(-1, 2)
@@ -282,7 +282,7 @@ class AdaptationLoop:
             "timesteps": self.timesteps,
             **rollout,
             **losses,
-            "train/updates": self.learner.updates,
+            "train/updates": self.learner.td3.updates,
             "time/fps": fps,
             "time/seconds": self.wall_time,
         }
@@ -295,7 +295,7 @@ class AdaptationLoop:
         state = RunState(
             self.timesteps,
             self.settings.total_timesteps,
-            self.learner.updates,
+            self.learner.td3.updates,
             self.settings.seeds,
             dict(self.metrics),
             PolicyMaker(self.policies),
@@ -330,9 +330,9 @@ class AdaptationLoop:
                 "timesteps": self.timesteps,
                 "steps": self.steps,
                 "wall_time": float(self.wall_time),
-                **self.learner.counters(),
+                **self.learner.td3.counters(),
             },
-            "learner": self.learner.state(),
+            "learner": self.learner.td3.state(),
             "normalizer": {} if self.normalizer is None else self.normalizer.state,
             "profile": dict(self.profile),
         }
@@ -369,7 +369,7 @@ class AdaptationLoop:
             self.timesteps, self.steps, self.wall_time = (
                 counters[name] for name in ("timesteps", "steps", "wall_time")
             )
-            self.learner.load_state(state["learner"], counters)
+            self.learner.td3.load_state(state["learner"], counters)
             self.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
             if self.normalizer is not None:
                 self.normalizer.load_state(state["normalizer"])

@@ -31,16 +31,16 @@ from apb.replay import Batch
 
 @dataclass(frozen=True)
 class TD3Settings:
-    """Hyper-parameters of TD3; `adapt` documents each. Defaults are those of the authors' code (sfujim/TD3)."""
+    """Hyper-parameters of TD3; `AdaptSettings` documents each and has the defaults."""
 
-    learning_rate: float = 3e-4
-    critic_learning_rate: float | None = None
-    batch_size: int = 256
-    tau: float = 0.005
-    gamma: float = 0.99
-    policy_delay: int = 2
-    target_policy_noise: float = 0.2
-    target_noise_clip: float = 0.5
+    learning_rate: float
+    critic_learning_rate: float | None
+    batch_size: int
+    tau: float
+    gamma: float
+    policy_delay: int
+    target_policy_noise: float
+    target_noise_clip: float
 
 
 class TD3:
@@ -241,15 +241,22 @@ class TD3:
             tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
 
-    def load_state(
-        self, state: dict[str, NDArray[np.float32]], updates: int, resets: int, adam_steps: tuple[int, int]
-    ) -> None:
-        """Continue from `state()` and the counters that were saved with it."""
-        self.reset(resets)
-        self.updates = updates
+    def counters(self) -> dict[str, int]:
+        """All integers that an exact continuation needs."""
+        return {
+            "updates": self.updates,
+            "resets": self.resets,
+            "actor_steps": self.actor_adam.steps,
+            "critic_steps": self.critics_adam.steps,
+        }
+
+    def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
+        """Continue from `state()` and the `counters()` that were saved with it."""
+        self.reset(counters["resets"])
+        self.updates = counters["updates"]
         for group, layers in self._saved_layers().items():
             layers.load({name: state[f"{group}.{name}"] for name in layers})
-        self.actor_adam.steps, self.critics_adam.steps = adam_steps
+        self.actor_adam.steps, self.critics_adam.steps = counters["actor_steps"], counters["critic_steps"]
         self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
         self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)
 
