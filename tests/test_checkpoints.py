@@ -21,7 +21,7 @@ from apb.runs import CheckpointWriter, History, RunFolder, list_steps, load_chec
 from apb.runs.state_files import read_state, write_state
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toy_run import IDENTITY, assert_is_at, assert_loads, assert_no_debris, at, contents, save, saved
+from toy_run import IDENTITY, assert_is_at, assert_loads, assert_no_debris, at, contents, opened_at, save, saved
 
 
 @pytest.fixture
@@ -134,7 +134,8 @@ def test_only_the_last_ones_are_kept_and_each_still_loads(run: RunFolder, keep_l
     steps = [5, 10, 15, 20][-keep_last:]
     assert list_steps(run) == steps
     for step in steps:
-        assert load_checkpoint(run, step).read_replay(np.zeros((2, 16, 3), np.float32)).total_added[1] == 2 * step
+        checkpoint = load_checkpoint(opened_at(run, step))
+        assert checkpoint.read_replay(np.zeros((2, 16, 3), np.float32)).total_added[1] == 2 * step
     assert_no_debris(run)
 
 
@@ -144,7 +145,7 @@ def test_a_checkpoint_folder_or_manifest_chooses_the_step(run: RunFolder) -> Non
     assert load_checkpoint(RunFolder.open(run.checkpoints / "000000005" / "manifest.json")).step == 5
     assert load_checkpoint(RunFolder.open(run.path)).step == 10
     with pytest.raises(RunFolderError, match=r"timestep 7; it has \[5, 10\]"):
-        load_checkpoint(run, 7)
+        load_checkpoint(opened_at(run, 7))
 
 
 def test_a_run_without_a_checkpoint_says_so(run: RunFolder) -> None:
@@ -170,7 +171,7 @@ def test_saving_the_same_step_again_replaces_it(run: RunFolder) -> None:
 
 def test_continuing_from_an_older_one_abandons_the_later_ones(run: RunFolder) -> None:
     saved(run, 5, 10, 15, keep_last=3)
-    parent = load_checkpoint(run, 5)
+    parent = load_checkpoint(opened_at(run, 5))
     writer = CheckpointWriter(run, IDENTITY, parent=parent)
     assert list_steps(run) == [5]
     assert_is_at(run, 5)
@@ -226,7 +227,7 @@ def test_a_checkpoint_with_any_damaged_file_is_skipped_with_a_warning(tmp_path: 
             assert_loads(run, 10)
         else:
             with pytest.raises(FileFormatError):
-                load_checkpoint(run, 10)
+                load_checkpoint(opened_at(run, 10))
             with pytest.warns(ApbWarning, match="checkpoint 10 is damaged and skipped"):
                 assert_loads(run, 5)
             with run.lock(), pytest.warns(ApbWarning):  # the run goes on from there, and all is well again
@@ -289,7 +290,7 @@ def test_a_forged_manifest_is_refused(run: RunFolder, changes: dict[str, Any]) -
     assert_is_at(run, 10)
     forge(run, 10, **changes)
     with pytest.raises(FileFormatError):
-        load_checkpoint(run, 10)
+        load_checkpoint(opened_at(run, 10))
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_field_and_both_values(run: RunFolder) -> None:

@@ -69,7 +69,7 @@ def one(dtype: Any = "F32", shape: Any = (2,), offsets: Any = (0, 8)) -> dict[st
 @given(TENSORS)
 def test_tensors_come_back_bit_for_bit_as_writable_memory_of_their_own(tmp_path: Path, tensors: Any) -> None:
     files.write_tensors(tmp_path / "t", tensors)
-    found = files.read_tensors(tmp_path / "t", {name: (array.dtype, array.shape) for name, array in tensors.items()})
+    found = files.read_tensors(tmp_path / "t")
     assert_same(found, tensors)
     assert all(array.flags.writeable and array.flags.c_contiguous for array in found.values())
 
@@ -103,20 +103,21 @@ def test_a_truncated_tensor_file_is_refused_at_every_length(tmp_path: Path, data
 
 @ONE_FOLDER
 @given(st.data())
-def test_flipped_bits_give_tensors_of_the_described_shapes_or_an_error_of_ours(tmp_path: Path, data: Any) -> None:
-    expected = {"a": ("float32", (2, 3)), "b": ("bool", (2,)), "c": ("uint64", ())}
-    files.write_tensors(tmp_path / "t", {name: np.ones(shape, dtype) for name, (dtype, shape) in expected.items()})
+def test_flipped_bits_give_valid_tensors_that_fill_the_file_or_an_error_of_ours(tmp_path: Path, data: Any) -> None:
+    tensors = {"a": np.ones((2, 3), np.float32), "b": np.ones(2, np.bool_), "c": np.ones((), np.uint64)}
+    files.write_tensors(tmp_path / "t", tensors)
     content = bytearray((tmp_path / "t").read_bytes())
     for position in data.draw(st.lists(st.integers(0, 8 * len(content) - 1), min_size=1, max_size=4)):
         content[position // 8] ^= 1 << position % 8
     (tmp_path / "t").write_bytes(content)
     try:
-        found = files.read_tensors(tmp_path / "t", expected)
+        found = files.read_tensors(tmp_path / "t")
     except FileFormatError:
         return
-    assert {name: (array.dtype.name, array.shape) for name, array in found.items()} == expected
-    assert all(np.isfinite(array).all() for array in found.values())
-    assert set(found["b"].view(np.uint8)) <= {0, 1}
+    assert sum(array.nbytes for array in found.values()) == sum(array.nbytes for array in tensors.values())
+    for array in found.values():
+        assert np.isfinite(array).all()
+        assert array.dtype != np.bool_ or set(array.view(np.uint8).ravel()) <= {0, 1}
 
 
 @ONE_FOLDER
@@ -170,21 +171,6 @@ def test_a_tensor_file_is_refused_that_has(tmp_path: Path, content: bytes) -> No
     (tmp_path / "bad.safetensors").write_bytes(content)
     with pytest.raises(FileFormatError, match="bad"):
         files.read_tensors(tmp_path / "bad.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("expected", "message"),
-    [
-        ({"a": ("float64", (2,))}, "float32 .*expected float64"),
-        ({"a": ("float32", (3,))}, r"\[2\]; expected float32 \[3\]"),
-        ({"a": ("float32", (2,)), "b": ("float32", (2,))}, r"missing \['b'\]"),
-        ({}, r"surplus \['a'\]"),
-    ],
-)
-def test_tensors_other_than_the_expected_ones_are_refused(tmp_path: Path, expected: Any, message: str) -> None:
-    files.write_tensors(tmp_path / "t", {"a": np.zeros(2, np.float32)})
-    with pytest.raises(FileFormatError, match=message):
-        files.read_tensors(tmp_path / "t", expected)
 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None:

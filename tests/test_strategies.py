@@ -71,7 +71,7 @@ class Rig:
                 self.age[where] = self.paid[where] = 0
         following = -observation
         self.seen = Transition(observation, actions, reward, following, terminated, terminated, valid, episodes)
-        self.strategy.observe(self.seen, warming_up=False)
+        self.strategy.observe(self.seen)
         return actions
 
     def arrays(self):
@@ -455,7 +455,7 @@ def test_transitions_of_the_warm_up_are_credited_to_nobody():
     ended = [Episode(0, 1, 99.0, 5, terminated=False)]
     for episodes in ([], ended, []):
         transition = Transition(observation, actions, reward, observation, flags, flags, valid, episodes)
-        rig.strategy.observe(transition, warming_up=True)
+        rig.strategy.observe(transition)
     rig.act()
     arrays = rig.arrays()
     assert arrays["judged"].sum() == arrays["advantage"].sum() == arrays["steps"].sum() == arrays["reward"].sum() == 0

@@ -123,10 +123,15 @@ def assert_is_at(run: RunFolder, step: int) -> None:
         assert_loads(run, step)
 
 
+def opened_at(run: RunFolder, step: int) -> RunFolder:
+    """The run, opened at one of its checkpoints."""
+    return RunFolder.open(run.checkpoints / f"{step:09d}")
+
+
 def assert_no_debris(run: RunFolder) -> None:
     """Every file belongs to a checkpoint, and every segment to a manifest."""
     assert not [path for path in run.path.rglob("*") if path.name.endswith((".tmp", ".previous"))]
-    listed = {segment.name for step in list_steps(run) for segment in load_checkpoint(run, step).segments}
+    listed = {segment.name for step in list_steps(run) for segment in load_checkpoint(opened_at(run, step)).segments}
     assert {path.name for path in run.replay.iterdir()} == listed
 
 

@@ -139,8 +139,7 @@ class AdaptationLoop:
             self.learner.reset()
             self.strategy.reset()
             self._share_backbones()
-        warming_up = self.warming_up
-        actions = self._random_actions() if warming_up else self._strategy_actions()
+        actions = self._random_actions() if self.warming_up else self._strategy_actions()
         acted = time.perf_counter()
         transition = self.simulations.step(actions)
         stepped = time.perf_counter()
@@ -155,7 +154,7 @@ class AdaptationLoop:
         if self.normalizer is not None:
             self.normalizer.update(transition.observation, transition.valid)
             self._share_statistics()
-        self.strategy.observe(transition, warming_up)
+        self.strategy.observe(transition)
         # Lanes are in step: every lane has as many valid rows as every other.
         count = int(transition.valid[0].sum())
         self.timesteps += count
@@ -178,10 +177,7 @@ class AdaptationLoop:
 
     def due(self, interval: int) -> bool:
         """Whether the last step reached or passed a multiple of `interval` timesteps; never for 0."""
-        return interval > 0 and self._crossed(interval, self._last_count)
-
-    def _crossed(self, interval: int, count: int) -> bool:
-        return self.timesteps // interval > (self.timesteps - count) // interval
+        return interval > 0 and self.timesteps // interval > (self.timesteps - self._last_count) // interval
 
     def _random_actions(self) -> NDArray[np.float32]:
         actions = np.empty(

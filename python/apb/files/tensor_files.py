@@ -12,7 +12,7 @@ from io import BufferedReader
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from apb.errors import ConfigError, FileFormatError
 from apb.files.atomic import atomic_file
@@ -34,8 +34,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _ALLOWED = ", ".join(dtype.name for dtype in _DTYPES.values())
-
-TensorSpec = tuple[DTypeLike, tuple[int, ...]]
 
 
 def write_tensors(path: PathLike, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -74,18 +72,15 @@ def write_tensors(path: PathLike, tensors: Mapping[str, NDArray[Any]]) -> None:
             file.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
 
 
-def read_tensors(path: PathLike, expected: Mapping[str, TensorSpec] | None = None) -> dict[str, NDArray[Any]]:
+def read_tensors(path: PathLike) -> dict[str, NDArray[Any]]:
     """Return the arrays of a safetensors file, each its own writable memory.
 
-    `expected`, when given, maps every name that the file must hold (and no other) to its (dtype, shape); it is
-    checked before anything is allocated. Raises `FileFormatError` for a file that is missing, truncated, has a
+    Raises `FileFormatError` for a file that is missing, truncated, has a
     malformed, oversized or inconsistent header, a dtype that `write_tensors` does not write, an unsafe name, or
     NaN or infinite values.
     """
     with open_regular(path) as (file, size):
         entries, data_start = _read_header(file, size, path)
-        if expected is not None:
-            _check_expected(entries, expected, path)
         tensors: dict[str, NDArray[Any]] = {}
         for name, (dtype, shape, start, _) in entries.items():
             file.seek(data_start + start)
@@ -149,21 +144,6 @@ def _parse_entry(name: str, entry: Any, path: PathLike) -> _Entry:
     if len(offsets) != 2 or offsets[1] - offsets[0] != needed:
         raise FileFormatError(f"{where} has data_offsets {offsets!r:.100}; its shape needs {needed} bytes")
     return dtype, tuple(shape), offsets[0], offsets[1]
-
-
-def _check_expected(entries: Mapping[str, _Entry], expected: Mapping[str, TensorSpec], path: PathLike) -> None:
-    missing, surplus = sorted(expected.keys() - entries.keys()), sorted(entries.keys() - expected.keys())
-    if missing or surplus:
-        raise FileFormatError(
-            f"{path} does not hold the expected tensors: missing {missing[:5]}, surplus {surplus[:5]}"
-        )
-    for name, (dtype, shape) in expected.items():
-        found_dtype, found_shape, _, _ = entries[name]
-        if found_dtype != np.dtype(dtype) or found_shape != tuple(shape):
-            raise FileFormatError(
-                f"{path}: tensor {name!r} is {found_dtype.name} {list(found_shape)};"
-                f" expected {np.dtype(dtype).name} {list(shape)}"
-            )
 
 
 def _name_fault(name: Any) -> str:

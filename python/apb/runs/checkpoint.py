@@ -192,22 +192,19 @@ def require_unbegun(run: RunFolder) -> None:
         )
 
 
-def load_checkpoint(
-    run: RunFolder, step: int | None = None, *, identity: Mapping[str, str] | None = None
-) -> Checkpoint:
-    """Load the checkpoint at `step`; by default the one that `run` was opened at, or else the last good one.
+def load_checkpoint(run: RunFolder, *, identity: Mapping[str, str] | None = None) -> Checkpoint:
+    """Load the checkpoint that `run` was opened at, or else the last good one.
 
     Sizes and checksums of all its files and replay segments are verified, and its identity is compared with `identity`
     if given. When LATEST, or the checkpoint that it names, is damaged, an `ApbWarning` says so and the newest intact
-    one is loaded. Raises `RunFolderError` when there is none, `FileFormatError` when the one at `step` is damaged, and
+    one is loaded. Raises `RunFolderError` when there is none, `FileFormatError` when the one asked for is damaged, and
     `MismatchError`, naming field and both values, when it belongs to something else or to another format version.
     """
-    chosen = run.step if step is None else step
     steps = list_steps(run)
-    if chosen is not None:
-        if chosen not in steps:
-            raise RunFolderError(f"{run.path} has no checkpoint at timestep {chosen}; it has {steps}")
-        return _load(run, chosen, identity)
+    if run.step is not None:
+        if run.step not in steps:
+            raise RunFolderError(f"{run.path} has no checkpoint at timestep {run.step}; it has {steps}")
+        return _load(run, run.step, identity)
     for candidate in _candidates(run, steps):
         try:
             return _load(run, candidate, identity)

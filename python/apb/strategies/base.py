@@ -59,8 +59,8 @@ class Strategy(ABC):
     def perturb(self, actions: NDArray[np.float32], step: int) -> None:
         """Change the actions (K, S, act) in place; `step` counts the steps of all simulations since the run began."""
 
-    def observe(self, transition: "Transition", warming_up: bool) -> None:
-        """See what the actions led to; `warming_up` while actions are random and owe nothing to `adapters`."""
+    def observe(self, transition: "Transition") -> None:
+        """See what the actions led to; during the warm-up they are random, and nobody has asked for `adapters`."""
 
     def restarted(self, rows: NDArray[np.bool_]) -> None:
         """The episodes of these rows (K, S) were cut short by the loop itself and say nothing about the adapters."""

@@ -98,7 +98,7 @@ class ParamNoise(Strategy):
         """See `Strategy`: the noise of `ActionNoise`."""
         self._action_noise.perturb(actions, step)
 
-    def observe(self, transition: "Transition", warming_up: bool) -> None:
+    def observe(self, transition: "Transition") -> None:
         """See `Strategy`."""
         state = self._arrays
         probed = int(state["probed"][0])
