@@ -32,6 +32,7 @@ from apb import (
 )
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
+from apb.loop_state import load_loop_state, loop_state
 from apb.settings import MAX_SEED, AdaptSettings
 from envs_for_tests import CountingEnv
 from gymnasium.spaces import Box, Dict, Discrete
@@ -192,15 +193,15 @@ def test_a_training_state_of_other_shapes_is_refused_before_it_is_used(name):
     for _ in range(60):
         loop.step()
     for change in (lambda a: a[..., :1], lambda a: a.astype(np.float64), lambda a: a[None]):
-        state = loop.state()
+        state = loop_state(loop)
         state["learner"][name] = change(state["learner"][name])
         with pytest.raises(MismatchError, match=f"{re.escape(name)}.*expected float32"):
-            loop.load_state(state)
+            load_loop_state(loop, state)
     for counter, value in (("updates", -1), ("steps", "many"), ("timesteps", 10**30), ("wall_time", None)):
-        state = loop.state()
+        state = loop_state(loop)
         state["counters"][counter] = value
         with pytest.raises(FileFormatError, match=f"{counter} = "):
-            loop.load_state(state)
+            load_loop_state(loop, state)
 
 
 def test_the_env_that_is_learned_in_is_not_evaluated_in():

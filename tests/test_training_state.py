@@ -8,6 +8,7 @@ from apb import FileFormatError, MismatchError
 from apb.callbacks import StopTrainingOnNoModelImprovement
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
+from apb.loop_state import load_loop_state, loop_state
 from apb.settings import AdaptSettings
 from learning import SMALL, small_backbone
 
@@ -61,9 +62,9 @@ def test_a_wrong_value_anywhere_in_a_training_state_is_refused(env):
         loop.step()
     loop.record()
     loop.prepare_to_save()
-    state = loop.state()
+    state = loop_state(loop)
     fresh = make(env)
-    fresh.load_state(copy.deepcopy(state))
+    load_loop_state(fresh, copy.deepcopy(state))
     for path, value in places(state):
         for wrong in wrong_values(value):
             if path[0] == "strategy" and (isinstance(wrong, dict) or is_count(wrong)):
@@ -78,6 +79,6 @@ def test_a_wrong_value_anywhere_in_a_training_state_is_refused(env):
                 place[path[-1]] = wrong
             print(path, f"{wrong!r:.60}")  # shown where one is taken
             with pytest.raises((FileFormatError, MismatchError), match=r"saved|checkpoint|training state"):
-                fresh.load_state(changed)
+                load_loop_state(fresh, changed)
     loop.close()
     fresh.close()

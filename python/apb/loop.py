@@ -1,4 +1,4 @@
-"""`AdaptationLoop`: act, store, learn, evaluate, for K lanes in step; its whole state can be taken out and put back."""
+"""`AdaptationLoop`: act, store, learn, evaluate, for K lanes in step; `loop_state` takes its state out and back in."""
 
 import time
 import warnings
@@ -15,17 +15,17 @@ from apb import _native, rng
 from apb.actors import LaneActors
 from apb.adapter import Adapter, AdapterShape
 from apb.backbone import Backbone
-from apb.callbacks import Callback, PolicyMaker, RunState, load_states, save_states
+from apb.callbacks import Callback, PolicyMaker, RunState, save_states
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import ApbError, ApbWarning, ConfigError, FileFormatError, InvalidEnvError
-from apb.evaluation import EvalResult, parallel_episodes, run_episodes
+from apb.errors import ApbWarning, ConfigError
+from apb.evaluation import EvalResult
+from apb.evaluator import Evaluator
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
 from apb.replay import Replay
 from apb.settings import AdaptSettings
-from apb.state_arrays import require_counts, require_like, require_pairs
 from apb.strategies import STRATEGIES, StrategyContext
 from apb.td3 import TD3Settings
 from apb.threads import available_cpus
@@ -86,9 +86,7 @@ class AdaptationLoop:
                 stacklevel=3,
             )
         self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
-        # What is wrong with evaluation envs shall show before hours of training.
-        self._eval_simulations = None if eval_source is None else self._make_eval_simulations(eval_source)
-        self._eval_start = self._eval_simulations.snapshot() if self._eval_simulations is not None else {}
+        self._evaluator = None if eval_source is None else Evaluator(eval_source, settings, self.simulations)
         observation_size, action_size = flat_size(source.observation_space), self.simulations.bounds.size
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
         self.learner = Learner(
@@ -108,7 +106,7 @@ class AdaptationLoop:
         )
         self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
         self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
+        self.recent_episodes: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._share_statistics()
 
     # --- one step --------------------------------------------------------------------------------------------------
@@ -161,7 +159,7 @@ class AdaptationLoop:
         self._last_count = count
         self.steps += 1
         self._episode_ended = bool(transition.episodes)
-        self._recent.extend((episode.return_, episode.length) for episode in transition.episodes)
+        self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
         if not self.warming_up and count * self.settings.gradient_steps > 0:
             self.learner.update(self.replay, count * self.settings.gradient_steps)
@@ -192,6 +190,11 @@ class AdaptationLoop:
         self.strategy.perturb(actions, self.steps)
         return actions
 
+    def share(self) -> None:
+        """Give the actors the backbones, and actors and learner the statistics, as they are now."""
+        self._share_backbones()
+        self._share_statistics()
+
     def _share_backbones(self) -> None:
         if self.settings.trainable_backbone:
             self.actors.load_backbones(self.learner.backbones())
@@ -211,31 +214,13 @@ class AdaptationLoop:
         """Evaluate the noise-free policies, one result per lane, always in the same envs from the same starts of the
         stream, so that the results depend on the policies alone."""
         begin = time.perf_counter()
-        if self._eval_simulations is None:
+        if self._evaluator is None:
             raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
-        # What wrappers such as NormalizeObservation gathered in earlier evaluations must not decide this one.
-        self._eval_simulations.restore(self._eval_start)
-        self._eval_simulations.stream = stream
         adapters = self.learner.adapters()[:, None]
-        returns, lengths = run_episodes(
-            self._eval_simulations,
-            self.settings.n_eval_episodes,
-            lambda observations: self.actors.forward(adapters, observations),
-        )
+        results = self._evaluator.evaluate(lambda observations: self.actors.forward(adapters, observations), stream)
         self._spend(evaluation=time.perf_counter() - begin)
         self.wall_time += time.perf_counter() - begin
-        return [EvalResult(*pair) for pair in zip(returns, lengths, strict=True)]
-
-    def _make_eval_simulations(self, source: EnvSource) -> Simulations:
-        slots = parallel_episodes(source, self.settings.n_eval_episodes)
-        simulations = Simulations(source, len(self.settings.seeds), slots, self.settings.seeds, rng.Stream.EVAL_EPISODE)
-        if simulations.shares_env_with(self.simulations):
-            raise InvalidEnvError(
-                f"evaluation was given the very env object that {self.source.name} learns in, and would move it; "
-                "expected another one: make a new env for eval_env, and at each call of a factory"
-            )
-        simulations.reset()
-        return simulations
+        return results
 
     def policies(self) -> list[Policy]:
         """The noise-free policy of each lane as it is now."""
@@ -267,7 +252,7 @@ class AdaptationLoop:
             if self.learner.td3.updates
             else {}
         )
-        recent = np.array(self._recent, dtype=np.float64).reshape(-1, 2)
+        recent = np.array(self.recent_episodes, dtype=np.float64).reshape(-1, 2)
         rollout = (
             {"rollout/ep_rew_mean": float(recent[:, 0].mean()), "rollout/ep_len_mean": float(recent[:, 1].mean())}
             if len(recent)
@@ -300,38 +285,7 @@ class AdaptationLoop:
         answers = [getattr(callback, hook)(state, *arguments) for callback in self.callbacks]
         return all(answer is not False for answer in answers)
 
-    # --- taking it out and putting it back ---------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """Everything but the replay that an exact continuation needs: nested dicts of arrays and JSON values.
-
-        Raises:
-            ConfigError: the envs are in the middle of episodes and cannot be saved there; see
-                `Simulations.can_snapshot`.
-        """
-        strategy_arrays, strategy_values = self.strategy.state()
-        return {
-            **self._plain_state(),
-            "strategy": {"arrays": strategy_arrays, "values": strategy_values},
-            "simulations": self.simulations.snapshot(),
-            "recent_episodes": [list(pair) for pair in self._recent],
-            "metrics": [list(pair) for pair in self.metrics.items()],
-            "callbacks": save_states(self.callbacks),
-        }
-
-    def _plain_state(self) -> dict[str, Any]:
-        """The parts of the state that have the same names, shapes and types at any time."""
-        return {
-            "counters": {
-                "timesteps": self.timesteps,
-                "steps": self.steps,
-                "wall_time": float(self.wall_time),
-                **self.learner.td3.counters(),
-            },
-            "learner": self.learner.td3.state(),
-            "normalizer": {} if self.normalizer is None else self.normalizer.state,
-            "profile": dict(self.profile),
-        }
+    # --- before it is saved, and at its end --------------------------------------------------------------------------
 
     @property
     def can_save(self) -> bool:
@@ -346,50 +300,11 @@ class AdaptationLoop:
         if not self.simulations.can_snapshot:
             self.strategy.restarted(self.simulations.restart_unfinished())
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state()`; fill `replay` before.
-
-        Raises:
-            MismatchError, FileFormatError: the state belongs to another run, or is malformed.
-        """
-        try:
-            for name, own in self._plain_state().items():
-                require_like(state[name], own, f"the state of {name}")
-            require_counts(state["normalizer"], "the state of normalizer")
-            require_like(state["strategy"]["arrays"], self.strategy.state()[0], "the strategy's state")
-            if not isinstance(state["strategy"]["values"], dict):
-                raise FileFormatError("the strategy's state in the checkpoint has no values; use another checkpoint")
-            for name in ("recent_episodes", "metrics"):
-                require_pairs(state[name], f"the state of {name}")
-            counters = state["counters"]
-            self.timesteps, self.steps, self.wall_time = (
-                counters[name] for name in ("timesteps", "steps", "wall_time")
-            )
-            self.learner.td3.load_state(state["learner"], counters)
-            self.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
-            if self.normalizer is not None:
-                self.normalizer.load_state(state["normalizer"])
-            self._recent.extend((episode_return, length) for episode_return, length in state["recent_episodes"])
-            self.profile |= state["profile"]
-            self.metrics = dict(state["metrics"])
-            saved = state["callbacks"]
-            simulations = state["simulations"]
-        except ApbError:
-            raise
-        except (LookupError, TypeError, ValueError, OverflowError, RuntimeError, AttributeError) as error:
-            raise FileFormatError(
-                f"the training state is not one of this version and configuration: {error!r}; use another checkpoint"
-            ) from error
-        load_states(self.callbacks, saved)
-        self.simulations.restore(simulations)
-        self._share_backbones()
-        self._share_statistics()
-
     def close(self) -> None:
         """Close the envs."""
         self.simulations.close()
-        if self._eval_simulations is not None:
-            self._eval_simulations.close()
+        if self._evaluator is not None:
+            self._evaluator.close()
 
 
 def _slots(source: EnvSource, wanted: int) -> int:

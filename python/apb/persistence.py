@@ -10,6 +10,7 @@ from apb.errors import ApbWarning, FileFormatError, MismatchError
 from apb.evaluation import EvalResult
 from apb.files import write_json_atomic
 from apb.loop import AdaptationLoop
+from apb.loop_state import load_loop_state, loop_state
 from apb.plotting import CURVE_FILE, plot_runs
 from apb.policy import Policy
 from apb.runs import (
@@ -61,7 +62,7 @@ class RunWriter:
         self.best_score = state.pop("best_score", None)
         if not (self.best_score is None or type(self.best_score) in (int, float)):
             raise FileFormatError(f"{checkpoint.path} has best_score = {self.best_score!r:.100}; expected a number")
-        self._loop.load_state(state)
+        load_loop_state(self._loop, state)
         if self._loop.timesteps != checkpoint.step:
             raise FileFormatError(
                 f"{checkpoint.path} is the checkpoint of timestep {checkpoint.step}, and its training state is of "
@@ -88,7 +89,7 @@ class RunWriter:
         replay = loop.replay
         ring = Ring(replay.table, replay.position, replay.size, replay.added)
         policies = loop.policies()
-        state = loop.state() | {"best_score": self.best_score}
+        state = loop_state(loop) | {"best_score": self.best_score}
         path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(policies, folder), ring)
         self.saved_at = loop.timesteps
         seconds = time.perf_counter() - begin

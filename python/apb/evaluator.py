@@ -1,0 +1,62 @@
+"""`Evaluator`: evaluates the policies of a run as it goes, always in the same envs from the same starts."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import rng
+from apb.environments import EnvSource, Simulations
+from apb.errors import InvalidEnvError
+from apb.evaluation import EvalResult, parallel_episodes, run_episodes
+from apb.settings import AdaptSettings
+
+
+class Evaluator:
+    """The evaluation envs of K lanes. They are made at once, so that what is wrong with them shows before hours of
+    training.
+
+    Args:
+        source: Where evaluation envs are made.
+        settings: Of the run: its seeds and `n_eval_episodes`.
+        training: The simulations that the run learns in, which evaluation must not move.
+
+    Raises:
+        InvalidEnvError: `source` gives the very env that is learned in.
+    """
+
+    def __init__(self, source: EnvSource, settings: AdaptSettings, training: Simulations) -> None:
+        self._episodes = settings.n_eval_episodes
+        self._simulations = Simulations(
+            source,
+            len(settings.seeds),
+            parallel_episodes(source, self._episodes),
+            settings.seeds,
+            rng.Stream.EVAL_EPISODE,
+        )
+        if self._simulations.shares_env_with(training):
+            raise InvalidEnvError(
+                f"evaluation was given the very env object that {training.source.name} learns in, and would move it; "
+                "expected another one: make a new env for eval_env, and at each call of a factory"
+            )
+        self._simulations.reset()
+        self._start = self._simulations.snapshot()
+
+    def evaluate(
+        self, act: Callable[[NDArray[np.float32]], NDArray[np.float32]], stream: rng.Stream
+    ) -> list[EvalResult]:
+        """One result per lane, which depends on `act` alone.
+
+        Args:
+            act: Observations (K, S, obs) -> actions (K, S, act) in [-1, 1].
+            stream: What the episodes' starts are drawn from, beside the lanes' seeds.
+        """
+        # What wrappers such as NormalizeObservation gathered in earlier evaluations must not decide this one.
+        self._simulations.restore(self._start)
+        self._simulations.stream = stream
+        returns, lengths = run_episodes(self._simulations, self._episodes, act)
+        return [EvalResult(*pair) for pair in zip(returns, lengths, strict=True)]
+
+    def close(self) -> None:
+        """Close the envs."""
+        self._simulations.close()
