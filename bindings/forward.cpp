@@ -10,6 +10,7 @@
 
 #include "apb/backbone.hpp"
 #include "apb/population.hpp"
+#include "arguments.hpp"
 #include "checks.hpp"
 
 namespace py = pybind11;
@@ -18,6 +19,7 @@ using apb::Population;
 using apb::bind::Array;
 using apb::bind::Layout;
 using apb::bind::OptionalArray;
+using apb::bind::require_disjoint;
 
 namespace {
 
@@ -135,6 +137,7 @@ Args:
             const std::int64_t batch = std::visit([](const auto& view) { return view.shape[1]; }, from);
             const auto to = apb::bind::real_output<3>(
                 out, "out", {{{"M", self.members()}, {"B", batch}, {"act", self.action_size()}}}, Layout::strided);
+            require_disjoint({{"obs", from}, {"out", to}});
             const apb::Transform transform = transform_of(self, mean, inverse_std, clip, scale, offset);
             const py::gil_scoped_release release;
             self.forward(from, to, transform, pool.value_or(nullptr));
@@ -146,7 +149,8 @@ Args:
 
 Args:
     obs: float32 or float64 (M, B, obs), any strides; float64 is rounded to float32 first. B may be 0.
-    out: float32 or float64 (M, B, act), any strides without overlap, written. It must not share memory with `obs`.
+    out: float32 or float64 (M, B, act), any strides without overlap, written. No part of it lies
+        between the ends of `obs`.
     mean: float32 (obs,), or None for 0.
     inverse_std: float32 (obs,), or None for 1.
     clip: limit of the normalised observation, or 0 for none.

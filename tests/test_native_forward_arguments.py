@@ -61,6 +61,17 @@ def test_forward_refuses_strides_that_are_no_multiple_of_an_element() -> None:
         SMALL.population().forward(packed["x"], OUT.copy())
 
 
+@pytest.mark.parametrize("out", [X[:, :, :2], X[:, ::-1, 2:], X.view(np.float64)])
+def test_forward_refuses_to_write_into_what_it_reads(out: NDArray[Any]) -> None:
+    with pytest.raises(ValueError, match="obs and out share memory"):
+        SMALL.population().forward(X, out)
+
+
+def test_forward_writes_beside_its_observations_in_one_buffer() -> None:
+    buffer = np.zeros((2, 3, 7, 4), np.float32)
+    SMALL.population().forward(buffer[0], buffer[1, :, :, :2])
+
+
 @pytest.mark.parametrize(
     ("adapters", "error", "message"),
     [

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <initializer_list>
-#include <stdexcept>
-#include <string>
 
 #include "apb/philox.hpp"
+#include "require.hpp"
 
 namespace apb {
 namespace {
@@ -21,19 +19,6 @@ constexpr double kWeightSumTolerance = 1e-4;
 constexpr float kBeta1 = 0.9f;
 constexpr float kBeta2 = 0.999f;
 constexpr float kEpsilon = 1e-8f;
-
-[[noreturn]] void refuse(const char* name, std::initializer_list<std::int64_t> index, double found,
-                         const char* expected) {
-  std::string message(name);
-  const char* separator = "[";
-  for (const std::int64_t i : index) {
-    message.append(separator).append(std::to_string(i));
-    separator = ", ";
-  }
-  if (index.size() > 0) message.append("]");
-  throw std::invalid_argument(
-      message.append(" = ").append(std::to_string(found)).append("; expected ").append(expected));
-}
 
 // Calls body(lane, first parameter, number of parameters) for every block of every lane.
 template <class Body>
@@ -96,9 +81,8 @@ void evolution_ask(const View<const float, 2>& mean, const View<const float, 2>&
 void evolution_recombine(const View<const float, 3>& members, const View<const float, 2>& weights,
                          const View<float, 2>& mean, const View<float, 2>& variance,
                          const View<const float, 1>& damping, const RecombinationRates& rates, ThreadPool* pool) {
-  if (!(rates.mean >= 0.0 && rates.mean <= 1.0)) refuse("mean_rate", {}, rates.mean, "a number in [0, 1]");
-  if (!(rates.variance >= 0.0 && rates.variance <= 1.0))
-    refuse("variance_rate", {}, rates.variance, "a number in [0, 1]");
+  require(rates.mean >= 0.0 && rates.mean <= 1.0, "mean_rate", rates.mean, "a number in [0, 1]");
+  require(rates.variance >= 0.0 && rates.variance <= 1.0, "variance_rate", rates.variance, "a number in [0, 1]");
   for (std::int64_t lane = 0; lane < members.shape[0]; ++lane) {
     require_weights(weights, lane);
     const float extra = damping(lane);
@@ -164,9 +148,9 @@ void openai_es_step(const View<float, 2>& mean, const View<const float, 1>& sigm
   const std::int64_t members = weights.shape[1];
   const double rate = options.learning_rate;
   const double decay = options.weight_decay;
-  if (!(rate >= 0.0 && std::isfinite(rate))) refuse("learning_rate", {}, rate, "a finite number >= 0");
-  if (!(decay >= 0.0 && std::isfinite(decay))) refuse("weight_decay", {}, decay, "a finite number >= 0");
-  if (options.step < 1) refuse("step", {}, static_cast<double>(options.step), "1 in the first call, then 2, 3, ...");
+  require(rate >= 0.0 && std::isfinite(rate), "learning_rate", rate, "a finite number >= 0");
+  require(decay >= 0.0 && std::isfinite(decay), "weight_decay", decay, "a finite number >= 0");
+  require(options.step >= 1, "step", options.step, "1 in the first call, then 2, 3, ...");
   for (std::int64_t lane = 0; lane < lanes; ++lane) {
     const float s = sigma(lane);
     if (!(s > 0.0f && std::isfinite(s))) refuse("sigma", {lane}, s, "a finite standard deviation > 0");

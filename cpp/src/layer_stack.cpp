@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "panel_product.hpp"
+#include "require.hpp"
 
 namespace apb {
 namespace {
@@ -20,14 +20,6 @@ const float* bias_of(const Layer& layer, std::int64_t network) {
   return layer.bias.data + network * layer.bias.stride[0];
 }
 
-void require_range(const char* what, std::int64_t value) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 24;
-  if (value < 1 || value > kMost) {
-    throw std::invalid_argument(std::string(what) + " = " + std::to_string(value) + " is out of range; expected 1 to " +
-                                std::to_string(kMost));
-  }
-}
-
 AlignedFloats floats(std::int64_t networks, std::int64_t size, std::int64_t count) {
   // Sizes are at most 2^24 and kPanel more, so that no product of two overflows; three could.
   const std::int64_t each = size * count;
@@ -40,11 +32,11 @@ AlignedFloats floats(std::int64_t networks, std::int64_t size, std::int64_t coun
 LayerStack::LayerStack(std::vector<std::int64_t> sizes, std::vector<bool> relus, std::int64_t networks,
                        std::int64_t rows)
     : sizes_(std::move(sizes)), relus_(std::move(relus)), networks_(networks), rows_(rows) {
-  require_range("number of layers", num_layers());
+  require_count("number of layers", num_layers());
   require_size("number of sizes", static_cast<std::int64_t>(sizes_.size()), num_layers() + 1);
-  for (const std::int64_t size : sizes_) require_range("size", size);
-  require_range("number of networks", networks);
-  require_range("number of rows", rows);
+  for (const std::int64_t size : sizes_) require_count("size", size);
+  require_count("number of networks", networks);
+  require_count("number of rows", rows);
   strips_ = panels(rows);
   const std::int64_t padded_rows = strips_ * kPanel;
   for (std::size_t level = 0; level < sizes_.size(); ++level) {

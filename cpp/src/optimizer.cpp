@@ -2,16 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
-#include <string>
+
+#include "require.hpp"
 
 namespace apb {
 namespace {
-
-void require(bool valid, const char* name, double found, const char* expected) {
-  if (valid) return;
-  throw std::invalid_argument(std::string(name) + " = " + std::to_string(found) + "; expected " + expected);
-}
 
 // Calls body(first, end) for stretches of [0, size) that are worth a thread each.
 template <class Body>
@@ -53,7 +48,7 @@ void polyak_stretch(std::int64_t size, float tau, float* __restrict target, cons
 void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gradient, const View<float, 1>& exp_avg,
                const View<float, 1>& exp_avg_sq, std::int64_t step, const AdamSettings& settings, ThreadPool* pool) {
   const auto& [learning_rate, beta1, beta2, epsilon] = settings;
-  require(step >= 1, "step", static_cast<double>(step), "1 in the first call, then 2, 3, ...");
+  require(step >= 1, "step", step, "1 in the first call, then 2, 3, ...");
   require(learning_rate >= 0.0 && std::isfinite(learning_rate), "learning_rate", learning_rate, "a finite number >= 0");
   require(beta1 >= 0.0 && beta1 < 1.0, "beta1", beta1, "a number in [0, 1)");
   require(beta2 >= 0.0 && beta2 < 1.0, "beta2", beta2, "a number in [0, 1)");

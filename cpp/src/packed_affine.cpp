@@ -3,10 +3,9 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <limits>
-#include <stdexcept>
-#include <string>
 
 #include "packet_math.hpp"
+#include "require.hpp"
 
 namespace apb {
 namespace {
@@ -14,20 +13,20 @@ namespace {
 // A panel holds a few packets of outputs: their biases, then for each input k their weights for k. A kernel keeps the
 // accumulators of a few rows times one or more panels in registers while it runs through k.
 #if defined(__AVX512F__)
-constexpr int kPanelPackets = 2;
+constexpr int kOutputPackets = 2;
 constexpr int kTileRows = 8;
 #elif defined(__aarch64__)
-constexpr int kPanelPackets = 4;
+constexpr int kOutputPackets = 4;
 constexpr int kTileRows = 4;
 #elif defined(__AVX2__)
-constexpr int kPanelPackets = 3;
+constexpr int kOutputPackets = 3;
 constexpr int kTileRows = 4;
 #else
-constexpr int kPanelPackets = 3;
+constexpr int kOutputPackets = 3;
 constexpr int kTileRows = 3;
 #endif
-static_assert(kPanelPackets <= 4);
-constexpr std::int64_t kPanelWidth = kPanelPackets * kLanes;
+static_assert(kOutputPackets <= 4);
+constexpr std::int64_t kPanelWidth = kOutputPackets * kLanes;
 // Few rows leave registers free for several panels at once, which hides the latency of the multiply-adds.
 constexpr int kRowPanels = 4;
 
@@ -115,10 +114,10 @@ void run_map(Block block, std::int64_t rows, std::int64_t padded_outputs) {
   };
   if (rows == 1) {
     for (; left >= kRowPanels * kPanelWidth; advance(kRowPanels))
-      kernel<kActivation, 1, kRowPanels, kPanelPackets>(block);
-    for (; left >= 2 * kPanelWidth; advance(2)) kernel<kActivation, 1, 2, kPanelPackets>(block);
+      kernel<kActivation, 1, kRowPanels, kOutputPackets>(block);
+    for (; left >= 2 * kPanelWidth; advance(2)) kernel<kActivation, 1, 2, kOutputPackets>(block);
   }
-  for (; left >= kPanelWidth; advance(1)) run_panel<kActivation, kPanelPackets>(block, rows);
+  for (; left >= kPanelWidth; advance(1)) run_panel<kActivation, kOutputPackets>(block, rows);
   // The last panel is as narrow as its outputs allow.
   switch (left / kLanes) {
     case 3:
@@ -129,14 +128,6 @@ void run_map(Block block, std::int64_t rows, std::int64_t padded_outputs) {
       return run_panel<kActivation, 1>(block, rows);
     default:
       return;
-  }
-}
-
-void require_count(const char* what, std::int64_t value) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 24;
-  if (value < 1 || value > kMost) {
-    throw std::invalid_argument(std::string(what) + " = " + std::to_string(value) + " is out of range; expected 1 to " +
-                                std::to_string(kMost));
   }
 }
 

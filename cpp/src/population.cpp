@@ -14,11 +14,10 @@ namespace {
 
 constexpr std::int64_t kTile = 48;  // rows that go through all layers together: their activations stay in the caches
 constexpr std::int64_t kSmallestTask = 8;  // rows that are worth a thread
-constexpr std::int64_t kCacheLine =
-    16;  // floats; one line between rows keeps them from falling into the same cache sets
+// In floats. One line between rows keeps them from falling into the same cache sets.
+constexpr std::int64_t kCacheLine = 16;
 
-// Activations of one tile. It grows to the largest size that a thread has needed, and is not given back before the
-// thread ends.
+// Activations of one tile. They grow to the largest size that a thread has needed, and last as long as the thread.
 float* scratch(std::size_t count) {
   thread_local AlignedFloats memory;
   if (memory.size() < count) memory = AlignedFloats(count);

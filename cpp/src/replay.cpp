@@ -8,6 +8,7 @@
 #include <string>
 
 #include "apb/philox.hpp"
+#include "require.hpp"
 
 namespace apb {
 namespace {
@@ -16,17 +17,11 @@ constexpr std::int64_t kChunk = 256;  // rows per task; fixed, and small enough 
 constexpr std::int64_t kAhead = 16;   // rows fetched ahead: about as many misses as a core keeps in flight
 constexpr std::int64_t kCacheLine = 64;
 
-[[noreturn]] void refuse(const char* name, std::int64_t lane, std::int64_t found, const std::string& expected) {
-  std::string message(name);
-  message.append("[").append(std::to_string(lane)).append("] = ").append(std::to_string(found));
-  throw std::invalid_argument(message.append("; expected ").append(expected));
-}
-
 void require_ring(std::int64_t lane, std::int64_t position, std::int64_t size, std::int64_t capacity) {
-  if (size < 0 || size > capacity) refuse("size", lane, size, "0 to the capacity, " + std::to_string(capacity));
-  if (size < capacity && position != size) refuse("position", lane, position, "size = " + std::to_string(size));
+  if (size < 0 || size > capacity) refuse("size", {lane}, size, "0 to the capacity, " + std::to_string(capacity));
+  if (size < capacity && position != size) refuse("position", {lane}, position, "size = " + std::to_string(size));
   if (position < 0 || (size == capacity && position >= capacity)) {
-    refuse("position", lane, position, "0 to " + std::to_string(capacity - 1));
+    refuse("position", {lane}, position, "0 to " + std::to_string(capacity - 1));
   }
 }
 
@@ -115,7 +110,7 @@ void replay_sample(const View<const float, 3>& table, const View<const std::int6
   const std::int64_t action_size = batch.action.shape[2];
   for (std::int64_t lane = 0; lane < lanes; ++lane) {
     if (size(lane) < 1 || size(lane) > table.shape[1]) {
-      refuse("size", lane, size(lane),
+      refuse("size", {lane}, size(lane),
              "1 to the capacity, " + std::to_string(table.shape[1]) + "; add transitions first");
     }
   }

@@ -33,14 +33,13 @@ void relax() {
 #endif
 }
 
-constexpr int kSpins =
-    1000;  // a few tens of microseconds, about the time in which the next layer of a loop calls again
+// A few tens of microseconds, about the time in which the next layer of a loop calls again.
+constexpr int kSpins = 1000;
 
 }  // namespace
 
 struct ThreadPool::State {
-  // The job of the moment. `function`, `context` and `tasks` change only while the job is closed and nobody works on
-  // it.
+  // The job of the moment. `function`, `context` and `tasks` change only while it is closed and nobody works on it.
   Function function = nullptr;
   void* context = nullptr;
   std::int64_t tasks = 0;
@@ -105,8 +104,7 @@ ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads) {
 
 ThreadPool::~ThreadPool() {
   if (state_->generation != fork_generation.load()) {
-    // A child of fork(): its threads and the state of its locks are the parent's; nothing of them can be joined or
-    // freed.
+    // A child of fork(): its threads and the state of its locks are the parent's, not to be joined or freed.
     static_cast<void>(state_.release());
     return;
   }

@@ -106,7 +106,8 @@ class Population:
         
         Args:
             obs: float32 or float64 (M, B, obs), any strides; float64 is rounded to float32 first. B may be 0.
-            out: float32 or float64 (M, B, act), any strides without overlap, written. It must not share memory with `obs`.
+            out: float32 or float64 (M, B, act), any strides without overlap, written. No part of it lies
+                between the ends of `obs`.
             mean: float32 (obs,), or None for 0.
             inverse_std: float32 (obs,), or None for 1.
             clip: limit of the normalised observation, or 0 for none.

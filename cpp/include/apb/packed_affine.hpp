@@ -37,8 +37,7 @@ enum class Activation { none, relu, tanh };
 // population.
 class PackedAffine {
  public:
-  // Throws std::invalid_argument unless count, outputs and inputs are in [1, 2^24] and the whole fits into memory
-  // sizes.
+  // Throws std::invalid_argument unless count, outputs and inputs are in [1, 2^24]; std::bad_alloc if too large.
   PackedAffine(std::int64_t count, std::int64_t outputs, std::int64_t inputs);
 
   std::int64_t inputs() const { return inputs_; }
