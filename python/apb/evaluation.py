@@ -13,7 +13,6 @@ from apb import rng
 from apb.environments import EnvLike, EnvSource, Simulations
 from apb.errors import ConfigError, SimulationError, require_integer
 from apb.policy import Policy
-from apb.settings import MAX_SEED
 
 MAX_PARALLEL = 32
 """Most simulations that one evaluation keeps at once; more episodes are taken in rounds."""
@@ -51,6 +50,15 @@ class EvalResult:
         """Standard deviation of the returns over episodes (divided by E, as in SB3's `evaluate_policy`)."""
         return float(self.returns.std())
 
+    def to_json(self) -> dict[str, Any]:
+        """Mean, standard deviation, returns and lengths as JSON values."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "returns": self.returns.tolist(),
+            "lengths": self.lengths.tolist(),
+        }
+
     def __str__(self) -> str:
         return f"{self.mean:.1f} ± {self.std:.1f} over {self.returns.size} episodes"
 
@@ -77,11 +85,10 @@ def evaluate(
 
     Raises:
         InvalidEnvError, UnknownNameError: the env cannot be used. MismatchError: the policy is of another shape.
-            SimulationError: the
-        env raised or returned something malformed.
+            SimulationError: the env raised or returned something malformed.
     """
     n_eval_episodes = require_integer("n_eval_episodes", n_eval_episodes, 1, 100_000)
-    seed = require_integer("seed", seed, 0, MAX_SEED)
+    seed = require_integer("seed", seed, 0, rng.MAX_SEED)
     if isinstance(policy, str | gymnasium.Env | VectorEnv) or hasattr(env, "predict"):
         raise ConfigError(
             f"policy is a {type(policy).__name__} and env a {type(env).__name__}; expected evaluate(policy, env), and "
@@ -109,8 +116,7 @@ def parallel_episodes(source: EnvSource, episodes: int) -> int:
 def run_episodes(
     simulations: Simulations, episodes: int, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns and lengths (K, E) of E episodes per lane under `act`, observations (K, S, obs) -> actions (K, S, act) in
-    [-1, 1].
+    """Returns and lengths (K, E) of E episodes per lane under `act`: observations (K, S, obs) -> actions (K, S, act).
 
     Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which
     episodes count does not depend on how long they are.

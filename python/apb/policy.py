@@ -28,8 +28,7 @@ PROBE_ROWS = 8
 class Policy:
     """The policy `action = offset + scale * tanh(T psi(P s + p) + t)`, with s normalised if it was in learning.
 
-    `scale = (high - low) / 2` and `offset = (high + low) / 2` come from the action space; actions lie within its
-    bounds.
+    `scale = (high - low) / 2` and `offset = (high + low) / 2` come from the action space, whose bounds actions keep.
 
     Args:
         backbone: psi.
@@ -113,7 +112,7 @@ class Policy:
         """`(self(observation), state)`: the protocol of Stable-Baselines3, for its `evaluate_policy` and the like.
 
         The policy keeps no state and draws nothing at random: `state` is handed back, the other arguments change
-            nothing.
+        nothing.
         """
         return self(observation), state
 

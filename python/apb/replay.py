@@ -1,5 +1,4 @@
-"""`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors without a
-copy."""
+"""`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors, not copied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +31,8 @@ class Replay:
     """Ring buffers of K lanes, written S rows at a time and sampled uniformly with replacement, (K, B) in one call.
 
     A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain
-    arrays:
-    `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows ever
-    added.
+    arrays: `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows
+    ever added.
 
     Args:
         seeds: One seed per lane, K in all; sampling is a pure function of (seed, draw).

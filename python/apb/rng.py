@@ -1,15 +1,16 @@
-"""Counter-based randomness: every draw is a pure function of (seed, stream, counter), so the only RNG state is
-integers.
+"""Counter-based randomness: every draw is a function of (seed, stream, counter), so the only RNG state is integers.
 
 The generator is Philox4x64-10 (Salmon et al. 2011, as in `numpy.random.Philox`). The key is `(seed, stream)`; the
-counter
-names the draw. No global generator is ever read or seeded.
+counter names the draw. No global generator is ever read or seeded.
 """
 
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+MAX_SEED = 2**63 - 1
+"""Largest seed that is taken anywhere."""
 
 
 class Stream(IntEnum):
