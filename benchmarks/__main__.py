@@ -21,6 +21,8 @@ TOPICS = {
     "evolution": "ask and tell of a population against vectorised NumPy",
     "profile": "where the time of one adaptation goes",
 }
+COLUMNS = ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached")
+PHASES = ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint", "rest")
 PEERS = ("stable-baselines3", "sbx-rl", "jax", "cpprb")
 
 
@@ -34,6 +36,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *TOPICS], help="default: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table, with machine and versions")
+    parser.add_argument("--markdown", action="store_true", help="print the table as docs/benchmarks.md has it")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes become tens of seconds")
     arguments = parser.parse_args()
     begin = time.perf_counter()
@@ -42,7 +45,10 @@ def main() -> int:
         print(f"{name}: {TOPICS[name]} ...", file=sys.stderr, flush=True)
         rows += import_module(f"benchmarks.{name}").run(arguments.quick)
     system = system_info() | {"peers": {name: package_version(name) for name in PEERS}}
-    _show(rows, system)
+    if arguments.markdown:
+        print("\n".join(_markdown(rows)))
+    else:
+        _show(rows, system)
     print(f"{time.perf_counter() - begin:.0f} s")
     if arguments.json is not None:
         report = {"command": ["python", "-m", "benchmarks", *sys.argv[1:]], "system": system}
@@ -52,17 +58,41 @@ def main() -> int:
 
 def _show(rows: list[Row], system: dict[str, object]) -> None:
     table = Table(title="median (min - max)")
-    for column in ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached"):
+    for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for row in rows:
-        ours = f"{row.ours}: {_values(row.ours_value)}"
-        peer = row.peer if row.peer_value is None else f"{row.peer}: {_values(row.peer_value)}"
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        reached = {None: "", True: "yes", False: "NO"}[row.reached]
-        table.add_row(row.topic, row.case, row.unit, ours, peer, ratio, row.target, reached)
+        table.add_row(*_cells(row))
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print("\n".join(f"{name}: {value}" for name, value in system.items()), highlight=False, markup=False)
+
+
+def _markdown(rows: list[Row]) -> list[str]:
+    """The table in Markdown, and below it the shares of `profile`, with a row per strategy."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    shares: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.topic == "profile":
+            strategy, phase = row.case.split(": ")
+            shares.setdefault(strategy, {})[phase] = f"{row.ours_value[0]:.1f}"
+            continue
+        *cells, target, reached = _cells(row)
+        target = target.replace(">=", "≥").replace("<=", "≤").replace(" x ", " × ")  # noqa: RUF001
+        text = " | ".join([*cells, target, reached.replace("NO", "**no**")])
+        lines.append(f"| {text} |".replace(" - ", " – "))  # noqa: RUF001
+    for number, (strategy, phases) in enumerate(shares.items()):
+        if number == 0:
+            lines += ["", f"| strategy | {' | '.join(PHASES)} |", "|" + "---|" * (1 + len(PHASES))]
+        lines.append(f"| `{strategy}` | {' | '.join(phases.get(phase, '') for phase in PHASES)} |")
+    return lines
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ours = f"{row.ours}: {_values(row.ours_value)}"
+    peer = row.peer if row.peer_value is None else f"{row.peer}: {_values(row.peer_value)}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    reached = {None: "", True: "yes", False: "NO"}[row.reached]
+    return row.topic, row.case, row.unit, ours, peer, ratio, row.target, reached
 
 
 def _values(values: tuple[float, float, float]) -> str:

@@ -14,7 +14,7 @@ def run(quick: bool) -> list[Row]:
     for strategy in ("action_noise", "param_noise"):
         result = apb.adapt(
             "HalfCheetah-v5",
-            apb.Backbone.random(0),
+            "random",
             strategy=strategy,
             total_timesteps=steps,
             learning_starts=steps // 4,

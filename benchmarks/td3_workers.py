@@ -61,7 +61,7 @@ def rates(teams: dict[str, Sequence[Worker]], lanes: dict[str, int], steps: int,
 
 
 def _apb(threads: int, lanes: int, trainable: bool) -> Callable[[int], object]:
-    import apb
+    from apb.adaptation import random_backbone
     from apb.environments import EnvSource
     from apb.loop import AdaptationLoop
     from apb.settings import AdaptSettings
@@ -76,8 +76,9 @@ def _apb(threads: int, lanes: int, trainable: bool) -> Callable[[int], object]:
         learning_starts=WARMUP_STEPS // 2,
         batch_size=BATCH_SIZE,
     )
-    backbone = apb.Backbone.random(0, reading="A" if trainable else "B", hidden_sizes=SIZES)
-    loop = AdaptationLoop(EnvSource.resolve(ENV), None, backbone, settings)
+    source = EnvSource.resolve(ENV)
+    backbone = random_backbone(source, 0, reading="A" if trainable else "B")  # its widths are SIZES
+    loop = AdaptationLoop(source, None, backbone, settings)
     loop.start()
 
     def learn(steps: int) -> None:

@@ -1,15 +1,6 @@
 """`RunFolder`: where a run lives on the disk, who may write to it, and what it was asked to do.
 
-::
-
-    runs/<env>-<strategy>-<n>/
-      config.json command.txt system_info.json     what was asked for, how, on which machine
-      history.jsonl evaluations.jsonl              what was measured
-      checkpoints/<step>/ checkpoints/LATEST       where to continue from (`apb.runs.checkpoint`)
-      replay/                                      the transitions that checkpoints refer to (`apb.runs.replay_log`)
-      best/                                        the policy of the best evaluation
-      result.json curve.png                        what a run that has ended came to
-      .lock                                        held by the process that writes
+What lies where in it is told in docs/files.md.
 """
 
 import fcntl
@@ -48,21 +39,20 @@ class RunFolder:
     @classmethod
     def create(
         cls,
-        path: str | os.PathLike[str] | None,
+        path: str | os.PathLike[str],
         config: Mapping[str, Any],
         prepare: Callable[[Path], object] | None = None,
     ) -> "RunFolder":
         """Make a new run folder and write `command.txt`, `system_info.json` and `config.json` into it.
 
-        `path` None picks the first free `runs/<env>-<strategy>-<n>`, with the two names from `config`; two processes
-        never pick the same. `prepare(folder)` writes what else the run starts from. `config.json` comes last: with it
-        the folder is a run, which can be resumed even if it is killed before its first checkpoint.
+        `prepare(folder)` writes what else the run starts from. `config.json` comes last: with it the folder is a run,
+        which can be resumed even if it is killed before its first checkpoint.
 
         Raises `RunFolderError` when `path` is not an empty folder or cannot be written.
         """
         dump_json(config)  # refuse an unwritable configuration before anything exists
         try:
-            run = cls(_new_default_folder(config) if path is None else path)
+            run = cls(path)
             run.path.mkdir(parents=True, exist_ok=True)
             _require_empty(run.path)
             with run.lock():
@@ -239,21 +229,34 @@ def _require_empty(path: Path) -> None:
         )
 
 
-def _new_default_folder(config: Mapping[str, Any]) -> Path:
-    parts = []
-    for key in ("env", "strategy"):
-        value = config.get(key)
-        if not isinstance(value, str) or not value:
-            raise ConfigError(
-                f"config[{key!r}] = {value!r}; expected a name, since no run_dir is given to name the run"
-            )
-        parts.append(re.sub(r"[^A-Za-z0-9_.-]+", "-", value)[:60].lstrip("."))
-    DEFAULT_ROOT.mkdir(exist_ok=True)
+@contextmanager
+def numbered_folder(env: str, strategy: str) -> Iterator[Path]:
+    """Make the first free `runs/<env>-<strategy>-<n>`, for a run without a name; two processes never get the same.
+
+    If it is still empty at the end of the block, because no run came about, it is removed.
+
+    Raises `RunFolderError` when it cannot be made.
+    """
+    name = "-".join(re.sub(r"[^A-Za-z0-9_.-]+", "-", part)[:60].lstrip(".") for part in (env, strategy))
+    is_first = not DEFAULT_ROOT.exists()
+    try:
+        DEFAULT_ROOT.mkdir(exist_ok=True)
+        folder = _first_free(DEFAULT_ROOT / name)
+    except OSError as error:
+        raise RunFolderError(f"no run folder can be made in {DEFAULT_ROOT.absolute()}: {error}; name one") from error
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+            if is_first:
+                DEFAULT_ROOT.rmdir()
+
+
+def _first_free(stem: Path) -> Path:
     for number in itertools.count(1):
-        folder = DEFAULT_ROOT / f"{'-'.join(parts)}-{number}"
-        try:
+        folder = stem.with_name(f"{stem.name}-{number}")
+        with suppress(FileExistsError):
             folder.mkdir()  # fails when it exists, so that exactly one process gets each number
-        except FileExistsError:
-            continue
-        return folder
+            return folder
     raise AssertionError("unreachable")
