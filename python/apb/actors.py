@@ -68,13 +68,11 @@ class LaneActors:
             count = (block.stop - start) * members
             population = self._population(self._owner[lane], count)
             population.load(np.ascontiguousarray(adapters[block].reshape(count, -1)))
-            normalizer = None if self._normalizers is None else self._normalizers[lane]
+            statistics = {} if self._normalizers is None else self._normalizers[lane].native_arguments()
             population.forward(
                 observations[block].reshape(count, rows, size),
                 actions[block].reshape(count, rows, -1),
-                mean=None if normalizer is None else normalizer.mean,
-                inverse_std=None if normalizer is None else normalizer.inverse_std,
-                clip=0.0 if normalizer is None else normalizer.clip,
+                **statistics,
                 pool=self._pool,
             )
         return actions

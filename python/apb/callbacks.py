@@ -127,6 +127,11 @@ def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
     return [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
 
 
+def mean_over_lanes(results: "Sequence[EvalResult]") -> float:
+    """The mean return of an evaluation, over all lanes."""
+    return sum(result.mean for result in results) / len(results)
+
+
 class StopTrainingOnRewardThreshold(Callback):
     """Stop when every lane's mean evaluation return has reached `reward_threshold`. Named as in SB3."""
 
@@ -150,7 +155,7 @@ class StopTrainingOnNoModelImprovement(Callback):
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
         """See `Callback`."""
-        mean = sum(result.mean for result in results) / len(results)
+        mean = mean_over_lanes(results)
         better = self._best is None or mean > self._best
         self._best = mean if better else self._best
         self._without = 0 if better else self._without + 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from apb.callbacks import mean_over_lanes
 from apb.errors import ApbWarning, FileFormatError, MismatchError
 from apb.evaluation import EvalResult
 from apb.files import write_json_atomic
@@ -73,7 +74,7 @@ class RunWriter:
         """Append the results of all lanes, and keep the policies if their mean is the best so far."""
         for record in evaluation_records(self._loop, results):
             self.history.append_evaluation(record)
-        score = sum(result.mean for result in results) / len(results)
+        score = mean_over_lanes(results)
         if self.best_score is None or score > self.best_score:
             self.best_score = score
             if self._loop.settings.keep_best:
@@ -124,17 +125,13 @@ class RunWriter:
 
 def evaluation_records(loop: AdaptationLoop, results: Sequence[EvalResult]) -> list[dict[str, Any]]:
     """One JSON record per lane: timesteps, seed, mean, deviation, returns and lengths."""
-    return [
-        {
-            "timesteps": loop.timesteps,
-            "seed": seed,
-            "eval/mean_reward": result.mean,
-            "eval/std_reward": result.std,
-            "returns": result.returns.tolist(),
-            "lengths": result.lengths.tolist(),
-        }
-        for seed, result in zip(loop.settings.seeds, results, strict=True)
-    ]
+    records = []
+    for seed, result in zip(loop.settings.seeds, results, strict=True):
+        values = result.to_json()
+        mean, deviation = values.pop("mean"), values.pop("std")
+        named = {"eval/mean_reward": mean, "eval/std_reward": deviation}
+        records.append({"timesteps": loop.timesteps, "seed": seed, **named, **values})
+    return records
 
 
 def save_policies(policies: Sequence[Policy], folder: Path) -> None:

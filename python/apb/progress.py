@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from apb.callbacks import Callback, RunState
+from apb.callbacks import Callback, RunState, mean_over_lanes
 
 if TYPE_CHECKING:
     from apb.environments import Episode
@@ -91,8 +91,7 @@ class ProgressBarCallback(Callback):
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> None:
         """Remember the mean over lanes."""
-        mean = sum(result.mean for result in results) / len(results)
-        self._evaluation = f"eval {mean:,.0f}"
+        self._evaluation = f"eval {mean_over_lanes(results):,.0f}"
         self._show(state)
 
     def on_step(self, state: RunState) -> None:

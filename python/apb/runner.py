@@ -63,15 +63,7 @@ class AdaptResult:
             "wall_time": self.wall_time,
             "stopped_by": self.stopped_by,
             "profile": dict(self.profile),
-            "final": [
-                {
-                    "mean": result.mean,
-                    "std": result.std,
-                    "returns": result.returns.tolist(),
-                    "lengths": result.lengths.tolist(),
-                }
-                for result in self.final
-            ],
+            "final": [result.to_json() for result in self.final],
         }
 
     @property

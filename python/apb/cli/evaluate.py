@@ -43,16 +43,7 @@ def run(options: Options) -> Outcome:
         table.add_column(name, justify="right")
     for saved in saved_policies:
         result = evaluate(saved.policy, source, options.n_eval_episodes, seed=options.seed)
-        rows.append(
-            {
-                "policy": str(saved.path),
-                "seed": saved.seed,
-                "mean": result.mean,
-                "std": result.std,
-                "returns": result.returns.tolist(),
-                "lengths": result.lengths.tolist(),
-            }
-        )
+        rows.append({"policy": str(saved.path), "seed": saved.seed, **result.to_json()})
         numbers = result.returns.min(), result.returns.max(), result.lengths.mean()
         shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
         table.add_row("-" if saved.seed is None else str(saved.seed), *shown)
