@@ -616,6 +616,21 @@ def test_a_vector_env_is_evaluated_in_as_a_whole_or_refused_before_training(mode
     assert not (tmp_path / "run").exists()
 
 
+def test_a_factory_of_evaluation_envs_makes_as_many_with_a_run_folder_as_without(tmp_path):
+    made = []
+
+    def make():
+        made.append(CountingEnv((5,)))
+        return made[-1]
+
+    counts = []
+    for run_dir in (None, tmp_path / "run"):
+        made.clear()
+        run(CountingEnv((5,)), total_timesteps=20, eval_env=make, eval_freq=20, n_eval_episodes=2, run_dir=run_dir)
+        counts.append(len(made))
+    assert counts == [3, 3], "one to look at its spaces, one for each episode"
+
+
 def test_an_env_object_that_cannot_be_made_again_is_evaluated_elsewhere_or_not_at_all():
     result = run(CountingEnv((3,)), total_timesteps=20)
     assert result.evaluations == ()

@@ -33,7 +33,8 @@ from apb import (
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
 from apb.loop_state import load_loop_state, loop_state
-from apb.settings import MAX_SEED, AdaptSettings
+from apb.rng import MAX_SEED
+from apb.settings import AdaptSettings
 from envs_for_tests import CountingEnv
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import SyncVectorEnv

@@ -141,7 +141,7 @@ BAD_INPUTS = [
 
 @pytest.fixture
 def mistakes(here, finished):
-    """A folder with what the bad inputs name."""
+    """The working directory, with what the bad inputs name."""
     (here / "runs").mkdir()
     (here / "runs" / "finished").symlink_to(finished)
     (here / "file").write_text("")
@@ -156,6 +156,7 @@ def mistakes(here, finished):
     for name, metadata in (("unknown-env", {"env_id": "Gone-v0", "env_kwargs": {}}), ("no-env", {})):
         parts = policy.backbone, policy.adapter, policy.observation_space, policy.action_space
         apb.Policy(*parts, metadata=metadata).save_pretrained(here / name)
+    return here
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD_INPUTS)
@@ -165,6 +166,7 @@ def test_bad_input_is_explained_without_a_traceback(mistakes, capsys, arguments,
     assert called.out == ""
     assert words in " ".join(called.err.replace("│", " ").split())
     assert "Traceback" not in called.err
+    assert [path.name for path in (mistakes / "runs").iterdir()] == ["finished"], "no folder is left behind"
 
 
 def test_a_message_comes_with_its_notes(here, monkeypatch, capsys):

@@ -19,7 +19,7 @@ import pytest
 from apb import threads
 from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files import dump_json, read_json
-from apb.runs import EXIT_STOPPED, RunFolder, StopSignals, json_hash
+from apb.runs import EXIT_STOPPED, RunFolder, StopSignals, json_hash, numbered_folder
 from apb.system_info import system_info
 
 Child = Callable[..., subprocess.Popen[str]]
@@ -111,8 +111,10 @@ def test_an_unwritable_configuration_makes_no_folder(tmp_path: Path) -> None:
 
 def test_runs_without_a_name_are_numbered_and_two_processes_never_get_the_same(tmp_path: Path, child: Child) -> None:
     code = (
-        "import os, sys; from apb.runs import RunFolder; os.chdir(sys.argv[1])\n"
-        "for _ in range(5): print(RunFolder.create(None, {'env': 'ALE/Pong-v5', 'strategy': 'action_noise'}).path)"
+        "import os, sys; from apb.runs import RunFolder, numbered_folder; os.chdir(sys.argv[1])\n"
+        "for _ in range(5):\n"
+        "    with numbered_folder('ALE/Pong-v5', 'action_noise') as folder:\n"
+        "        print(RunFolder.create(folder, {}).path)"
     )
     processes = [child(code, tmp_path) for _ in range(3)]
     names = [name for process in processes for name in process.communicate()[0].split()]
@@ -123,10 +125,31 @@ def test_runs_without_a_name_are_numbered_and_two_processes_never_get_the_same(t
 
 def test_a_default_name_cannot_leave_the_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = RunFolder.create(None, {"env": "../../x", "strategy": "/etc"})
-    assert run.path.parent == Path("runs")
-    with pytest.raises(ConfigError, match=r"config\['strategy'\] = None"):
-        RunFolder.create(None, {"env": "a"})
+    with numbered_folder("../../x", "/etc") as folder:
+        assert folder.parent == Path("runs")
+        assert folder.is_dir()
+
+
+def test_a_default_folder_that_no_run_came_about_in_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with suppress(ZeroDivisionError), numbered_folder("a", "b"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with numbered_folder("a", "b") as kept:
+        RunFolder.create(kept, CONFIG)
+    with numbered_folder("a", "b") as folder:
+        assert folder == Path("runs/a-b-2")
+    assert [path.name for path in Path("runs").iterdir()] == ["a-b-1"]
+
+
+def test_a_default_folder_that_cannot_be_made_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_text("a file")
+    with pytest.raises(RunFolderError, match="runs"), numbered_folder("a", "b"):
+        pass
+    assert Path("runs").read_text() == "a file"
 
 
 def test_a_run_opens_by_its_folder_a_checkpoint_or_a_manifest(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, list_steps, load_checkpoint, require_unbegun
 from apb.settings import AdaptSettings, most_threads
-from apb.strategies import STRATEGIES
+from apb.strategies import STRATEGIES, strategy_named
 
 __all__ = ["AdaptResult", "adapt", "resume"]
 
@@ -72,6 +72,7 @@ def adapt(
             full.
     """
     settings = AdaptSettings.from_options(_resolve_device(options))
+    strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
     if source.running_statistics:
         warnings.warn(
@@ -82,7 +83,9 @@ def adapt(
             stacklevel=2,
         )
     chosen = _resolve_backbone(backbone, source, settings.seed)
-    loop = AdaptationLoop(source, _eval_source(source, eval_env, settings), chosen, settings, _callbacks(callback))
+    given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
+    eval_source = _eval_source(source, given_eval, settings)
+    loop = AdaptationLoop(source, eval_source, chosen, settings, _callbacks(callback))
     with ExitStack() as stack:
         stack.callback(loop.close)
         if run_dir is None:
@@ -92,13 +95,11 @@ def adapt(
             "env": source.env_id or source.name,
             "strategy": settings.strategy,
             "env_identity": source.identity,
-            "eval_env_identity": None if eval_env is None else EnvSource.resolve(eval_env).identity,
+            "eval_env_identity": None if given_eval is None else given_eval.identity,
             "backbone_hash": chosen.hash,
             "settings": settings.to_json(),
         }
-        run = RunFolder.create(
-            None if run_dir == "auto" else run_dir, config, lambda folder: chosen.save_pretrained(folder / "backbone")
-        )
+        run = RunFolder.create(run_dir, config, lambda folder: chosen.save_pretrained(folder / "backbone"))
         stack.enter_context(run.lock())
         writer = RunWriter(run, loop)
         stack.callback(writer.close)
@@ -136,6 +137,7 @@ def resume(
         identity, eval_identity = dict(config["env_identity"]), config["eval_env_identity"]
         eval_identity = None if eval_identity is None else dict(eval_identity)
         settings = AdaptSettings.from_options(saved | {"device": "cpu"})
+        strategy_named(settings.strategy)
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
             f"{run.path / 'config.json'} is not the configuration of an adaptation: {error}"
@@ -150,13 +152,14 @@ def resume(
             + ", ".join(f"{name} ({source.identity[name]!r}, was {identity.get(name)!r})" for name in names)
             + "; resume it with the same env, or start a new run"
         )
-    if eval_env is None and eval_identity is not None:
-        eval_env = EnvSource.from_identity(eval_identity)
+    given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
+    if given_eval is None and eval_identity is not None:
+        given_eval = EnvSource.from_identity(eval_identity)
     with ExitStack() as stack:
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
         loop = AdaptationLoop(
-            source, _eval_source(source, eval_env, settings), backbone, settings, _callbacks(callback)
+            source, _eval_source(source, given_eval, settings), backbone, settings, _callbacks(callback)
         )
         stack.callback(loop.close)
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
@@ -243,11 +246,11 @@ def _resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource,
     )
 
 
-def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settings: AdaptSettings) -> EnvSource | None:
+def _eval_source(source: EnvSource, given: EnvSource | None, settings: AdaptSettings) -> EnvSource | None:
     """Where evaluation envs come from: never the object that is trained on."""
     if settings.eval_freq == 0:
         return None
-    if eval_env is None:
+    if given is None:
         if not source.can_make:
             raise InvalidEnvError(
                 f"env {source.name} is an object of which no second one can be made, and evaluation needs separate "
@@ -255,13 +258,12 @@ def _eval_source(source: EnvSource, eval_env: EnvLike | EnvSource | None, settin
                 "eval_freq=0"
             )
         return source.separate()
-    separate = EnvSource.resolve(eval_env)
     for name in ("observation_space", "action_space"):
-        if getattr(separate, name).shape != getattr(source, name).shape:
+        if getattr(given, name).shape != getattr(source, name).shape:
             raise InvalidEnvError(
-                f"eval_env has {name} {getattr(separate, name)}; expected the shape of env's, {getattr(source, name)}"
+                f"eval_env has {name} {getattr(given, name)}; expected the shape of env's, {getattr(source, name)}"
             )
-    return separate
+    return given
 
 
 def _callbacks(callback: CallbackLike) -> list[Callback]:

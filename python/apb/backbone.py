@@ -96,7 +96,7 @@ class Backbone:
         Raises:
             ConfigError: a size or the seed is out of range. UnknownNameError: reading or init is not one of the above.
         """
-        seed = require_integer("seed", seed, 0, 2**63 - 1)
+        seed = require_integer("seed", seed, 0, rng.MAX_SEED)
         for name, value, known in (("reading", reading, get_args(Reading)), ("init", init, get_args(Initialization))):
             if value not in known:
                 raise UnknownNameError(f"{name} = {value!r} is unknown; {nearest(str(value), known)}")

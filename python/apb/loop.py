@@ -26,7 +26,7 @@ from apb.normalization import RunningNormalizer
 from apb.policy import Policy
 from apb.replay import Replay
 from apb.settings import AdaptSettings
-from apb.strategies import STRATEGIES, StrategyContext
+from apb.strategies import StrategyContext, strategy_named
 from apb.td3 import TD3Settings
 from apb.threads import available_cpus
 
@@ -69,7 +69,7 @@ class AdaptationLoop:
         self.run_dir: Path | None = None
         self._episode_ended = False
         self._last_count = 0
-        strategy_type = STRATEGIES[settings.strategy]
+        strategy_type = strategy_named(settings.strategy)
         seeds = settings.seeds
         pool = _native.ThreadPool(settings.num_threads or available_cpus())
         slots = _slots(source, strategy_type.slots(settings))

@@ -60,7 +60,7 @@ def render(
     if kind not in FORMATS:
         raise ConfigError(f"{str(target)!r} is not a film; expected a name that ends with .{' or .'.join(FORMATS)}")
     require_range("seconds", seconds, 0, 3600, low_open=True)
-    seed = require_integer("seed", seed, 0, 2**63 - 1)
+    seed = require_integer("seed", seed, 0, rng.MAX_SEED)
     first_seed = rng.derive_seed(seed, rng.Stream.EVALUATE, 0, 0)
     hint = _opengl_hint(os.environ.get("MUJOCO_GL"), choose_opengl())
     source = EnvSource.resolve(env, dict(env_kwargs or {}) | {"render_mode": "rgb_array"})

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from apb.errors import ConfigError, UnknownNameError, nearest, require_integer, require_range
+from apb.rng import MAX_SEED
 from apb.threads import usable_cpus
 
 MAX_TIMESTEPS = 10**12
-MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +92,6 @@ class AdaptSettings:
     explores. Ours."""
 
     def __post_init__(self) -> None:
-        from apb.strategies import STRATEGIES
-
-        if not isinstance(self.strategy, str) or self.strategy not in STRATEGIES:
-            raise UnknownNameError(
-                f"strategy = {self.strategy!r} is unknown; {nearest(str(self.strategy), STRATEGIES)}"
-            )
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} = {getattr(self, name)!r}; expected True or False")

@@ -1,5 +1,6 @@
 """`apb adapt`: the main job."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,14 +61,16 @@ def run(options: Options) -> Outcome:
     from apb.adaptation import adapt
     from apb.environments import EnvSource
     from apb.progress import ProgressBarCallback
-    from apb.runs import RunFolder
+    from apb.runs import RunFolder, numbered_folder
 
     source = EnvSource.resolve(options.env, env_kwargs)
-    with ProgressBarCallback(f"{source.name}, {options.strategy}") as bar:
+    with ExitStack() as stack:
+        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {options.strategy}"))
+        run_dir = options.run_dir or stack.enter_context(numbered_folder(source.name, options.strategy))
         result = adapt(
             source,
             _backbone(options, source),
-            run_dir="auto" if options.run_dir is None else options.run_dir,
+            run_dir=run_dir,
             callback=bar,
             **_settings(options),
         )

@@ -1,7 +1,7 @@
 """Runs on the disk: folder, checkpoints, history, and how a run is asked to stop."""
 
 from apb.runs.checkpoint import Checkpoint, CheckpointWriter, list_steps, load_checkpoint, require_unbegun
-from apb.runs.folder import RunFolder, json_hash, last_good_checkpoint, writing
+from apb.runs.folder import RunFolder, json_hash, last_good_checkpoint, numbered_folder, writing
 from apb.runs.history import History, read_evaluations, read_history
 from apb.runs.replay_log import Ring
 from apb.runs.signals import EXIT_STOPPED, StopSignals
@@ -20,6 +20,7 @@ __all__ = [
     "last_good_checkpoint",
     "list_steps",
     "load_checkpoint",
+    "numbered_folder",
     "read_evaluations",
     "read_history",
     "require_unbegun",

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
+from apb.errors import ApbWarning, FileFormatError, RunFolderError
 from apb.files import atomic_file, dump_json, kind_of_folder, open_regular, read_json, sync, write_json_atomic
 from apb.system_info import system_info
 
