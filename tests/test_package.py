@@ -1,6 +1,7 @@
 """Promises of `import apb`: instant, complete, typed, and free of torch until something learns."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from dataclasses import fields
@@ -19,10 +20,21 @@ from apb.settings import AdaptSettings
 @pytest.mark.parametrize("name", apb.__all__)
 def test_every_public_name_is_there_and_knows_its_home(name):
     value = getattr(apb, name)
-    assert name in dir(apb)
-    if name != "__version__":
+    if inspect.ismodule(value):
+        assert value.__name__ == f"apb.{name}"
+    elif name != "__version__":
         assert value.__module__.startswith("apb.")
-        assert value.__doc__
+    assert value.__doc__
+
+
+def test_dir_lists_the_public_names_and_no_others():
+    assert dir(apb) == sorted(apb.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in apb.__all__ if inspect.ismodule(getattr(apb, name))])
+def test_a_public_module_is_there_right_after_the_import(name):
+    """In a new process, where nothing else has loaded it."""
+    subprocess.run([sys.executable, "-c", f"import apb; assert apb.{name}.__name__ == 'apb.{name}'"], check=True)
 
 
 def test_type_checkers_see_every_public_name():

@@ -23,6 +23,7 @@ from apb.errors import (
 )
 
 if TYPE_CHECKING:
+    from apb import callbacks, plotting, rendering, rng, statistics, strategies
     from apb.adaptation import AdaptResult, adapt, resume
     from apb.adapter import Adapter, AdapterShape
     from apb.backbone import Backbone
@@ -52,13 +53,20 @@ __all__ = [
     "UnknownNameError",
     "__version__",
     "adapt",
+    "callbacks",
     "evaluate",
+    "plotting",
+    "rendering",
     "resume",
+    "rng",
+    "statistics",
+    "strategies",
 ]
 
 
 def __getattr__(name: str) -> object:
-    value = getattr(_home(name), name)
+    home = _home(name)
+    value = home if home.__name__ == f"apb.{name}" else getattr(home, name)
     globals()[name] = value
     return value
 
@@ -78,10 +86,10 @@ def _home(name: str) -> ModuleType:
             from apb import backbone
 
             return backbone
-        case "Callback":
-            from apb import callbacks
+        case "Callback" | "callbacks":
+            import apb.callbacks
 
-            return callbacks
+            return apb.callbacks
         case "evaluate" | "EvalResult":
             from apb import evaluation
 
@@ -90,8 +98,29 @@ def _home(name: str) -> ModuleType:
             from apb import policy
 
             return policy
+        # `from apb import rng` would ask for the attribute, and so come here again.
+        case "plotting":
+            import apb.plotting
+
+            return apb.plotting
+        case "rendering":
+            import apb.rendering
+
+            return apb.rendering
+        case "rng":
+            import apb.rng
+
+            return apb.rng
+        case "statistics":
+            import apb.statistics
+
+            return apb.statistics
+        case "strategies":
+            import apb.strategies
+
+            return apb.strategies
     raise AttributeError(f"module 'apb' has no attribute {name!r}; {nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
