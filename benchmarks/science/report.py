@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.science.run import RESULTS, read_raw
 from benchmarks.science.studies import EVAL_EPISODES, METHODS, STUDIES, Study
 
-COLORS = ("#0072b2", "#009e73", "#d55e00", "#000000", "#8c8c8c", "#cc79a7")
+COLORS = ("#0072b2", "#009e73", "#d55e00", "#000000", "#8c8c8c", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ METHODS = {
         {"reading": "B"},
         ACTION_NOISE | {"learning_starts": 10_000},
     ),
+    "b-param-25k": Method(
+        "APB, reading B, parameter noise, 25,000 random steps",
+        {"reading": "B"},
+        {"strategy": "param_noise"} | PUBLISHED_WARMUP,
+    ),
     "b-action-he": Method("APB, reading B, He, action noise", {"reading": "B", "init": "he"}, ACTION_NOISE),
     "b-action-orthogonal": Method(
         "APB, reading B, orthogonal, action noise", {"reading": "B", "init": "orthogonal"}, ACTION_NOISE
@@ -128,7 +133,7 @@ STUDIES = {
     "warm-up": Study(
         "How many random steps come first",
         {"HalfCheetah-v5": 100_000},
-        ("b-action", "b-action-10k", "b-action-25k", "td3", "td3-25k"),
+        ("b-action", "b-action-10k", "b-action-25k", "b-param", "b-param-25k", "td3", "td3-25k"),
         (0, 1, 2),
         (10_000, 30_000, 50_000, 100_000),
     ),
