@@ -400,8 +400,9 @@ def test_a_state_is_a_copy_that_later_updates_leave_alone():
     assert same_arrays(state, kept)
 
 
-def test_adapters_go_out_and_in_as_flat_vectors_and_leave_targets_and_optimisers_alone():
-    td3 = make((1, 2))
+@pytest.mark.parametrize("trainable", [False, True])
+def test_adapters_go_out_and_in_as_flat_vectors_and_leave_all_else_alone(trainable):
+    td3 = make((1, 2), trainable_backbone=trainable)
     for number in range(2):
         td3.update(draw_batch(2, seed=number))
     state = td3.state()
@@ -409,7 +410,8 @@ def test_adapters_go_out_and_in_as_flat_vectors_and_leave_targets_and_optimisers
     td3.set_adapters(flat)
     assert (td3.adapters() == flat).all()
     assert (td3.actor["post.weight"][1].numpy() == td3.shape.split(flat)["post.weight"][1]).all()
-    others = {name: value for name, value in td3.state().items() if not name.startswith("actor.")}
+    own = {f"actor.{name}" for name in td3.shape.layers}
+    others = {name: value for name, value in td3.state().items() if name not in own}
     assert same_arrays(others, {name: state[name] for name in others})
     td3.update(draw_batch(2, seed=2))
     td3.update(draw_batch(2, seed=3))

@@ -43,9 +43,9 @@ class FlatLayers(dict[str, Tensor]):
         return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
     def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        """Overwrite the values."""
-        for name, value in self.items():
-            value.copy_(torch.from_numpy(np.array(arrays[name], dtype=np.float32, order="C")))
+        """Overwrite the values of these names; others stay."""
+        for name, array in arrays.items():
+            self[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32, order="C")))
 
 
 def policy_chain(layers: Mapping[str, Tensor]) -> Chain:
