@@ -100,7 +100,7 @@ def table(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
 def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> None:
     """Learning curves: one panel per env, interquartile mean with its interval from five seeds on, seeds thin."""
     envs = [env for env in study.budgets if any(key[0] == env for key in curves)]
-    picture = Figure(figsize=(max(8.0, 5.2 * len(envs)), 5.0), layout="constrained")
+    picture = Figure(figsize=(max(9.0, 5.2 * len(envs)), 5.5), layout="constrained")
     axes = picture.subplots(1, len(envs), squeeze=False)[0]
     for panel, env in zip(axes, envs, strict=True):
         for method, color in zip(study.methods, COLORS, strict=False):
@@ -122,7 +122,7 @@ def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> N
         panel.grid(alpha=0.3)
     axes[0].set_ylabel(f"return of the noise-free policy\n(mean of {EVAL_EPISODES} episodes)")
     handles, labels = axes[0].get_legend_handles_labels()
-    picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     picture.suptitle(
         f"{study.title}\ninterquartile mean over seeds (how many), single seeds thin, 95 % interval from {MIN_SEEDS} on"
     )
