@@ -112,19 +112,20 @@ def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> N
                 x,
                 interquartile_mean(curve.returns),
                 color=color,
-                label=f"{METHODS[method].label} ({len(curve.headers)})",
+                label=METHODS[method].label,
             )
             if len(curve.returns) >= MIN_SEEDS:
                 panel.fill_between(x, *seed_band(curve.returns)[:2], color=color, alpha=0.15, linewidth=0)
             panel.plot(x, curve.returns.T, color=color, alpha=0.25, linewidth=0.6)
-        panel.set_title(env)
+        counts = sorted({len(curve.headers) for (name, _), curve in curves.items() if name == env})
+        panel.set_title(f"{env}, seeds per method: {' to '.join(map(str, [counts[0], *counts[-1:]][: len(counts)]))}")
         panel.set_xlabel("environment steps (thousands)")
         panel.grid(alpha=0.3)
     axes[0].set_ylabel(f"return of the noise-free policy\n(mean of {EVAL_EPISODES} episodes)")
     handles, labels = axes[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     picture.suptitle(
-        f"{study.title}\ninterquartile mean over seeds (how many), single seeds thin, 95 % interval from {MIN_SEEDS} on"
+        f"{study.title}\ninterquartile mean over seeds, single seeds thin, 95 % interval from {MIN_SEEDS} seeds on"
     )
     picture.savefig(path, dpi=120)
 
