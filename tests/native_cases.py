@@ -1,6 +1,8 @@
 """Random policies, and the policy's equation in float64 with the bound of what float32 arithmetic may differ by."""
 
 import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,13 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 UNIT = 2.0**-24  # unit roundoff of float32
+
+
+def side_by_side(work: Callable[[], None], threads: int = 4) -> None:
+    """Call `work` from several Python threads at once; what one of them raises is raised here."""
+    with ThreadPoolExecutor(threads) as pool:
+        for job in [pool.submit(work) for _ in range(threads)]:
+            job.result()
 
 
 def gamma(roundings: int) -> float:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from apb import _core_baseline, _native
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_cases import UNIT, Case, random_case
+from native_cases import UNIT, Case, random_case, side_by_side
 
 
 @st.composite
@@ -223,21 +222,14 @@ def test_python_threads_may_share_a_population_and_a_pool() -> None:
     x = np.random.default_rng(1).normal(size=(1, 90, 17)).astype(np.float32)
     expected = np.empty((1, 90, 6), np.float32)
     population.forward(x, expected)
-    failures: list[int] = []
 
     def work() -> None:
         out = np.empty_like(expected)
         for _ in range(100):
             population.forward(x, out, pool=pool)
-            if not np.array_equal(out, expected):
-                failures.append(1)
+            assert np.array_equal(out, expected)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    side_by_side(work)
 
 
 def test_a_pool_works_in_a_forked_child() -> None:

@@ -3,14 +3,13 @@
 import importlib
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 from apb import _native
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from native_cases import F32
+from native_cases import F32, side_by_side
 from native_stacks import Case, by_autograd, cases, random_case, rounded
 
 EXACT = 2.0**24
@@ -201,22 +200,16 @@ def test_a_relu_treats_special_numbers_as_torch_does() -> None:
 
 def test_python_threads_may_share_a_pool_and_a_stack() -> None:
     case = random_case(np.random.default_rng(5), [9, 40, 20, 2], [True, True, False], 3, 37)
-    expected, pool, shared, failures = case.results(), _native.ThreadPool(3), case.stack(), []
+    expected, pool, shared = case.results(), _native.ThreadPool(3), case.stack()
 
     def work() -> None:
         for _ in range(30):
             out = np.empty_like(expected[0])
             shared.forward(case.layers, case.x, out, pool)
             for found, exact in zip([out, *case.results(pool)], [expected[0], *expected], strict=True):
-                if not np.array_equal(found, exact):
-                    failures.append(1)
+                assert np.array_equal(found, exact)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    side_by_side(work)
 
 
 def test_a_stack_and_its_pool_work_in_a_forked_child() -> None:

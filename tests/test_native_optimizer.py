@@ -1,6 +1,5 @@
 """Native optimisers follow their equations as torch does, and an element has the same bits at any place."""
 
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +10,7 @@ from apb.networks import FlatLayers
 from apb.optimizer import Adam, polyak_step, torch_adam_step, torch_polyak_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_cases import F32, F64, gamma
+from native_cases import F32, F64, gamma, side_by_side
 
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.integers(1, 100) | st.sampled_from([2**14 - 1, 2**14, 2**14 + 1, 40_000])
@@ -194,21 +193,15 @@ def test_a_gradient_of_zero_leaves_fresh_parameters_where_they_are() -> None:
 
 @BOTH
 def test_python_threads_may_share_a_pool(optimise: Optimise) -> None:
-    vectors, pool, failures = state(np.random.default_rng(0), 50_000), _native.ThreadPool(3), []
+    vectors, pool = state(np.random.default_rng(0), 50_000), _native.ThreadPool(3)
     expected = after(optimise, vectors)
 
     def work() -> None:
         for _ in range(10):
             found = after(optimise, vectors, pool)
-            if not all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True)):
-                failures.append(1)
+            assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    side_by_side(work)
 
 
 # ---- what learners call

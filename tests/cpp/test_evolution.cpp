@@ -9,19 +9,15 @@
 #include "apb/evolution.hpp"
 #include "apb/philox.hpp"
 #include "check.hpp"
+#include "draws.hpp"
 
 using apb::contiguous_view;
 using apb::ThreadPool;
+using apb::test::normal;
 
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-std::vector<float> normal(std::uint64_t stream, std::int64_t count) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  apb::PhiloxStream({1, stream}, {0, 0, 0, 0}).normal(0, values.data(), count);
-  return values;
-}
 
 // A search over K lanes, P members and n parameters. The vectors have exactly the sizes that the functions may touch.
 struct Search {

@@ -8,9 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "apb/philox.hpp"
 #include "apb/population.hpp"
 #include "check.hpp"
+#include "draws.hpp"
 
 using apb::Backbone;
 using apb::contiguous_view;
@@ -20,15 +20,9 @@ using apb::RealInput;
 using apb::RealOutput;
 using apb::ThreadPool;
 using apb::Transform;
+using apb::test::normal;
 
 namespace {
-
-std::vector<float> normal(std::uint64_t stream, std::int64_t count, float scale) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  apb::PhiloxStream({1, stream}, {0, 0, 0, 0}).normal(0, values.data(), count);
-  for (float& value : values) value *= scale;
-  return values;
-}
 
 // A backbone of random weights, with the weights.
 struct Network {

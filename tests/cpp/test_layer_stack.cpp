@@ -14,25 +14,20 @@
 #include <vector>
 
 #include "apb/layer_stack.hpp"
-#include "apb/philox.hpp"
 #include "check.hpp"
+#include "draws.hpp"
 
 using apb::contiguous_view;
 using apb::Layer;
 using apb::LayerGradient;
 using apb::LayerStack;
 using apb::ThreadPool;
+using apb::test::normal;
 
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
-std::vector<float> normal(std::uint64_t stream, std::int64_t count) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  apb::PhiloxStream({1, stream}, {0, 0, 0, 0}).normal(0, values.data(), count);
-  return values;
-}
 
 // A stack with layers, inputs, slopes and places for all results. The vectors have exactly the sizes that it may touch.
 struct Problem {

@@ -8,22 +8,17 @@
 #include <vector>
 
 #include "apb/optimizer.hpp"
-#include "apb/philox.hpp"
 #include "check.hpp"
+#include "draws.hpp"
 
 using apb::contiguous_view;
 using apb::ThreadPool;
+using apb::test::normal;
 
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-std::vector<float> normal(std::uint64_t stream, std::int64_t count) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  apb::PhiloxStream({1, stream}, {0, 0, 0, 0}).normal(0, values.data(), count);
-  return values;
-}
 
 // Parameters that are learned, and their target. The vectors have exactly the sizes that the functions may touch.
 struct Learner {
