@@ -50,8 +50,8 @@ class Learner:
         ]
         self._statistics = (tensors[0], tensors[1], clip)
 
-    def update(self, replay: Replay, count: int) -> None:
-        """`count` updates of every lane from its own replay.
+    def update(self, replay: Replay, count: int) -> bool:
+        """`count` updates of every lane from its own replay; whether the policies moved.
 
         Raises:
             DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update.
@@ -60,11 +60,11 @@ class Learner:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            for _ in range(count):
-                self.td3.update(self._sample(replay))
+            moved = [self.td3.update(self._sample(replay)) for _ in range(count)]
         finally:
             torch.set_num_threads(threads)
         self._check_finite()
+        return any(moved)
 
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()

@@ -161,8 +161,7 @@ class AdaptationLoop:
         self._episode_ended = bool(transition.episodes)
         self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
-        if not self.warming_up and count * self.settings.gradient_steps > 0:
-            self.learner.update(self.replay, count * self.settings.gradient_steps)
+        if not self.warming_up and self.learner.update(self.replay, count * self.settings.gradient_steps):
             self._share_backbones()
         end = time.perf_counter()
         sampled = self.learner.sampling_seconds - sampled

@@ -92,15 +92,14 @@ class TD3:
         self._q, self._q_target = critic_chain(self.critics), critic_chain(self.target_critics)
         self._q_first = critic_chain(self.critics, slice(1))
         self._noise = np.empty((len(self.seeds), settings.batch_size, shape.action_size), dtype=np.float32)
-        lanes, rows, hidden = len(self.seeds), settings.batch_size, [len(weight) for weight in backbone.weights]
+        hidden = [len(weight) for weight in backbone.weights]
         policy_sizes = (shape.observation_size, shape.input_size, *hidden, shape.action_size)
         critic_sizes = (shape.observation_size + shape.action_size, *CRITIC_HIDDEN_SIZES, 1)
         self._policy_layers = policy_sizes, (backbone.input_activation, *[True] * len(hidden), False)
         self._critic_layers = critic_sizes, (*[True] * len(CRITIC_HIDDEN_SIZES), False)
-        self._policies = self._stack(self._policy_layers, lanes, rows)
-        self._critics = self._stack(self._critic_layers, 2 * lanes, rows)
-        self._first_critics = self._stack(self._critic_layers, lanes, rows)
-        self._for_values: dict[int, tuple[LayerStack, LayerStack]] = {}
+        self._stacks: dict[int, tuple[LayerStack, LayerStack]] = {}
+        self._policies, self._critics = self._stacks_for(settings.batch_size)
+        self._first_critics = self._stack(self._critic_layers, 1, settings.batch_size)
         self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
         pre, *psi, post = policy_chain(self._actor_gradient)
         not_learned: Gradients = [None] * len(hidden)
@@ -113,11 +112,14 @@ class TD3:
     # --- the update rule ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def update(self, batch: Batch) -> None:
+    def update(self, batch: Batch) -> bool:
         """One critic step, and every `policy_delay` steps one actor step and one step of the targets.
 
         Args:
             batch: Transitions of shape (K, B, ...), drawn from each lane's own replay.
+
+        Returns:
+            Whether the policies moved.
         """
         s = self.settings
         self.updates += 1
@@ -131,10 +133,12 @@ class TD3:
         self.critic_loss = error.square().mean(dim=2).sum(dim=1)
         self._critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
         self.critics_adam.step(self._critics_gradient)
-        if self.updates % s.policy_delay == 0:
+        policies_move = self.updates % s.policy_delay == 0
+        if policies_move:
             self._update_actor(batch.observation)
             self._follow(self.target_actor, self.actor)
             self._follow(self.target_critics, self.critics)
+        return policies_move
 
     def _update_actor(self, observation: Tensor) -> None:
         # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
@@ -146,10 +150,17 @@ class TD3:
         self._policies.backward(self._pi, slope, self._pi_gradient)
         self.actor_adam.step(self._actor_gradient)
 
-    def _stack(self, layers: tuple[tuple[int, ...], tuple[bool, ...]], networks: int, rows: int) -> LayerStack:
+    def _stack(self, layers: tuple[tuple[int, ...], tuple[bool, ...]], twins: int, rows: int) -> LayerStack:
+        networks = twins * len(self.seeds)
         if self._native:
             return NativeLayerStack(*layers, networks, rows, self._pool)
         return TorchLayerStack(*layers, networks, rows, self.device)
+
+    def _stacks_for(self, rows: int) -> tuple[LayerStack, LayerStack]:
+        """Policies and twin critics for this many rows per lane; they own their buffers, so they are kept."""
+        if rows not in self._stacks:
+            self._stacks[rows] = self._stack(self._policy_layers, 1, rows), self._stack(self._critic_layers, 2, rows)
+        return self._stacks[rows]
 
     def _follow(self, target: FlatLayers, source: FlatLayers) -> None:
         if self._native:
@@ -158,26 +169,20 @@ class TD3:
             torch_polyak_step(target, source, self.settings.tau)
 
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
-        """Actions (K, B, act) of the lanes' policies."""
-        return self._policies.forward(pi, observation).tanh_()
+        """Actions (K, R, act) of the lanes' policies for observations (K, R, obs)."""
+        policies, _ = self._stacks_for(observation.shape[1])
+        return policies.forward(pi, observation).tanh_()
 
     def _values(self, q: Chain, observation: Tensor, action: Tensor) -> Tensor:
-        """Values (K, 2, B) of the lanes' twin critics."""
+        """Values (K, 2, R) of the lanes' twin critics."""
         lanes, rows = action.shape[:2]
-        return self._critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
+        _, critics = self._stacks_for(rows)
+        return critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
 
     @torch.no_grad()
     def values(self, observation: Tensor) -> Tensor:
         """V(s) = mean_j Q_j(s, pi(s)) of each lane, shape (K, R), for observations (K, R, obs)."""
-        lanes, rows = observation.shape[:2]
-        if rows not in self._for_values:
-            self._for_values[rows] = (
-                self._stack(self._policy_layers, lanes, rows),
-                self._stack(self._critic_layers, 2 * lanes, rows),
-            )
-        policies, critics = self._for_values[rows]
-        action = policies.forward(self._pi, observation).tanh_()
-        return critics.forward(self._q, critic_inputs(observation, action, 2)).view(lanes, 2, rows).mean(dim=1)
+        return self._values(self._q, observation, self._act(self._pi, observation)).mean(dim=1)
 
     def _draw_noise(self) -> Tensor:
         for lane, seed in enumerate(self.seeds):
