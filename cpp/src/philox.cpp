@@ -35,8 +35,10 @@ constexpr std::uint64_t kLow = 0xFFFFFFFF;
 
 // The products of the lower halves.
 Words multiply_halves(Words a, Words b) {
-#if defined(__AVX512DQ__)
-  return (a & kLow) * (b & kLow);
+#if defined(__AVX512F__)
+  // With all lanes of the mask set; the form without a mask makes GCC warn of an uninitialised value.
+  return reinterpret_cast<Words>(
+      _mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 #else
   return reinterpret_cast<Words>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 #endif
