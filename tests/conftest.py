@@ -4,7 +4,9 @@ import signal
 
 import pytest
 from apb.cli import main
+from apb.runs import RunFolder
 from cli_runs import TWO_SEEDS, register_env
+from envs_for_tests import CountedPendulum
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,3 +34,18 @@ def here(monkeypatch, tmp_path):
     register_env()
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def made():
+    """All `CountedPendulum`s that the test makes."""
+    CountedPendulum.made = []
+    return CountedPendulum.made
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A locked run of `toy_run`, without checkpoints."""
+    folder = RunFolder.create(tmp_path / "run", {"env": "Toy-v0"})
+    with folder.lock():
+        yield folder

@@ -1,6 +1,6 @@
 """Small envs whose behaviour is known exactly, for the tests of what runs envs."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -47,6 +47,29 @@ class CountingEnv(gymnasium.Env[Any, Any]):
 
     def close(self) -> None:
         self.closed = True
+
+
+class CountedPendulum(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Writes down what happens to it. The fixture `made` gives the list of all that were made."""
+
+    made: ClassVar[list["CountedPendulum"]] = []
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("Pendulum-v1"))
+        CountedPendulum.made.append(self)
+        self.actions: list[float] = []
+        self.seeds: list[int | None] = []
+        self.log: list[tuple[Any, ...]] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.seeds.append(seed)
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.actions.append(float(action[0]))
+        result = super().step(action)
+        self.log.append(result)
+        return result
 
 
 class ScriptedEnv(gymnasium.Env[Any, Any]):

@@ -1,0 +1,103 @@
+"""`adapt` learns from what really happened, with a backbone that stays and the statistics that its policy carries."""
+
+import gymnasium
+import numpy as np
+import pytest
+from adapt_runs import run
+from apb import Backbone, adapt, evaluate
+from apb.environments import EnvSource
+from apb.loop import AdaptationLoop
+from apb.runner import run_to_end
+from apb.settings import AdaptSettings
+from envs_for_tests import CountedPendulum, CountingEnv
+from learning import SMALL, small_backbone
+
+
+@pytest.mark.parametrize(
+    ("options", "budget"),
+    [
+        ({"strategy": "action_noise"}, 2600),
+        pytest.param({"strategy": "param_noise", "population_size": 2}, 4000, marks=pytest.mark.slow),
+    ],
+    ids=["action_noise", "param_noise"],
+)
+def test_adaptation_learns_pendulum(options, budget):
+    backbone = Backbone.random(0, reading="A", hidden_sizes=(64, 64))
+    hash_before = backbone.hash
+    options |= {"learning_rate": 3e-3, "tau": 0.02, "gamma": 0.95, "batch_size": 64, "learning_starts": 400}
+    result = adapt("Pendulum-v1", backbone, total_timesteps=budget, eval_freq=budget, num_threads=1, **options)
+    assert result.evaluations[0]["eval/mean_reward"] < -900, "about what random policies reach"
+    assert result.final[0].mean > -500, "the best policies reach about -150"
+    assert result.policy.backbone.hash == hash_before == backbone.hash
+    assert evaluate(result.policy, "Pendulum-v1", 10, seed=5).mean > -500
+
+
+# --- the replay ------------------------------------------------------------------------------------------------------
+
+
+def test_the_replay_holds_what_happened_and_a_truncation_is_not_an_end(made):
+    source = EnvSource.resolve(CountedPendulum)
+    made.clear()
+    settings = AdaptSettings(**{**SMALL, "total_timesteps": 450})
+    loop = AdaptationLoop(source, None, small_backbone(), settings)
+    run_to_end(loop, None)
+    log = made[0].log
+    table = loop.replay.table[0]
+    assert loop.replay.size[0] == len(log) == 450
+    for row, (observation, reward, terminated, _, _) in zip(table, log, strict=True):
+        assert (row[3:6] == observation.astype(np.float32)).all()
+        assert row[7] == np.float32(reward)
+        assert row[8] == 1 - terminated == 1
+    ends = [i for i, entry in enumerate(log) if entry[3]]
+    assert ends == [199, 399]
+    for i, row in enumerate(table[1:], 1):
+        assert (row[:3] == table[i - 1][3:6]).all() == (i - 1 not in ends), "an episode begins with its own observation"
+
+
+def test_an_env_that_terminates_gives_transitions_without_a_future():
+    loop = AdaptationLoop(
+        EnvSource.resolve(lambda: CountingEnv((3,))),
+        None,
+        small_backbone(),
+        AdaptSettings(**{**SMALL, "total_timesteps": 30}),
+    )
+    run_to_end(loop, None)
+    alive = loop.replay.table[0, :, -1]
+    assert (alive == [0 if i % 6 == 2 else 1 for i in range(30)]).all(), (
+        "even episodes terminate, odd ones are truncated"
+    )
+
+
+# --- backbones and normalisation -------------------------------------------------------------------------------------
+
+
+def test_a_frozen_backbone_stays_and_a_trained_one_is_each_lanes_own():
+    backbone = small_backbone("A")
+    hash_before = backbone.hash
+    frozen = adapt("Pendulum-v1", backbone, **{**SMALL, "total_timesteps": 100})
+    trained = adapt(
+        "Pendulum-v1", backbone, **{**SMALL, "total_timesteps": 100, "trainable_backbone": True, "n_seeds": 2}
+    )
+    assert backbone.hash == hash_before == small_backbone("A").hash
+    assert frozen.policy.backbone.hash == hash_before
+    assert len({hash_before, *(policy.backbone.hash for policy in trained.policies)}) == 3
+
+
+def test_the_policy_carries_the_statistics_that_it_was_learned_with(made):
+    result = run(CountedPendulum, total_timesteps=300, normalize_observations=True)
+    observed = loop_observations(made)
+    normalizer = result.policy.normalizer
+    np.testing.assert_allclose(normalizer.mean, observed.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(normalizer.inverse_std, 1 / observed.std(axis=0), rtol=1e-4)
+    assert run(total_timesteps=50).policy.normalizer is None
+    assert (
+        result.policies[0].adapter.parameters.tobytes() != run(total_timesteps=300).policy.adapter.parameters.tobytes()
+    )
+
+
+def loop_observations(made):
+    """What was acted on in 300 steps of Pendulum, from the log of its only env."""
+    (env,) = [env for env in made if env.actions]
+    starts = [gymnasium.make("Pendulum-v1").reset(seed=seed)[0] for seed in env.seeds]
+    following = [entry[0] for entry in env.log]
+    return np.array([starts[0], *following[:199], starts[1], *following[200:299]], dtype=np.float64)
