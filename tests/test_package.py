@@ -11,6 +11,7 @@ from typing import get_args
 
 import apb
 import pytest
+from apb import errors
 from apb.backbone import Initialization
 from apb.cli import VERBS
 from apb.errors import USUAL_NAMES
@@ -78,6 +79,8 @@ def test_every_error_is_an_apb_error_and_the_builtin_that_it_refines():
         "FileFormatError": ValueError,
         "RunFolderError": OSError,
     }
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert raised - {"ApbError", "ApbWarning"} == refined.keys()
     for name, builtin in refined.items():
         assert issubclass(getattr(apb, name), apb.ApbError)
         assert issubclass(getattr(apb, name), builtin)

@@ -1,6 +1,7 @@
 """A training state with a wrong value in any place is refused by name, or is one that a run could have had."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -82,3 +83,25 @@ def test_a_wrong_value_anywhere_in_a_training_state_is_refused(env):
                 load_loop_state(fresh, changed)
     loop.close()
     fresh.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["actor_adam.exp_avg.post.weight", "critics.0.weight", "actor.pre.bias", "target_critics.1.bias"]
+)
+def test_a_training_state_of_other_shapes_is_refused_before_it_is_used(name):
+    loop = AdaptationLoop(
+        EnvSource.resolve("Pendulum-v1"), None, small_backbone(), AdaptSettings(**{**SMALL, "total_timesteps": 100})
+    )
+    loop.start()
+    for _ in range(60):
+        loop.step()
+    for change in (lambda a: a[..., :1], lambda a: a.astype(np.float64), lambda a: a[None]):
+        state = loop_state(loop)
+        state["learner"][name] = change(state["learner"][name])
+        with pytest.raises(MismatchError, match=f"{re.escape(name)}.*expected float32"):
+            load_loop_state(loop, state)
+    for counter, value in (("updates", -1), ("steps", "many"), ("timesteps", 10**30), ("wall_time", None)):
+        state = loop_state(loop)
+        state["counters"][counter] = value
+        with pytest.raises(FileFormatError, match=f"{counter} = "):
+            load_loop_state(loop, state)

@@ -1,0 +1,103 @@
+"""A run that fails in the middle says where, what is saved, and continues from there."""
+
+import math
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+from adapt_runs import run
+from apb import (
+    DivergenceError,
+    SimulationError,
+    resume,
+)
+
+
+class Faulty(gymnasium.Wrapper):
+    """Pendulum, until step `at` of all its life."""
+
+    def __init__(self, fault, at):
+        super().__init__(gymnasium.make("Pendulum-v1"))
+        self.fault, self.at, self.steps = fault, at, 0
+
+    def step(self, action):
+        self.steps += 1
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.steps >= self.at:
+            if self.fault == "raise":
+                raise RuntimeError("the motor is on fire")
+            if self.fault == "observation":
+                observation = np.array([1, np.nan, 0], dtype=np.float32)
+            elif self.fault == "shape":
+                observation = np.zeros(4, dtype=np.float32)
+            else:
+                reward = self.fault
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        ("raise", r"step\(\) raised RuntimeError: the motor is on fire"),
+        ("observation", r"the observation of step\(\) is nan at index 1; expected a finite float32"),
+        ("shape", r"shape"),
+        (math.nan, r"the reward is nan; expected a finite float32"),
+        (-math.inf, r"the reward is -inf; expected a finite float32"),
+        (1e39, r"the reward is 1e\+39; expected a finite float32"),
+        (None, r"reward"),
+    ],
+    ids=str,
+)
+def test_an_env_that_goes_wrong_in_the_middle_is_named_with_step_field_and_last_good_checkpoint(fault, what, tmp_path):
+    run_dir = tmp_path / "run"
+    with pytest.raises(SimulationError, match=what) as caught:
+        run(lambda: Faulty(fault, 85), run_dir=run_dir, checkpoint_freq=40, learning_starts=1000, env_kwargs=None)
+    text = str(caught.value)
+    assert re.search(r"env .*, episode 0 after 84 steps of it, after 84 steps in total", text)
+    assert "there is no checkpoint yet" in text, "an env of unknown state is saved at the end of an episode only"
+    with pytest.raises(SimulationError, match="nothing was saved, since the run had no run_dir"):
+        run(lambda: Faulty(fault, 5), learning_starts=1000)
+
+
+class FaultyPendulum(gymnasium.envs.classic_control.PendulumEnv):
+    """Known to nobody, so that its checkpoints wait for the end of an episode, of 30 steps."""
+
+    age = steps = 0
+
+    def reset(self, **options):
+        self.age = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.age += 1
+        self.steps += 1
+        observation, reward, _, _, info = super().step(action)
+        return observation, math.nan if self.steps == 85 else reward, False, self.age == 30, info
+
+
+def test_a_run_that_failed_continues_from_its_last_good_checkpoint(tmp_path):
+    run_dir = tmp_path / "run"
+    with pytest.raises(SimulationError) as caught:
+        run(FaultyPendulum, run_dir=run_dir, checkpoint_freq=40)
+    text = str(caught.value)
+    assert "episode 2 after 24 steps of it, after 84 steps in total: the reward is nan" in text
+    assert f"the last good checkpoint is {run_dir / 'checkpoints' / '000000060'}" in text
+    assert f"`apb resume {run_dir}` continues from it" in text
+    result = resume(run_dir, env=FaultyPendulum)
+    assert (result.stopped_by, result.total_timesteps) == ("budget", 100)
+
+
+@pytest.mark.parametrize("reward", [1e30, -1e38])
+def test_a_loss_that_overflows_is_a_divergence_that_says_where_to_look_and_where_to_continue(reward, tmp_path):
+    class Overflowing(FaultyPendulum):
+        def step(self, action):
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, reward if self.steps == 85 else -1.0, terminated, truncated, info
+
+    run_dir = tmp_path / "run"
+    with pytest.raises(DivergenceError) as caught:
+        run(Overflowing, run_dir=run_dir, checkpoint_freq=40, batch_size=256, total_timesteps=200)
+    text = str(caught.value)
+    assert re.search(r"the critic_loss of lane 0 \(seed 0\) is inf at update \d+; .*scale of the rewards", text)
+    assert f"the last good checkpoint is {run_dir / 'checkpoints' / '000000060'}" in text
