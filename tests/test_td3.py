@@ -1,13 +1,13 @@
-"""An update of `TD3` is that of Fujimoto et al. (2018): held to one written with `nn.Module` and `optim.Adam`."""
+"""An update of `TD3` is that of Fujimoto et al. (2018), in every lane as alone, and continues from a saved state."""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
-from apb import _native, rng
 from apb.td3 import TD3
 from learning import draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
+from plain_td3 import OracleCritic, OracleTD3
 from torch import nn
 
 SETTINGS = small_settings(
@@ -19,11 +19,6 @@ SETTINGS = small_settings(
     target_policy_noise=0.6,
     target_noise_clip=0.4,
 )
-# Both sides compute in float32 with sums in another order. A gradient then differs by about 1e-7 of its terms, and Adam
-# turns a relative difference d of a gradient, large only where terms cancel, into a difference of about
-# learning_rate * d. Weights that a wrong rule moves differ by about learning_rate, 1e-3. A unit whose input is 0 up to
-# rounding may be on for one side and off for the other, which touches few weights: one in ten may lie farther apart.
-TOLERANCE = {"rtol": 1e-4, "atol": 5e-5}
 
 
 def make(seeds=(4,), backbone=None, settings=SETTINGS, **options):
@@ -35,133 +30,7 @@ def adam_steps(td3):
     return td3.actor_adam.steps, td3.critics_adam.steps
 
 
-def assert_same_weights(found, expected, name):
-    apart = (found - expected).abs()
-    assert apart.max() < 1e-2, name
-    assert (apart <= TOLERANCE["atol"] + TOLERANCE["rtol"] * expected.abs()).float().mean() >= 0.9, name
-
-
-class OracleActor(nn.Module):
-    """TD3's actor cut in three: only `pre`, `post` and, if asked for, `body` have parameters that learn."""
-
-    def __init__(self, layers, lane, backbone, trainable):
-        super().__init__()
-        frozen = {name: torch.from_numpy(value.copy()) for name, value in backbone.tensors().items()}
-        values = frozen | {name: value[lane].clone() for name, value in layers.items()}
-        modules = {}
-        for name, weight in values.items():
-            layer, kind = name.rsplit(".", 1)
-            if kind == "weight":
-                modules[layer] = nn.Linear(weight.shape[1], weight.shape[0])
-        for name, value in values.items():
-            layer, kind = name.rsplit(".", 1)
-            getattr(modules[layer], kind).data = value
-        self.pre, self.post = modules["pre"], modules["post"]
-        self.body = nn.ModuleList(modules[name] for name in sorted(modules) if name.startswith("layers."))
-        self.body.requires_grad_(trainable)
-        self.entrance = nn.ReLU() if backbone.input_activation else nn.Identity()
-
-    def forward(self, observation):
-        x = self.entrance(self.pre(observation))
-        for layer in self.body:
-            x = torch.relu(layer(x))
-        return torch.tanh(self.post(x))
-
-
-class OracleCritic(nn.Module):
-    def __init__(self, layers, lane, twin):
-        super().__init__()
-        self.layers = nn.ModuleList()
-        for i in range(3):
-            weight = layers[f"{i}.weight"][lane, twin].clone()
-            layer = nn.Linear(weight.shape[1], weight.shape[0])
-            layer.weight.data, layer.bias.data = weight, layers[f"{i}.bias"][lane, twin].clone()
-            self.layers.append(layer)
-
-    def forward(self, observation, action):
-        x = torch.cat([observation, action], 1)
-        return self.layers[2](torch.relu(self.layers[1](torch.relu(self.layers[0](x))))).squeeze(1)
-
-
-class OracleTD3:
-    """One lane of TD3 as in the paper, with the initial weights of lane `lane` of `td3`."""
-
-    def __init__(self, td3, lane):
-        s = self.settings = td3.settings
-        self.seed = td3.seeds[lane]
-        self.actor = OracleActor(td3.actor, lane, td3.backbone, td3.trainable_backbone)
-        self.critics = nn.ModuleList(OracleCritic(td3.critics, lane, twin) for twin in range(2))
-        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, td3.trainable_backbone)
-        self.target_critics = nn.ModuleList(OracleCritic(td3.target_critics, lane, twin) for twin in range(2))
-        self.actor_adam = torch.optim.Adam([p for p in self.actor.parameters() if p.requires_grad], lr=s.learning_rate)
-        self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)
-        self.updates = 0
-        self.actor_loss = torch.tensor(0.0)
-        self.clipped_noise = self.clipped_actions = self.second_is_smaller = 0.0
-
-    def update(self, batch):
-        s = self.settings
-        self.updates += 1
-        observation, action, reward, following, alive = (getattr(batch, name)[0] for name in batch.__slots__)
-        with torch.no_grad():
-            noise = torch.empty_like(action).numpy()
-            _native.philox_normal(
-                rng.key(self.seed, rng.Stream.TARGET_NOISE), rng.counter(self.updates), noise.reshape(-1)
-            )
-            noise = torch.from_numpy(noise) * s.target_policy_noise
-            clipped = noise.clamp(-s.target_noise_clip, s.target_noise_clip)
-            noisy = self.target_actor(following) + clipped
-            next_action = noisy.clamp(-1, 1)
-            first, second = (critic(following, next_action) for critic in self.target_critics)
-            target = reward + alive * s.gamma * torch.minimum(first, second)
-            self.clipped_noise += (noise != clipped).float().mean().item()
-            self.clipped_actions += (noisy != next_action).float().mean().item()
-            self.second_is_smaller += (second < first).float().mean().item()
-        self.critic_loss = sum(nn.functional.mse_loss(critic(observation, action), target) for critic in self.critics)
-        self.critic_adam.zero_grad()
-        self.critic_loss.backward()
-        self.critic_adam.step()
-        if self.updates % s.policy_delay == 0:
-            self.actor_loss = -self.critics[0](observation, self.actor(observation)).mean()
-            self.actor_adam.zero_grad()
-            self.actor_loss.backward()
-            self.actor_adam.step()
-            for target_net, net in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
-                for target_value, value in zip(target_net.parameters(), net.parameters(), strict=True):
-                    target_value.data.copy_((1 - s.tau) * target_value.data + s.tau * value.data)
-
-    def parts(self, td3, lane):
-        """Name, own parameter and, in a state of `td3`, index of the same weights, for all networks."""
-        for group in ("actor", "target_actor"):
-            net = getattr(self, group)
-            modules = {"pre": net.pre, "post": net.post} | {f"layers.{i}": layer for i, layer in enumerate(net.body)}
-            for name in getattr(td3, group):
-                layer, kind = name.rsplit(".", 1)
-                yield group, name, getattr(modules[layer], kind), lane
-        for group in ("critics", "target_critics"):
-            for name in getattr(td3, group):
-                layer, kind = name.rsplit(".", 1)
-                for twin, critic in enumerate(getattr(self, group)):
-                    yield group, name, getattr(critic.layers[int(layer)], kind), (lane, twin)
-
-    def assert_equals(self, td3, lane):
-        state = {name: torch.from_numpy(value) for name, value in td3.state().items()}
-        for group, name, parameter, at in self.parts(td3, lane):
-            assert_same_weights(state[f"{group}.{name}"][at], parameter.data, f"{group}.{name}")
-        torch.testing.assert_close(td3.critic_loss[lane], self.critic_loss.detach(), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(td3.actor_loss[lane], self.actor_loss.detach(), rtol=1e-4, atol=1e-5)
-
-    def adopt(self, td3, lane):
-        """Take over weights and moments, so that a difference of rounding does not grow from update to update."""
-        state = {name: torch.from_numpy(value) for name, value in td3.state().items()}
-        for group, name, parameter, at in self.parts(td3, lane):
-            parameter.data.copy_(state[f"{group}.{name}"][at])
-            moments = {"actor": self.actor_adam, "critics": self.critic_adam}.get(group)
-            if moments is not None and parameter in moments.state:
-                for moment in ("exp_avg", "exp_avg_sq"):
-                    found = state[f"{group}_adam.{moment}.{name}"][at]
-                    assert_same_weights(found, moments.state[parameter][moment], f"{group} {moment} {name}")
-                    moments.state[parameter][moment].copy_(found)
+# --- the equations ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
@@ -281,6 +150,9 @@ def test_the_critic_step_lowers_its_loss():
     assert losses[-1] < 0.5 * losses[0]
 
 
+# --- backbones -------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("reading", ["A", "B"])
 def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_layers(reading):
     backbone = small_backbone(reading)
@@ -308,6 +180,9 @@ def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():
     assert len({backbone.hash, trained[0].hash, trained[1].hash}) == 3
     assert trained[0].input_activation
     assert same_arrays(trained[1].tensors(), {name: td3.actor[name][1].numpy() for name in backbone.tensors()})
+
+
+# --- lanes -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trainable", [False, True])
@@ -369,6 +244,9 @@ def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
     assert same_arrays(
         {n: v for n, v in start.items() if "loss" not in n}, {n: v for n, v in td3.state().items() if "loss" not in n}
     )
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
