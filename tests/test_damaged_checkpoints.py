@@ -1,0 +1,136 @@
+"""A checkpoint is checked before use: damage is skipped with a warning, and what is forged or foreign is refused."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apb.errors import ApbWarning, FileFormatError, MismatchError, RunFolderError
+from apb.files import json_files
+from apb.runs import CheckpointWriter, RunFolder, load_checkpoint
+from toy_run import IDENTITY, assert_is_at, assert_loads, assert_no_debris, opened_at, save, saved
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+def damages() -> dict[str, Callable[[Path], object]]:
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+
+    return {
+        "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+        "emptied": lambda path: os.truncate(path, 0),
+        "flipped": flip,
+        "grown": lambda path: path.write_bytes(path.read_bytes() + b"\n"),
+        "removed": lambda path: path.unlink(),
+        "a folder": lambda path: (path.unlink(), path.mkdir()),
+    }
+
+
+@pytest.mark.parametrize("how", damages().keys())
+def test_a_checkpoint_with_any_damaged_file_is_skipped_with_a_warning(tmp_path: Path, how: str) -> None:
+    original = RunFolder.create(tmp_path / "original", {"env": "Toy-v0"})
+    with original.lock():
+        saved(original, 5, 10)
+    newest = original.checkpoints / "000000010"
+    segment = load_checkpoint(original).segments[-1].name
+    victims = [path for path in newest.rglob("*") if path.is_file()] + [original.replay / segment]
+    assert len(victims) == 5
+    for victim in victims:
+        shutil.copytree(original.path, tmp_path / "copy")
+        damages()[how](tmp_path / "copy" / victim.relative_to(original.path))
+        run = RunFolder.open(tmp_path / "copy")
+        if how == "grown" and victim.name == "manifest.json":  # white space after JSON changes nothing
+            assert_loads(run, 10)
+        else:
+            with pytest.raises(FileFormatError):
+                load_checkpoint(opened_at(run, 10))
+            with pytest.warns(ApbWarning, match="checkpoint 10 is damaged and skipped"):
+                assert_loads(run, 5)
+            with run.lock(), pytest.warns(ApbWarning):  # the run goes on from there, and all is well again
+                save(CheckpointWriter(run, IDENTITY, parent=load_checkpoint(run)), 10)
+            assert_is_at(run, 10)
+            assert_no_debris(run)
+        shutil.rmtree(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"000000099\n", b"../../x\n", b"\xff\xfe", b"10\n"])
+def test_a_damaged_latest_is_reported_and_the_newest_checkpoint_loads(run: RunFolder, content: bytes | None) -> None:
+    saved(run, 5, 10)
+    if content is None:
+        (run.checkpoints / "LATEST").unlink()
+    else:
+        (run.checkpoints / "LATEST").write_bytes(content)
+    with pytest.warns(ApbWarning, match="LATEST"):
+        assert_loads(run, 10)
+
+
+def test_a_run_with_nothing_but_damage_is_refused(run: RunFolder) -> None:
+    saved(run, 5, 10)
+    for folder in ("000000005", "000000010"):
+        (run.checkpoints / folder / "manifest.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="no intact checkpoint"), pytest.warns(ApbWarning):
+        load_checkpoint(run)
+
+
+# --- manifests of others ---------------------------------------------------------------------------------------------
+
+
+def forge(run: RunFolder, step: int, **changes: Any) -> None:
+    """Change fields of a manifest as an attacker would, with the right checksum."""
+    path = run.checkpoints / f"{step:09d}" / "manifest.json"
+    content = {**json.loads(path.read_text()), **changes}
+    content.pop("sha256")
+    digest = hashlib.sha256(json_files.dump_json(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": digest}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timesteps": 11},
+        {"timesteps": "10"},
+        {"format": "something"},
+        {"files": {"../../config.json": {"bytes": 1, "sha256": ""}}},
+        {"files": {"/etc/passwd": {"bytes": 1, "sha256": ""}}},
+        {"files": {"policy/none": {"bytes": 1, "sha256": ""}}},
+        {"files": {"a\0b": {"bytes": 1, "sha256": ""}}},
+        {"files": {"\ud800": {"bytes": 1, "sha256": ""}}},
+        {"files": {"a" * 10_000: {"bytes": 1, "sha256": ""}}},
+        {"files": {"training_state/state.json": 3}},
+        {"files": []},
+        {"replay": [{"name": "../../../x"}]},
+        {"replay": {}},
+        {"identity": {"env": 3}},
+    ],
+)
+def test_a_forged_manifest_is_refused(run: RunFolder, changes: dict[str, Any]) -> None:
+    saved(run, 10)
+    forge(run, 10)
+    assert_is_at(run, 10)
+    forge(run, 10, **changes)
+    with pytest.raises(FileFormatError):
+        load_checkpoint(opened_at(run, 10))
+
+
+def test_a_checkpoint_of_something_else_is_refused_by_field_and_both_values(run: RunFolder) -> None:
+    saved(run, 5, 10)
+    with pytest.raises(MismatchError, match="env = 'Toy-v0', not to 'Ant-v5'"):
+        load_checkpoint(run, identity={**IDENTITY, "env": "Ant-v5"})
+    with pytest.raises(MismatchError, match="dtype = None, not to 'f4'"):
+        load_checkpoint(run, identity={**IDENTITY, "dtype": "f4"})
+    with pytest.raises(MismatchError, match=r"config_hash = 'c+', not to None"):
+        load_checkpoint(run, identity={key: IDENTITY[key] for key in ("env", "backbone_hash")})
+
+
+def test_a_checkpoint_of_another_format_version_names_what_wrote_it(run: RunFolder) -> None:
+    saved(run, 10)
+    forge(run, 10, format_version=99, apb_version="7.0")
+    with pytest.raises(MismatchError, match=r"format_version 99; .*'7\.0'"):
+        load_checkpoint(run)
