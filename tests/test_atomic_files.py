@@ -4,7 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,15 @@ import pytest
 from apb import files
 from apb.errors import RunFolderError
 from apb.files import atomic
+
+
+class InterruptionError(Exception):
+    """What no code of the package raises or catches."""
+
+
+def interrupted(write: Callable[..., object], *arguments: Any) -> None:
+    write(*arguments)
+    raise InterruptionError
 
 
 def fill(folder: Path, generation: int) -> None:
@@ -25,18 +34,16 @@ def fill(folder: Path, generation: int) -> None:
 
 def test_a_failing_writer_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
-    with suppress(ZeroDivisionError), files.atomic_file(tmp_path / "f") as file:
-        file.write(b"new")
-        _ = 1 / 0
+    with pytest.raises(InterruptionError), files.atomic_file(tmp_path / "f") as file:
+        interrupted(file.write, b"new")
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"old"]
 
 
 def test_a_failing_writer_leaves_the_old_folder_and_no_debris(tmp_path: Path) -> None:
     with files.staged_folder(tmp_path / "p") as staging:
         fill(staging, 1)
-    with suppress(ZeroDivisionError), files.staged_folder(tmp_path / "p") as staging:
-        files.write_json_atomic(staging / "config.json", 2)
-        _ = 1 / 0
+    with pytest.raises(InterruptionError), files.staged_folder(tmp_path / "p") as staging:
+        interrupted(files.write_json_atomic, staging / "config.json", 2)
     assert [entry.name for entry in tmp_path.iterdir()] == ["p"]
     assert files.read_json(tmp_path / "p" / "config.json") == 1
 
@@ -49,19 +56,23 @@ def test_an_error_at_any_write_leaves_the_old_folder_and_no_debris(
         fill(staging, 0)
     original = os.fsync
     for failing in range(1, 100):
-        calls = iter(range(1, 1000))
+        calls, hit = iter(range(1, 1000)), []
 
-        def fail(descriptor: int, calls: Any = calls, failing: int = failing) -> None:
+        def fail(descriptor: int, calls: Any = calls, failing: int = failing, hit: list[int] = hit) -> None:
             if next(calls) == failing:
+                hit.append(failing)
                 raise OSError(code, os.strerror(code))
             original(descriptor)
 
         monkeypatch.setattr(os, "fsync", fail)
-        done = False
-        with suppress(OSError), files.staged_folder(tmp_path / "p") as staging:
-            fill(staging, failing)
-            done = True
-        if done and next(calls) <= failing:  # nothing failed: every write has had its turn
+        told = None
+        try:
+            with files.staged_folder(tmp_path / "p") as staging:
+                fill(staging, failing)
+        except OSError as error:
+            told = error.errno
+        assert told == (code if hit else None)
+        if not hit:  # every write has had its turn
             break
         assert [entry.name for entry in tmp_path.iterdir()] == ["p"]
         assert {files.read_json(tmp_path / "p" / name) for name in ("config.json", "weights.json")} <= {0, failing}

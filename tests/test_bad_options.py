@@ -59,6 +59,7 @@ NUMBERS = {
 def test_an_integer_out_of_range_is_named_with_value_and_range(name, value):
     with pytest.raises(ConfigError, match=rf"^{name} = {value} is out of range; expected a number in \[\d+, "):
         AdaptSettings(**{name: value})
+    assert getattr(AdaptSettings(**{name: value + 1}), name) == value + 1, "the smallest one is taken"
 
 
 @pytest.mark.parametrize("name", INTEGERS)

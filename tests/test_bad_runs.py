@@ -15,7 +15,6 @@ from apb import (
     Callback,
     ConfigError,
     FileFormatError,
-    InvalidEnvError,
     MismatchError,
     RunFolderError,
     resume,
@@ -78,10 +77,6 @@ class Stateful(Callback):
 
 
 def test_callbacks_with_state_must_come_back(tmp_path):
-    class Stateful(Callback):
-        def state_dict(self):
-            return {"n": 1}
-
     run(run_dir=tmp_path / "run", total_timesteps=70, callback=Stateful())
     with pytest.raises(MismatchError, match=r"the checkpoint holds the state of the callbacks \['Stateful'\]; \[\]"):
         resume(tmp_path / "run")
@@ -137,8 +132,8 @@ def test_a_run_moves_to_another_device_when_it_is_resumed_and_to_none_that_is_no
 )
 def test_a_damaged_configuration_is_refused(changes, finished):
     edit_config(finished, **changes)
-    message = r"config.json|cannot be rebuilt|device = "
-    with pytest.raises((FileFormatError, InvalidEnvError, ConfigError), match=message):
+    message = r"config\.json is not the configuration of an adaptation: |^device = "
+    with pytest.raises((FileFormatError, ConfigError), match=message):
         resume(finished)
 
 
@@ -233,10 +228,6 @@ def test_a_full_disk_while_a_run_is_resumed_is_one_error_that_says_what_is_kept(
 
 
 def test_a_rewind_that_fails_deletes_nothing(tmp_path):
-    class Stateful(Callback):
-        def state_dict(self):
-            return {"n": 1}
-
     run(run_dir=tmp_path / "run", checkpoint_freq=25, keep_last=4, callback=Stateful())
     steps = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     with pytest.raises(MismatchError):

@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apb import files
 from apb.errors import ApbWarning, FileFormatError, MismatchError, RunFolderError
 from apb.files import json_files
 from apb.runs import CheckpointWriter, RunFolder, load_checkpoint
@@ -105,7 +107,7 @@ def forge(run: RunFolder, step: int, **changes: Any) -> None:
         {"files": {"a" * 10_000: {"bytes": 1, "sha256": ""}}},
         {"files": {"training_state/state.json": 3}},
         {"files": []},
-        {"replay": [{"name": "../../../x"}]},
+        {"replay": [{"name": "../x"}]},
         {"replay": {}},
         {"identity": {"env": 3}},
     ],
@@ -114,9 +116,24 @@ def test_a_forged_manifest_is_refused(run: RunFolder, changes: dict[str, Any]) -
     saved(run, 10)
     forge(run, 10)
     assert_is_at(run, 10)
+    # All else is right: what is listed has the size and checksum that the list says, wherever it is.
+    manifest = files.read_json(run.checkpoints / "000000010" / "manifest.json")
+    if isinstance(changes.get("files"), dict):
+        changes = {"files": manifest["files"] | {name: as_it_is(run, name, e) for name, e in changes["files"].items()}}
+    if changes.get("replay"):
+        (run.path / "x").write_bytes((run.replay / manifest["replay"][0]["name"]).read_bytes())
+        changes = {"replay": [manifest["replay"][0] | changes["replay"][0]]}
     forge(run, 10, **changes)
     with pytest.raises(FileFormatError):
         load_checkpoint(opened_at(run, 10))
+
+
+def as_it_is(run: RunFolder, name: str, entry: Any) -> Any:
+    """The entry with the size and checksum of what it names, if it is an entry and that exists."""
+    with suppress(OSError, ValueError, TypeError):
+        path = run.checkpoints / "000000010" / name
+        return entry | {"bytes": path.stat().st_size, "sha256": files.sha256_file(path)}
+    return entry
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_field_and_both_values(run: RunFolder) -> None:

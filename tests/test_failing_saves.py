@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def test_a_failing_policy_writer_leaves_the_best_policy_of_before(run: RunFolder
     writer = saved(run)
     writer.save_best(3, {"eval/mean_reward": 1.0}, at(3).write_policy)
     before = contents(run.best)
-    with suppress(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):
         writer.save_best(4, {}, lambda folder: 1 / 0)
     assert contents(run.best) == before
     writer.save_best(6, {"eval/mean_reward": 2.0}, at(6).write_policy)
