@@ -90,6 +90,7 @@ BAD_INPUTS = [
     (["adapt", "CartPole-v1"], "only continuous actions"),
     (["adapt", ENV, "--total-timesteps", "-5"], "total_timesteps = -5"),
     (["adapt", ENV, "--total-timesteps", "1.5"], "expected an integer, found 1.5"),
+    (["adapt", ENV, "--seed", "x"], "expected an integer, found x"),
     (["adapt", ENV, "--total-timesteps", "many"], "--total-timesteps"),
     (["adapt", ENV, "--lr", "1e-3"], "apb adapt has no option --lr; did you mean --learning-rate?"),
     (["adapt", f"--env={ENV}"], "apb adapt takes env without --env"),

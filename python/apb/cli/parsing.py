@@ -1,6 +1,7 @@
 """`parse`: the arguments of a verb into its options: a dataclass whose fields and docstrings say it all."""
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import shutil
@@ -67,10 +68,10 @@ def _whole(word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        number = float(word)
-        if not number.is_integer():
-            raise ValueError(f"expected an integer, found {word}") from None
-        return int(number)
+        with contextlib.suppress(ValueError):
+            if (number := float(word)).is_integer():
+                return int(number)
+        raise ValueError(f"expected an integer, found {word}") from None
 
 
 def _check_names(options: type, verb: str, arguments: Sequence[str]) -> None:
