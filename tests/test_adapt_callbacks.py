@@ -119,12 +119,18 @@ def test_a_run_that_was_stopped_before_its_first_step_continues_as_one_that_neve
 
 
 def test_ready_made_callbacks_stop_at_a_reward_and_without_improvement():
-    options = {"eval_freq": 10, "n_eval_episodes": 1, "total_timesteps": 100, "learning_starts": 1000}
+    options = {"eval_freq": 10, "n_eval_episodes": 1, "total_timesteps": 100}
     assert run(callback=StopTrainingOnRewardThreshold(-1e6), **options).total_timesteps == 0
     assert run(callback=StopTrainingOnRewardThreshold(0), **options).stopped_by == "budget"
-    # Nothing is learned: the first evaluation is the best, and the third one after it is the last.
-    stopped = run(callback=StopTrainingOnNoModelImprovement(3), **options)
-    assert (stopped.stopped_by, stopped.total_timesteps) == ("callback", 30)
+    # A rate of almost nothing: the first evaluation after updates is the best, and the third one after it is the last.
+    learning = options | {"learning_starts": 35, "learning_rate": 1e-30}
+    stopped = run(callback=StopTrainingOnNoModelImprovement(3), **learning)
+    assert (stopped.stopped_by, stopped.total_timesteps) == ("callback", 70)
+
+
+def test_a_run_is_not_stopped_for_want_of_improvement_before_it_learns():
+    options = {"eval_freq": 10, "n_eval_episodes": 1, "total_timesteps": 100, "learning_starts": 100}
+    assert run(callback=StopTrainingOnNoModelImprovement(1), **options).stopped_by == "budget"
 
 
 # --- state of their own ----------------------------------------------------------------------------------------------

@@ -144,7 +144,10 @@ class StopTrainingOnRewardThreshold(Callback):
 
 
 class StopTrainingOnNoModelImprovement(Callback):
-    """Stop after `max_no_improvement_evals` evaluations in a row without a better mean over lanes. Named as in SB3."""
+    """Stop after `max_no_improvement_evals` evaluations in a row without a better mean over lanes. Named as in SB3.
+
+    Evaluations before the first update are not counted: the policy stays as it was drawn during the random steps.
+    """
 
     def __init__(self, max_no_improvement_evals: int) -> None:
         if max_no_improvement_evals < 1:
@@ -155,6 +158,8 @@ class StopTrainingOnNoModelImprovement(Callback):
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
         """See `Callback`."""
+        if state.updates == 0:
+            return True
         mean = mean_over_lanes(results)
         better = self._best is None or mean > self._best
         self._best = mean if better else self._best
