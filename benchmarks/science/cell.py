@@ -1,5 +1,6 @@
 """Runs or resumes one cell of a study: `python -m benchmarks.science.cell STUDY ENV METHOD SEED RUNS`."""
 
+import hashlib
 import importlib.metadata
 import json
 import subprocess
@@ -49,6 +50,7 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
     if result.stopped_by != "budget":
         raise SystemExit(f"{cell.name} was stopped by {result.stopped_by}; start the same command again to go on")
     header = {
+        "begun_at_commit": json.loads((run_dir / "system_info.json").read_text())["git_commit"],
         "backbone_hash": result.policy.backbone.hash,
         "trained_parameters": result.adapter.num_parameters,
         "wall_time": result.wall_time,
@@ -130,10 +132,20 @@ def commit() -> str:
     return name + "+" * changed
 
 
+def package_hash() -> str:
+    """SHA-256 of the files of the package that runs: its version does not tell one build from another."""
+    folder = Path(apb.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".so")):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
     """Run the cell and write its raw file."""
     cell = next(c for c in STUDIES[study].cells() if (c.env, c.method, c.seed) == (env, method_name, int(seed)))
     method = METHODS[method_name]
+    code = {"commit": commit(), "package": package_hash(), "system": system_info()}
     if method.peer == "sb3":
         header, evaluations = run_sb3(cell, method)
     else:
@@ -146,10 +158,8 @@ def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
         "total_timesteps": cell.total_timesteps,
         "backbone": method.backbone,
         "options": method.options,
-        "commit": commit(),
-        "system": system_info(),
     }
-    write_raw(cell, facts | header, evaluations)
+    write_raw(cell, facts | code | header, evaluations)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from benchmarks.science.run import RESULTS, read_raw
 from benchmarks.science.studies import EVAL_EPISODES, METHODS, STUDIES, Study
 
 COLORS = ("#0072b2", "#009e73", "#d55e00", "#000000", "#8c8c8c", "#cc79a7", "#e69f00", "#56b4e9")
+PUBLISHED_NOTE = (
+    "*Published*: mean (lowest, highest) of the ten seeds that TD3's authors give in `learning_curves/` of their\n"
+    "repository. Beside the older env, these runs differ from ours in the random steps, the networks (400, 300), the\n"
+    "batch (100) and the learning rate (1e-3); ours are those of their current code."
+)
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,36 @@ class Curves:
         area: NDArray[np.float64] = np.trapezoid(self.returns, self.timesteps, axis=1) / self.timesteps[-1]
         return area
 
+    @property
+    def late(self) -> NDArray[np.float64]:
+        """Mean return of the last five evaluations, one number per seed (K,)."""
+        late: NDArray[np.float64] = self.returns[:, -5:].mean(axis=1)
+        return late
+
     def final(self, budget: int) -> str:
-        """The same of the final policies, on episodes that nothing else used; "-" if the runs went on beyond it."""
+        """The final policies on episodes that nothing else used; "-" if some of the runs went on beyond the budget."""
         scores = [np.mean(h["final_returns"]) for h in self.headers if h["total_timesteps"] == budget]
         return interval_text(np.array(scores)) if len(scores) == len(self.headers) else "-"
 
 
 def interval_text(scores: NDArray[np.float64]) -> str:
     """Interquartile mean of scores (K,) with its band: an interval in [], or the range of a few seeds in ()."""
+    if len(scores) == 1:
+        return f"{scores[0]:,.0f}"
     low, high, name = seed_band(scores)
     left, right = "()" if name == "range" else "[]"
     return f"{float(interquartile_mean(scores)):,.0f} {left}{float(low):,.0f}, {float(high):,.0f}{right}"
+
+
+def permutation_p(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """How often a difference of means at least as large comes of dealing the scores (K,) and (J,) out at random: the
+    exact two-sided permutation test."""
+    scores = np.concatenate([one, other])
+    first = np.array(list(combinations(range(len(scores)), len(one))))
+    means = scores[first].mean(axis=1)
+    differences = np.abs(means - (scores.sum() - means * len(one)) / len(other))
+    observed = abs(one.mean() - other.mean())
+    return float(np.mean(differences >= observed - 1e-9 * max(1.0, observed)))
 
 
 def read_curves(study_name: str) -> dict[tuple[str, str], Curves]:
@@ -67,67 +92,126 @@ def read_curves(study_name: str) -> dict[tuple[str, str], Curves]:
 
 
 def table(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
-    """Markdown: one row per env and method."""
+    """Markdown: one row per env and method, and what is published of the env."""
     columns = [f"{timestep:,}" for timestep in study.report_at]
-    head = ["env", "method", "seeds", "learned", *columns, "new episodes", "mean over the budget", "steps/s"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for env in study.budgets:
+    head = ["env", "method", "seeds", "learned parameters", *columns, "mean over the budget", "p", "last five", "p"]
+    rows = [[*head, "new episodes"]]
+    for env, budget in study.budgets.items():
         for method in study.methods:
             if (env, method) not in curves:
-                lines.append(f"| {env} | {METHODS[method].label} | 0 | not run |" + " |" * (len(head) - 4))
+                rows.append([env, METHODS[method].label, "0", "not run", *[""] * (len(head) - 3)])
                 continue
             curve = curves[env, method]
-            header = curve.headers[0]
-            rate = np.median([h["total_timesteps"] / h["wall_time"] for h in curve.headers])
-            learned = "all" if METHODS[method].peer != "apb" else f"{header['trained_parameters']:,}"
-            if METHODS[method].options.get("trainable_backbone"):
-                learned = "all"
-            cells = [curve.summary(timestep) for timestep in study.report_at]
-            row = [
-                env,
-                METHODS[method].label,
-                str(len(curve.headers)),
-                learned,
-                *cells,
-                curve.final(study.budgets[env]),
-                interval_text(curve.area),
-                f"{rate:.0f}",
-            ]
-            lines.append("| " + " | ".join(row) + " |")
-    return lines
+            control = curves.get((env, study.control)) if method != study.control else None
+            rows.append(
+                [
+                    env,
+                    METHODS[method].label,
+                    str(len(curve.headers)),
+                    _learned(curve, method),
+                    *[curve.summary(timestep) for timestep in study.report_at],
+                    interval_text(curve.area),
+                    _p(curve, control, "area"),
+                    interval_text(curve.late),
+                    _p(curve, control, "late"),
+                    curve.final(budget),
+                ]
+            )
+        if env in study.published:
+            published = study.published[env]
+            found = [published.returns.get(timestep) for timestep in study.report_at if timestep <= budget]
+            cells = ["-" if three is None else "{1:,} ({0:,}, {2:,})".format(*three) for three in found]
+            label = f"published: {published.env}, {published.learning_starts:,} random steps"
+            cells += ["-"] * (len(columns) - len(cells))
+            rows.append([env, label, "10", "all", *cells, *["-"] * 5])
+    rows.insert(1, ["---"] * len(rows[0]))
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _learned(curve: Curves, method: str) -> str:
+    if METHODS[method].peer != "apb" or METHODS[method].options.get("trainable_backbone"):
+        return "all"
+    return f"{curve.headers[0]['trained_parameters']:,}"
+
+
+def _p(curve: Curves, control: Curves | None, scores: str) -> str:
+    return "-" if control is None else f"{permutation_p(getattr(curve, scores), getattr(control, scores)):.3f}"
+
+
+def seeds(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
+    """Markdown: the last return of each seed."""
+    rows = [["env", "method", *[f"seed {seed}" for seed in study.seeds]], ["---"] * (2 + len(study.seeds))]
+    for (env, method), curve in curves.items():
+        by_seed = {
+            header["seed"]: f"{last:,.0f}" for header, last in zip(curve.headers, curve.returns[:, -1], strict=True)
+        }
+        rows.append([env, METHODS[method].label, *[by_seed.get(seed, "-") for seed in study.seeds]])
+    return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def figure(study: Study, curves: dict[tuple[str, str], Curves], path: Path) -> None:
-    """Learning curves: one panel per env, interquartile mean with its interval from five seeds on, seeds thin."""
+    """Learning curves, one panel per env: colours tell what learns, line styles the random steps that come first."""
     envs = [env for env in study.budgets if any(key[0] == env for key in curves)]
-    picture = Figure(figsize=(max(9.0, 5.2 * len(envs)), 5.5), layout="constrained")
+    styles = _styles(study)
+    picture = Figure(figsize=(max(9.0, 5.2 * len(envs)), 6.5), layout="constrained")
     axes = picture.subplots(1, len(envs), squeeze=False)[0]
+    handles: dict[str, Any] = {}
     for panel, env in zip(axes, envs, strict=True):
-        for method, color in zip(study.methods, COLORS, strict=False):
+        for method in study.methods:
             if (env, method) not in curves:
                 continue
             curve = curves[env, method]
             x = curve.timesteps / 1_000
-            panel.plot(
-                x,
-                interquartile_mean(curve.returns),
-                color=color,
-                label=METHODS[method].label,
-            )
+            handles[method] = panel.plot(x, interquartile_mean(curve.returns), **styles[method])[0]
             if len(curve.returns) >= MIN_SEEDS:
-                panel.fill_between(x, *seed_band(curve.returns)[:2], color=color, alpha=0.15, linewidth=0)
-            panel.plot(x, curve.returns.T, color=color, alpha=0.25, linewidth=0.6)
-        counts = sorted({len(curve.headers) for (name, _), curve in curves.items() if name == env})
-        panel.set_title(f"{env}, seeds per method: {' to '.join(map(str, [counts[0], *counts[-1:]][: len(counts)]))}")
+                color = styles[method]["color"]
+                panel.fill_between(x, *seed_band(curve.returns)[:2], color=color, alpha=0.12, linewidth=0)
+            panel.plot(x, curve.returns.T, **styles[method], alpha=0.3, linewidth=0.5)
+        if env in study.published:
+            points = {t: r for t, r in study.published[env].returns.items() if t <= study.budgets[env]}
+            low, mean, high = np.array(list(points.values())).T
+            handles["published"] = panel.errorbar(
+                np.array(list(points)) / 1_000,
+                mean,
+                [mean - low, high - mean],
+                fmt="kd",
+                markersize=4,
+                linewidth=0.8,
+                capsize=3,
+            )
+        panel.set_title(env)
         panel.set_xlabel("environment steps (thousands)")
         panel.grid(alpha=0.3)
     axes[0].set_ylabel(f"return of the noise-free policy\n(mean of {EVAL_EPISODES} episodes)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    picture.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    counts = {method: [len(curves[env, method].headers) if (env, method) in curves else 0 for env in envs]
+              for method in handles}  # fmt: skip
+    names = [_legend(method, counts[method]) for method in handles]
+    picture.legend(
+        handles.values(), names, loc="outside lower center", ncols=2, frameon=False, fontsize="small", handlelength=4
+    )
     picture.suptitle(
         f"{study.title}\ninterquartile mean over seeds, single seeds thin, 95 % interval from {MIN_SEEDS} seeds on"
     )
     picture.savefig(path, dpi=120)
+
+
+def _styles(study: Study) -> dict[str, dict[str, Any]]:
+    families: dict[str, str] = {}
+    warmups = sorted({METHODS[method].options.get("learning_starts", 1_000) for method in study.methods})
+    styles = {}
+    for method in study.methods:
+        options = dict(METHODS[method].options)
+        line = ("-", "--", ":")[warmups.index(options.pop("learning_starts", 1_000))]
+        family = json.dumps([METHODS[method].backbone, options, METHODS[method].peer])
+        styles[method] = {"color": families.setdefault(family, COLORS[len(families)]), "linestyle": line}
+    return styles
+
+
+def _legend(method: str, seeds_per_env: list[int]) -> str:
+    if method == "published":
+        return "published for TD3 on older versions (mean, range of 10 seeds)"
+    counts = "/".join(map(str, seeds_per_env if len(set(seeds_per_env)) > 1 else seeds_per_env[:1]))
+    return f"{METHODS[method].label} ({counts} seed{'' if counts == '1' else 's'})"
 
 
 def machine(curves: dict[tuple[str, str], Curves]) -> list[str]:
@@ -166,14 +250,21 @@ def main() -> int:
         f"{EVAL_EPISODES} episodes of the noise-free policy in separate envs, from the same starts.",
         "Numbers are the interquartile mean over seeds with [its nominal 95 % bootstrap interval] or, of fewer than",
         f"{MIN_SEEDS} seeds, (their range). With five seeds the interval covers about 75 to 90 %. *New episodes*: ten",
-        "of the final policy, from starts that no other evaluation used. *Mean over the budget*: the area under the",
-        "curve. Random steps count in the budget.",
-        *[f"{env}: {text}." for env, text in study.published.items()],
+        'of the final policy, from starts that no other evaluation used; "-" where some runs went on beyond the',
+        "budget. *Mean over the budget*: the area under the curve. *Last five*: the mean of the last five evaluations.",
+        "*p*: exact two-sided permutation test of the number before it against",
+        f'"{METHODS[study.control].label}"; with three seeds on both sides it cannot be less than 0.100, with five',
+        "0.008. Random steps count in the budget.",
+        *([PUBLISHED_NOTE] if study.published else []),
         *missing,
         "",
         "![learning curves](curves.png)",
         "",
         *table(study, curves),
+        "",
+        "The last return of each seed:",
+        "",
+        *seeds(study, curves),
         "",
         "Machines and versions:",
         "",

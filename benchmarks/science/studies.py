@@ -51,6 +51,9 @@ METHODS = {
         "APB, reading B, orthogonal, action noise", {"reading": "B", "init": "orthogonal"}, ACTION_NOISE
     ),
     "a-action": Method("APB, reading A, action noise", {"reading": "A"}, ACTION_NOISE),
+    "a-action-25k": Method(
+        "APB, reading A, action noise, 25,000 random steps", {"reading": "A"}, ACTION_NOISE | PUBLISHED_WARMUP
+    ),
     "td3": Method("plain TD3, 1,000 random steps", {"reading": "A"}, PLAIN_TD3),
     "b-trained": Method("reading B, all layers trained", {"reading": "B"}, PLAIN_TD3),
     "td3-slow": Method(
@@ -58,13 +61,56 @@ METHODS = {
         {"reading": "A"},
         PLAIN_TD3 | {"learning_rate": 1e-4, "critic_learning_rate": 3e-4},
     ),
+    "td3-fast": Method("plain TD3, learning rate 1e-3", {"reading": "A"}, PLAIN_TD3 | {"learning_rate": 1e-3}),
+    "b-action-fast": Method(
+        "APB, reading B, action noise, learning rate 1e-3", {"reading": "B"}, ACTION_NOISE | {"learning_rate": 1e-3}
+    ),
     "b-param-only": Method(
         "APB, reading B, parameter noise without selection",
         {"reading": "B"},
         {"strategy": "param_noise", "evolution_rate": 0.0},
     ),
+    "td3-10k": Method("plain TD3, 10,000 random steps", {"reading": "A"}, PLAIN_TD3 | {"learning_starts": 10_000}),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
     "sb3-td3-25k": Method("SB3's TD3, 25,000 random steps", {}, PUBLISHED_WARMUP, peer="sb3"),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What TD3's authors publish of an env: `learning_curves/` of github.com/sfujim/TD3, of the paper's own runs.
+
+    Attributes:
+        env: The version of the env that they used.
+        learning_starts: Random steps that came first.
+        returns: (lowest, mean, highest) of ten seeds by timestep.
+    """
+
+    env: str
+    learning_starts: int
+    returns: dict[int, tuple[int, int, int]]
+
+
+PUBLISHED = {
+    "HalfCheetah-v5": Published(
+        "HalfCheetah-v1",
+        10_000,
+        {
+            10_000: (-642, -508, -120),
+            30_000: (1_604, 1_979, 2_514),
+            50_000: (1_578, 3_352, 4_586),
+            75_000: (4_362, 5_071, 6_047),
+            100_000: (4_542, 5_514, 6_355),
+            200_000: (5_785, 6_833, 7_807),
+            300_000: (6_196, 7_697, 9_049),
+        },
+    ),
+    "Hopper-v5": Published(
+        "Hopper-v1", 1_000, {10_000: (5, 133, 318), 30_000: (38, 302, 1_021), 50_000: (180, 285, 431)}
+    ),
+    "Walker2d-v5": Published(
+        "Walker2d-v1", 1_000, {10_000: (-11, 185, 324), 30_000: (223, 311, 494), 50_000: (163, 368, 632)}
+    ),
 }
 
 
@@ -78,7 +124,8 @@ class Study:
         methods: Keys of `METHODS`.
         seeds: Seed of each run; for APB also the seed of its random backbone.
         report_at: Timesteps at which tables give the return.
-        published: For each env, what others report, as a sentence.
+        control: The method that the others are tested against.
+        published: For each env, what TD3's authors publish.
     """
 
     title: str
@@ -86,7 +133,8 @@ class Study:
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     report_at: tuple[int, ...]
-    published: dict[str, str] = field(default_factory=dict)
+    control: str
+    published: dict[str, "Published"] = field(default_factory=dict)
 
     def cells(self) -> Iterator["Cell"]:
         """All runs; seed by seed, so that a part of the study is already a fair comparison."""
@@ -118,10 +166,8 @@ STUDIES = {
         ("td3-25k", "sb3-td3-25k"),
         (0, 1, 2),
         (50_000, 100_000, 200_000, 300_000),
-        {
-            "HalfCheetah-v5": "TD3's authors publish 7,697 at 300,000 steps on HalfCheetah-v1 (mean of 10 seeds, their "
-            "repository's learning curves), which later versions of the env move a little"
-        },
+        "sb3-td3-25k",
+        PUBLISHED,
     ),
     "random-backbone": Study(
         "A random frozen backbone against plain TD3",
@@ -129,13 +175,28 @@ STUDIES = {
         ("b-action", "b-param", "a-action", "td3", "td3-25k"),
         (0, 1, 2, 3, 4),
         (10_000, 30_000, 50_000, 100_000),
+        "td3",
+        PUBLISHED,
     ),
     "warm-up": Study(
         "How many random steps come first",
         {"HalfCheetah-v5": 100_000},
-        ("b-action", "b-action-10k", "b-action-25k", "b-param", "b-param-25k", "td3", "td3-25k"),
+        (
+            "b-action",
+            "b-action-10k",
+            "b-action-25k",
+            "b-param",
+            "b-param-25k",
+            "a-action",
+            "a-action-25k",
+            "td3",
+            "td3-10k",
+            "td3-25k",
+        ),
         (0, 1, 2),
-        (10_000, 30_000, 50_000, 100_000),
+        (10_000, 30_000, 50_000, 75_000, 100_000),
+        "td3-25k",
+        PUBLISHED,
     ),
     "controls": Study(
         "What freezing is worth: the same networks, trained in full or more slowly",
@@ -143,6 +204,15 @@ STUDIES = {
         ("b-action", "b-trained", "td3", "td3-slow", "b-param", "b-param-only"),
         (0, 1, 2),
         (10_000, 30_000, 50_000),
+        "b-action",
+    ),
+    "learning-rate": Study(
+        "The learning rate of TD3's code and that of its paper",
+        {"HalfCheetah-v5": 50_000},
+        ("b-action", "b-action-fast", "td3", "td3-fast"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "b-action",
     ),
     "initialisation": Study(
         "How the frozen layers are drawn",
@@ -150,6 +220,7 @@ STUDIES = {
         ("b-action", "b-action-he", "b-action-orthogonal"),
         (0, 1, 2),
         (10_000, 30_000, 50_000),
+        "b-action",
     ),
 }
 EVAL_FREQ = 5_000
