@@ -1,3 +1,4 @@
+// The backbone's layers, checked all before the first of them is packed.
 #include "apb/backbone.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Evolution in blocks of parameters; the noise of a block is drawn again wherever it is needed.
 #include "apb/evolution.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Forward and backward passes of many networks, cut into strips of rows for the threads.
 #include "apb/layer_stack.hpp"
 
 #include <algorithm>

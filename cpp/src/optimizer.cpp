@@ -1,3 +1,4 @@
+// The steps of Adam and of target networks, in stretches of parameters for the threads.
 #include "apb/optimizer.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Kernels of packed affine maps: tiles of rows by panels of outputs, accumulated in registers.
 #include "apb/packed_affine.hpp"
 
 #include <Eigen/Core>

@@ -1,3 +1,4 @@
+// The cipher Philox4x64-10, block by block or several blocks at once, and the numbers made from its words.
 #include "apb/philox.hpp"
 
 #include <algorithm>

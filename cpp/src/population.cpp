@@ -1,3 +1,4 @@
+// The forward pass of all members: tiles of rows go through normalisation, adapter, backbone and rescaling.
 #include "apb/population.hpp"
 
 #include <algorithm>

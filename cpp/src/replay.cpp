@@ -1,3 +1,4 @@
+// Rings of transitions: rows are checked and stored in order, and drawn by the words of a Philox stream.
 #include "apb/replay.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Workers that watch for the next job for a moment, then sleep, and take tasks from one counter.
 #include "apb/thread_pool.hpp"
 
 #include <atomic>
