@@ -1,5 +1,6 @@
 """Hooks are called in order, see the state of the run, stop it after the current step, and keep their own state."""
 
+import numpy as np
 import pytest
 from adapt_runs import run, same_policies
 from apb import Callback, resume
@@ -96,6 +97,15 @@ def test_any_hook_stops_the_run_after_the_current_step_with_a_checkpoint(hook, s
     assert recorder.calls[-1] == ("on_end", stopped_at)
     assert (tmp_path / "run" / "checkpoints" / f"{stopped_at:09d}" / "manifest.json").is_file()
     assert (tmp_path / "run" / "checkpoints" / "LATEST").read_text().strip() == f"{stopped_at:09d}"
+
+
+@pytest.mark.parametrize(("answer", "steps"), [(np.False_, 1), (np.True_, 100), (0, 100), (None, 100)], ids=repr)
+def test_false_of_numpy_stops_a_run_as_false_does_and_other_answers_do_not(answer, steps):
+    class Answer(Callback):
+        def on_step(self, state):
+            return answer
+
+    assert run(callback=Answer()).total_timesteps == steps
 
 
 def test_a_stop_needs_no_run_folder():

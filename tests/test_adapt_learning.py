@@ -3,8 +3,9 @@
 import gymnasium
 import numpy as np
 import pytest
-from adapt_runs import run
-from apb import Backbone, adapt, evaluate
+import torch
+from adapt_runs import run, same_policies
+from apb import Backbone, Callback, adapt, evaluate, resume
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
 from apb.runner import run_to_end
@@ -101,3 +102,31 @@ def loop_observations(made):
     starts = [gymnasium.make("Pendulum-v1").reset(seed=seed)[0] for seed in env.seeds]
     following = [entry[0] for entry in env.log]
     return np.array([starts[0], *following[:199], starts[1], *following[200:299]], dtype=np.float64)
+
+
+# --- torch's global defaults -----------------------------------------------------------------------------------------
+
+
+class Stop(Callback):
+    def on_step(self, state):
+        return state.timesteps < 74
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"trainable_backbone": True}, {"strategy": "param_noise", "population_size": 2}]
+)
+@pytest.mark.parametrize(
+    ("set_default", "other", "own"),
+    [(torch.set_default_dtype, torch.float64, torch.float32), (torch.set_default_device, "meta", None)],
+    ids=["dtype", "device"],
+)
+def test_defaults_that_a_script_gives_torch_change_nothing(set_default, other, own, options, tmp_path):
+    options = {"total_timesteps": 90, "normalize_observations": True, "reset_interval": 80, **options}
+    expected = run(**options)
+    set_default(other)
+    try:
+        run(run_dir=tmp_path / "run", callback=Stop(), **options)
+        found = resume(tmp_path / "run")
+    finally:
+        set_default(own)
+    assert same_policies(found.policies, expected.policies)

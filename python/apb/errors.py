@@ -1,8 +1,11 @@
 """The exceptions and warnings of the package: each refines `ApbError` and the builtin that it specialises."""
 
 import difflib
+import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
+
+import numpy as np
 
 
 class ApbError(Exception):
@@ -95,7 +98,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 def require_integer(argument: str, value: object, low: int, high: int) -> int:
     """Return `value` as an int if it is one in [low, high], or such a float (1e5); raise `ConfigError` otherwise."""
-    whole = isinstance(value, float) and value.is_integer()
+    whole = isinstance(value, float | np.floating) and value.is_integer()
     if isinstance(value, bool) or not (whole or isinstance(value, Integral)):
         raise ConfigError(f"{argument} = {value!r} is a {type(value).__name__}; expected an integer in [{low}, {high}]")
     integer = int(value)  # type: ignore[call-overload]
@@ -103,9 +106,34 @@ def require_integer(argument: str, value: object, low: int, high: int) -> int:
     return int(integer)
 
 
+def require_number(argument: str, value: object) -> float:
+    """Return `value`, a real number of Python or NumPy, as a float; raise `ConfigError` if it is none or not finite."""
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond the floats
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"{argument} = {_shown(value)}; expected a finite number")
+    return number
+
+
+def require_flag(argument: str, value: object) -> bool:
+    """Return `value` as a bool if it is one of Python or NumPy; raise `ConfigError` otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise ConfigError(f"{argument} = {value!r}; expected True or False")
+    return bool(value)
+
+
 def require_range(argument: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:
     """Raise `ConfigError` unless `low <= value <= high` (`low < value` with `low_open`); NaN never passes."""
     inside = (low < value if low_open else low <= value) and value <= high
     if not inside:
         bracket = "(" if low_open else "["
-        raise ConfigError(f"{argument} = {value!r} is out of range; expected a number in {bracket}{low}, {high}]")
+        raise ConfigError(f"{argument} = {_shown(value)} is out of range; expected a number in {bracket}{low}, {high}]")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.100}"
+    except ValueError:  # Python does not write out integers of more than 4300 digits
+        return "an integer of very many digits"

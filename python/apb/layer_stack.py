@@ -65,8 +65,8 @@ class NativeLayerStack(LayerStack):
     ) -> None:
         self._stack = _native.LayerStack(list(sizes), list(relus), networks, rows)
         self._pool = pool
-        self._out = torch.empty(networks, rows, sizes[-1])
-        self._below = torch.empty(networks, rows, sizes[0])
+        self._out = torch.empty(networks, rows, sizes[-1], dtype=torch.float32, device="cpu")
+        self._below = torch.empty(networks, rows, sizes[0], dtype=torch.float32, device="cpu")
 
     def forward(self, chain: Chain, x: Tensor) -> Tensor:
         """Outputs (N, R, out) for inputs (N, R, in)."""
@@ -95,8 +95,8 @@ class TorchLayerStack(LayerStack):
         self, sizes: Sequence[int], relus: Sequence[bool], networks: int, rows: int, device: torch.device
     ) -> None:
         self._relus = tuple(relus)
-        self._values = [torch.empty(networks, rows, size, device=device) for size in sizes[1:]]
-        self._slopes = [torch.empty(networks, rows, size, device=device) for size in sizes[:-1]]
+        self._values = [torch.empty(networks, rows, size, dtype=torch.float32, device=device) for size in sizes[1:]]
+        self._slopes = [torch.empty(networks, rows, size, dtype=torch.float32, device=device) for size in sizes[:-1]]
         self._inputs: list[Tensor] = []
 
     def forward(self, chain: Chain, x: Tensor) -> Tensor:

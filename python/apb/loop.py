@@ -282,7 +282,7 @@ class AdaptationLoop:
             self.run_dir,
         )
         answers = [getattr(callback, hook)(state, *arguments) for callback in self.callbacks]
-        return all(answer is not False for answer in answers)
+        return not any(isinstance(answer, bool | np.bool_) and not answer for answer in answers)
 
     # --- before it is saved, and at its end --------------------------------------------------------------------------
 

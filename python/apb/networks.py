@@ -28,7 +28,7 @@ class FlatLayers(dict[str, Tensor]):
 
     def __init__(self, arrays: Mapping[str, NDArray[np.float32]], device: torch.device) -> None:
         self._shapes = {name: array.shape for name, array in arrays.items()}
-        self.flat = torch.empty(sum(array.size for array in arrays.values()), device=device)
+        self.flat = torch.empty(sum(array.size for array in arrays.values()), dtype=torch.float32, device=device)
         super().__init__(self.views(self.flat))
         self.load(arrays)
 

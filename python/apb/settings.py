@@ -1,12 +1,19 @@
 """`AdaptSettings`: every option of `adapt` with its default and the source of it; library, CLI and run folder share
 this one definition."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from apb.errors import ConfigError, UnknownNameError, nearest, require_integer, require_range
+from apb.errors import (
+    ConfigError,
+    UnknownNameError,
+    nearest,
+    require_flag,
+    require_integer,
+    require_number,
+    require_range,
+)
 from apb.rng import MAX_SEED
 from apb.threads import usable_cpus
 
@@ -93,20 +100,19 @@ class AdaptSettings:
 
     def __post_init__(self) -> None:
         for name in _FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} = {getattr(self, name)!r}; expected True or False")
+            object.__setattr__(self, name, require_flag(name, getattr(self, name)))
         for name, (low, high) in _INTEGER_RANGES.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            object.__setattr__(self, name, require_integer(name, value, low, high))  # NumPy's integers are no JSON
+            object.__setattr__(self, name, require_integer(name, value, low, high))  # NumPy's numbers are no JSON
         for name, (low_f, high_f, low_open) in _FLOAT_RANGES.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ConfigError(f"{name} = {value!r}; expected a finite number")
+            number = require_number(name, value)
             require_range(name, value, low_f, high_f, low_open=low_open)
+            object.__setattr__(self, name, number)
         if self.num_threads is not None and self.num_threads > most_threads():
             raise ConfigError(
                 f"num_threads = {self.num_threads} is more than four times the {usable_cpus()} cores that affinity and "

@@ -80,8 +80,8 @@ class TD3:
         self._pool = pool
         self.updates = 0
         self.resets = 0
-        self.actor_loss = torch.zeros(len(self.seeds), device=self.device)
-        self.critic_loss = torch.zeros(len(self.seeds), device=self.device)
+        self.actor_loss = torch.zeros(len(self.seeds), dtype=torch.float32, device=self.device)
+        self.critic_loss = torch.zeros(len(self.seeds), dtype=torch.float32, device=self.device)
         # One more axis in front: a lane axis of length 1, for all lanes.
         shared = {name: value[None] for name, value in backbone.tensors().items()}
         frozen = {} if trainable_backbone else FlatLayers(shared, self.device)

@@ -1,0 +1,35 @@
+"""Options of `adapt` take numbers of any library as Python's own, and refuse those that no float can be."""
+
+import json
+from dataclasses import fields
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from apb import ConfigError
+from apb.settings import AdaptSettings
+
+KINDS = {field.name: field.type for field in fields(AdaptSettings) if field.type not in (bool, str)}
+FLOATS = [name for name, kind in KINDS.items() if kind in (float, float | None)]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_an_integer_beyond_all_floats_is_refused_as_any_other(name, digits):
+    with pytest.raises(ConfigError, match=rf"^{name} = .*expected a (finite )?number"):
+        AdaptSettings(**{name: 10**digits})
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, Fraction, int], ids=lambda kind: kind.__name__)
+def test_numbers_of_other_libraries_are_taken_and_kept_as_floats(name, kind):
+    value = getattr(AdaptSettings(**{name: kind(1)}), name)
+    assert (type(value), value) == (float, 1.0)
+
+
+def test_flags_and_whole_numbers_of_numpy_are_taken_and_written_as_json():
+    given = {"keep_best": np.False_, "normalize_observations": np.True_, "n_seeds": np.float32(4), "gamma": np.int8(1)}
+    settings = AdaptSettings(**given).to_json()
+    own = {"keep_best": False, "normalize_observations": True, "n_seeds": 4, "gamma": 1.0}
+    assert json.loads(json.dumps(settings)) == settings == AdaptSettings(**own).to_json()
+    assert [type(settings[name]) for name in own] == [type(value) for value in own.values()]
