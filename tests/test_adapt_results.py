@@ -1,9 +1,11 @@
 """A result is a function of its seed, in lanes as alone; memory, disk and prompt show the same."""
 
+import time
+
 import numpy as np
 import pytest
 from adapt_runs import run, same_policies, strategies
-from apb import Backbone, Policy, adapt
+from apb import Backbone, Callback, Policy, adapt
 from apb.runs import read_evaluations, read_history
 from learning import SMALL, same_arrays
 
@@ -59,6 +61,17 @@ def test_history_has_the_metrics_of_sb3_at_every_log_freq():
     assert result.history[3]["train/critic_loss"] > 0
     assert result.history[3]["train/updates"] == 51
     assert set(result.profile) >= {"simulation", "forward", "sampling", "update", "evaluation", "checkpoint", "rest"}
+
+
+def test_all_time_is_accounted_for_and_what_is_no_phase_is_rest():
+    class Slow(Callback):
+        def on_step(self, state):
+            time.sleep(0.01)
+
+    begin = time.perf_counter()
+    result = run(total_timesteps=30, callback=Slow())
+    assert 30 * 0.01 < result.profile["rest"] < result.wall_time < time.perf_counter() - begin
+    assert sum(result.profile.values()) == pytest.approx(result.wall_time)
 
 
 def test_results_on_the_disk_are_the_results_in_memory(tmp_path):

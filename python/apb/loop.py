@@ -56,6 +56,7 @@ class AdaptationLoop:
         settings: AdaptSettings,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        self._begun = time.perf_counter()
         self.settings = settings
         self.source = source
         self.backbone = backbone
@@ -65,7 +66,7 @@ class AdaptationLoop:
         self.steps = 0
         self.metrics: dict[str, float] = {}
         self.profile = dict.fromkeys(PHASES, 0.0)
-        self.wall_time = 0.0
+        self.earlier_seconds = 0.0
         self.run_dir: Path | None = None
         self._episode_ended = False
         self._last_count = 0
@@ -108,6 +109,11 @@ class AdaptationLoop:
         self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
         self.recent_episodes: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._share_statistics()
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds since the loop was made, with those that the run took before it was resumed."""
+        return self.earlier_seconds + time.perf_counter() - self._begun
 
     # --- one step --------------------------------------------------------------------------------------------------
 
@@ -168,7 +174,6 @@ class AdaptationLoop:
         self._spend(
             forward=acted - begin, simulation=stepped - acted, sampling=sampled, update=end - updating - sampled
         )
-        self.wall_time += end - begin
         answers = [self.emit("on_episode_end", episode) for episode in transition.episodes]
         return self.emit("on_step") and all(answers)
 
@@ -218,7 +223,6 @@ class AdaptationLoop:
         adapters = self.learner.adapters()[:, None]
         results = self._evaluator.evaluate(lambda observations: self.actors.forward(adapters, observations), stream)
         self._spend(evaluation=time.perf_counter() - begin)
-        self.wall_time += time.perf_counter() - begin
         return results
 
     def policies(self) -> list[Policy]:

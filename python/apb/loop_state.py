@@ -57,7 +57,9 @@ def load_loop_state(loop: AdaptationLoop, state: dict[str, Any]) -> None:
         for name in ("recent_episodes", "metrics"):
             require_pairs(state[name], f"the state of {name}")
         counters = state["counters"]
-        loop.timesteps, loop.steps, loop.wall_time = (counters[name] for name in ("timesteps", "steps", "wall_time"))
+        loop.timesteps, loop.steps, loop.earlier_seconds = (
+            counters[name] for name in ("timesteps", "steps", "wall_time")
+        )
         loop.learner.td3.load_state(state["learner"], counters)
         loop.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
         if loop.normalizer is not None:

@@ -93,9 +93,7 @@ class RunWriter:
         state = loop_state(loop) | {"best_score": self.best_score}
         path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(policies, folder), ring)
         self.saved_at = loop.timesteps
-        seconds = time.perf_counter() - begin
-        loop.profile["checkpoint"] += seconds
-        loop.wall_time += seconds
+        loop.profile["checkpoint"] += time.perf_counter() - begin
         return path
 
     def result(self, summary: dict[str, Any]) -> None:

@@ -35,8 +35,10 @@ class AdaptResult:
         final: Final evaluation of each lane on episodes that no earlier evaluation used; empty if `eval_freq` is 0 or
             the run was stopped before its budget was spent.
         total_timesteps: Environment transitions per lane that were made.
-        wall_time: Seconds, those before a resume included.
-        profile: Seconds per phase ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint", "rest").
+        wall_time: Seconds from the making of the envs to the end, callbacks and files included, and those before a
+            resume.
+        profile: How they were spent: seconds by phase ("simulation", "forward", "sampling", "update", "evaluation",
+            "checkpoint", and "rest" for all else).
         stopped_by: "budget", "callback", or the name of the signal.
         run_dir: The run folder, or None.
     """
@@ -186,14 +188,15 @@ def run_to_end(loop: AdaptationLoop, writer: RunWriter | None) -> AdaptResult:
         )
     except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(loop.run_dir)}") from error
+    wall_time = loop.wall_time
     result = AdaptResult(
         tuple(loop.policies()),
         tuple(run.history),
         tuple(run.evaluations),
         final,
         loop.timesteps,
-        loop.wall_time,
-        loop.profile | {"rest": max(0.0, loop.wall_time - sum(loop.profile.values()))},
+        wall_time,
+        loop.profile | {"rest": wall_time - sum(loop.profile.values())},
         stopped_by,
         loop.run_dir,
     )
