@@ -49,6 +49,30 @@ class CountingEnv(gymnasium.Env[Any, Any]):
         self.closed = True
 
 
+class UnevenEnv(gymnasium.Env[Any, Any]):
+    """Its seed alone decides how long an episode is, 1 to 12 steps, and what the observations are; a reward is the
+    product of what was observed and done."""
+
+    observation_space = Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self) -> None:
+        self.total_steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(1, 13))
+        self.observation = self.np_random.normal(size=3).astype(np.float32)
+        return self.observation, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward = float(self.observation[0] * action[0])
+        self.total_steps += 1
+        self.left -= 1
+        self.observation = self.np_random.normal(size=3).astype(np.float32)
+        return self.observation, reward, self.left == 0, False, {}
+
+
 class CountedPendulum(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Writes down what happens to it. The fixture `made` gives the list of all that were made."""
 

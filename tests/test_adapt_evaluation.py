@@ -4,10 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 from adapt_runs import run, same_policies
-from apb import SimulationError, evaluate, rng
+from apb import Policy, SimulationError, evaluate, rng
 from apb.environments import EnvSource, Simulations
 from apb.evaluation import run_episodes
-from envs_for_tests import CountedPendulum
+from envs_for_tests import CountedPendulum, UnevenEnv
+from gymnasium.spaces import Box
 
 # --- in a run --------------------------------------------------------------------------------------------------------
 
@@ -47,12 +48,95 @@ def test_an_evaluation_in_the_run_is_one_of_that_policy():
     assert result.evaluations[-1]["lengths"] == [200] * 3
 
 
+class OddBounds(gymnasium.Wrapper):
+    """Pendulum with bounds whose half difference is no float32 number; writes down what it is given."""
+
+    action_space = Box(np.float32(0.1), np.float32(0.3), (1,))
+
+    def __init__(self):
+        super().__init__(gymnasium.make("Pendulum-v1"))
+        self.seen, self.actions = [], []
+
+    def reset(self, **options):
+        observation, info = super().reset(**options)
+        self.seen.append(observation)
+        return observation, info
+
+    def step(self, action):
+        self.actions.append(action.copy())
+        result = super().step(action)
+        self.seen.append(result[0])
+        return result
+
+
+def test_a_saved_policy_acts_as_its_evaluation_did_to_the_bit(tmp_path):
+    made = []
+
+    def make():
+        made.append(OddBounds())
+        return made[-1]
+
+    result = run(make, total_timesteps=100, eval_freq=100, n_eval_episodes=1)
+    policy = Policy.from_pretrained(result.policy.save_pretrained(tmp_path / "policy"))
+    env = next(env for env in made if len(env.actions) == 3 * 200)  # evaluated before and after learning, and at last
+    last = np.array(env.actions[-200:])
+    assert np.unique(last).size > 100
+    assert policy(np.array(env.seen[-202:-2])).tobytes() == last.tobytes()
+
+
 def test_more_episodes_than_parallel_simulations_are_taken_in_rounds(monkeypatch):
     monkeypatch.setattr("apb.evaluation.MAX_PARALLEL", 2)
     result = run(total_timesteps=1, eval_freq=1, n_eval_episodes=5)
     returns = result.evaluations[0]["returns"]
     assert len(set(returns)) == 5
     assert returns == pytest.approx(returns_from_the_starts_of_a_run(result.policy, 5), rel=1e-6)
+
+
+def episodes_one_by_one(policy, seed, stream, episodes):
+    """Returns and lengths of the episodes, each run by itself in a loop like anybody's."""
+    env, returns, lengths = UnevenEnv(), [], []
+    for episode in range(episodes):
+        observation, _ = env.reset(seed=rng.derive_seed(seed, stream, episode))
+        total, length, ended = 0.0, 0, False
+        while not ended:
+            observation, reward, ended, _, _ = env.step(policy(observation))
+            total, length = total + reward, length + 1
+        returns.append(total)
+        lengths.append(length)
+    return returns, lengths
+
+
+def test_episodes_of_any_length_count_as_in_a_loop_over_their_seeds(monkeypatch):
+    monkeypatch.setattr("apb.evaluation.MAX_PARALLEL", 3)
+    result = run(UnevenEnv, total_timesteps=100, eval_freq=100, n_eval_episodes=7, n_seeds=2)
+    last = [record for record in result.evaluations if record["timesteps"] == 100]
+    for lane, (policy, record, final) in enumerate(zip(result.policies, last, result.final, strict=True)):
+        returns, lengths = episodes_one_by_one(policy, lane, rng.Stream.EVAL_EPISODE, 7)
+        assert record["lengths"] == lengths
+        assert record["returns"] == pytest.approx(returns, rel=1e-5)
+        returns, lengths = episodes_one_by_one(policy, lane, rng.Stream.FINAL_EPISODE, 7)
+        assert final.lengths.tolist() == lengths
+        assert final.returns == pytest.approx(returns, rel=1e-5)
+        found = evaluate(policy, UnevenEnv, 7, seed=lane)
+        returns, lengths = episodes_one_by_one(policy, lane, rng.Stream.EVALUATE, 7)
+        assert found.lengths.tolist() == lengths
+        assert found.returns == pytest.approx(returns, rel=1e-5)
+        assert len(set(lengths)) > 3, "they end at different steps, else this shows nothing"
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 4, 7])
+def test_a_round_ends_with_the_last_episode_that_counts(episodes, monkeypatch):
+    monkeypatch.setattr("apb.evaluation.MAX_PARALLEL", 3)
+    for seed in range(3):
+        made = []
+
+        def make(made=made):
+            made.append(UnevenEnv())
+            return made[-1]
+
+        found = evaluate(lambda observations: observations[:, :1] * 0, make, episodes, seed=seed)
+        rounds = [found.lengths[first : first + 3].max() for first in range(0, episodes, 3)]
+        assert max(env.total_steps for env in made) == sum(rounds), "none waits for a slot that has no episode left"
 
 
 def test_an_env_without_an_end_is_told_from_a_slow_one(monkeypatch):
