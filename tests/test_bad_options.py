@@ -7,11 +7,15 @@ import pytest
 import torch
 from adapt_runs import run
 from apb import (
+    ApbError,
+    Backbone,
     Callback,
     ConfigError,
     FileFormatError,
+    Policy,
     UnknownNameError,
     adapt,
+    resume,
 )
 from apb.rng import MAX_SEED
 from apb.settings import AdaptSettings
@@ -25,7 +29,6 @@ INTEGERS = {
     "total_timesteps": 0,
     "seed": -1,
     "n_seeds": 0,
-    "num_threads": 0,
     "eval_freq": -1,
     "n_eval_episodes": 0,
     "checkpoint_freq": -1,
@@ -115,6 +118,20 @@ def test_seeds_of_lanes_beyond_the_largest_are_refused():
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
+OTHER_NAMES = {
+    "bakbone": "backbone",
+    "callbacks": "callback",
+    "env_kwarg": "env_kwargs",
+    "eval_envs": "eval_env",
+    "gpu": "device=cuda",
+    "policy_kwargs": "backbone",
+    "progress_bar": "callback=apb.ProgressBarCallback()",
+    "rundir": "run_dir",
+    "tensorboard_log": "run_dir",
+    "verbose": "callback=apb.ProgressBarCallback()",
+}
+
+
 def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
     with pytest.raises(
         UnknownNameError, match=r"adapt\(\) has no option 'total_timestep'; did you mean 'total_timesteps'\?"
@@ -124,6 +141,9 @@ def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
         run(lr=1e-3)
     with pytest.raises(UnknownNameError, match="strategy = 'parm_noise' is unknown; did you mean 'param_noise'"):
         run(strategy="parm_noise")
+    for name, near in OTHER_NAMES.items():
+        with pytest.raises(UnknownNameError, match=rf"no option '{name}'; did you mean '{re.escape(near)}'\?"):
+            run(**{name: 1})
     for strategy in (None, 3, ["action_noise"]):
         with pytest.raises(UnknownNameError, match=r"strategy = .* is unknown; .*known: action_noise, param_noise"):
             run(strategy=strategy)
@@ -135,9 +155,13 @@ def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
 def test_more_threads_than_four_times_the_cores_are_refused(monkeypatch):
     monkeypatch.setattr("apb.settings.usable_cpus", lambda: 2)
     monkeypatch.setenv("APB_NUM_THREADS", "1")  # what to use where nothing is asked for, and no bound
-    AdaptSettings(num_threads=8)
-    with pytest.raises(ConfigError, match="num_threads = 9 is more than four times the 2 cores that affinity and"):
-        AdaptSettings(num_threads=9)
+    assert AdaptSettings(num_threads=8.0).num_threads == 8
+    for wrong in (0, 9, 5000):
+        expected = rf"num_threads = {wrong} is .* in \[1, 8\], up to four times the 2 cores that affinity and"
+        with pytest.raises(ConfigError, match=expected):
+            AdaptSettings(num_threads=wrong)
+    with pytest.raises(ConfigError, match=r"num_threads = '2' is a str; expected an integer in \[1, 8\]"):
+        AdaptSettings(num_threads="2")
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
@@ -161,7 +185,7 @@ def test_a_replay_that_does_not_fit_into_memory_is_refused(monkeypatch):
 # --- backbones and callbacks -----------------------------------------------------------------------------------------
 
 
-def test_what_is_no_backbone_is_refused(tmp_path):
+def test_what_is_no_backbone_and_a_path_that_leads_nowhere_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"backbone is a int; expected an apb.Backbone, the folder of a saved"):
         adapt("Pendulum-v1", 7)
     with pytest.raises(FileFormatError, match="nowhere"):
@@ -170,6 +194,16 @@ def test_what_is_no_backbone_is_refused(tmp_path):
         adapt("Pendulum-v1", "rnadom")
     with pytest.raises(UnknownNameError, match=r"; did you mean strategy='param_noise'\?"):
         adapt("Pendulum-v1", "param_noise")
+    for path, load in (
+        (tmp_path / "psi-2", Backbone.from_pretrained),
+        (str(tmp_path / "psi-2"), lambda path: adapt("Pendulum-v1", path)),
+        (tmp_path / "psi-2", Policy.from_pretrained),
+        (tmp_path / "psi-2", resume),
+    ):
+        (tmp_path / "psi-one").mkdir(exist_ok=True)
+        (tmp_path / "psi").mkdir(exist_ok=True)
+        with pytest.raises(ApbError, match=f"psi-2.*did you mean '{tmp_path / 'psi'}'"):
+            load(path)
     with pytest.raises(UnknownNameError, match=r"backbone = 'psi-3' is neither 'random' nor a folder that exists$"):
         adapt("Pendulum-v1", "psi-3")
 

@@ -7,6 +7,7 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
+import apb.adaptation
 import pytest
 import torch
 from adapt_runs import run
@@ -17,6 +18,7 @@ from apb import (
     FileFormatError,
     MismatchError,
     RunFolderError,
+    UnknownNameError,
     resume,
 )
 from learning import small_backbone
@@ -52,6 +54,13 @@ def test_a_checkpoint_of_other_options_is_refused(finished):
         resume(finished)
 
 
+def test_options_that_do_not_agree_with_the_checkpoint_cost_no_memory(finished, monkeypatch):
+    monkeypatch.setattr(apb.adaptation, "AdaptationLoop", lambda *_: pytest.fail("envs, critics and replay are made"))
+    edit_config(finished, settings={"n_seeds": 300})
+    with pytest.raises(MismatchError, match="belongs to config_hash"):
+        resume(finished)
+
+
 def test_a_checkpoint_of_another_env_is_refused(finished):
     with pytest.raises(
         MismatchError, match=r"env MountainCarContinuous-v0 is not the one .*observation_size \(2, was 3\)"
@@ -69,6 +78,13 @@ def test_a_run_of_another_job_is_refused(finished):
     edit_config(finished, job="meta_train")
     with pytest.raises(MismatchError, match="holds a run of job 'meta_train'; expected 'adapt'"):
         resume(finished)
+
+
+def test_a_run_is_not_resumed_with_other_options(finished):
+    for name in ("total_timesteps", "gamma", "run_dirs"):
+        why = r"; did you mean 'run_dir'\?" if name == "run_dirs" else "the budget .* in a new run of adapt"
+        with pytest.raises(UnknownNameError, match=rf"resume\(\) has no option '{name}'.*{why}"):
+            resume(finished, **{name: 3000})
 
 
 class Stateful(Callback):
@@ -92,7 +108,7 @@ def test_a_run_of_a_larger_machine_goes_on_with_the_threads_of_this_one(tmp_path
     monkeypatch.setattr("apb.settings.usable_cpus", lambda: 1)
     with pytest.warns(ApbWarning, match=r"started with num_threads = 8, more than this machine is given \(4\)"):
         resume(tmp_path / "run")
-    with pytest.raises(ConfigError, match="num_threads = 8 is more than four times the 1 cores"):
+    with pytest.raises(ConfigError, match=r"num_threads = 8 .* \[1, 4\], up to four times the 1 cores"):
         resume(tmp_path / "run", num_threads=8)
 
 

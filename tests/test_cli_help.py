@@ -32,8 +32,9 @@ def test_help_lists_every_verb_and_the_exit_codes(capsys, arguments):
     assert max(map(len, called.out.splitlines())) <= 80
 
 
-def test_the_version_is_that_of_the_package(capsys):
-    assert call(capsys, "--version").out == f"apb {apb.__version__}\n"
+@pytest.mark.parametrize("asked", ["--version", "-v", "-V", "version"])
+def test_the_version_is_that_of_the_package(capsys, asked):
+    assert call(capsys, asked).out == f"apb {apb.__version__}\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -93,8 +94,32 @@ BAD_INPUTS = [
     (["adapt", ENV, "--seed", "x"], "expected an integer, found x"),
     (["adapt", ENV, "--total-timesteps", "many"], "--total-timesteps"),
     (["adapt", ENV, "--lr", "1e-3"], "apb adapt has no option --lr; did you mean --learning-rate?"),
-    (["adapt", f"--env={ENV}"], "apb adapt takes env without --env"),
-    (["eval", "--path", "runs/finished"], "apb eval takes path without --path"),
+    (["adapt", f"--env={ENV}"], "apb adapt takes [ENV] without --env"),
+    (["eval", "--path", "runs/finished"], "apb eval takes RUN_OR_POLICY without --path"),
+    (["resume", "--run", "runs/finished"], "apb resume takes RUN without --run"),
+    (["eval", "--policy=runs/finished"], "apb eval takes RUN_OR_POLICY without --policy"),
+    (["plot", "--runs", "runs/finished"], "apb plot takes RUN [RUN ...] without --runs"),
+    (["adapt", ENV, "--algo", "param_noise"], "did you mean --strategy?"),
+    (["adapt", ENV, "-n", "1000"], "apb adapt has no option -n; did you mean --total-timesteps?"),
+    (["adapt", ENV, "--n_envs", "4"], "did you mean --n-seeds?"),
+    (["adapt", ENV, "--gpu"], "did you mean --device=cuda?"),
+    (["adapt", ENV, "--output-dir", "here"], "did you mean --run-dir?"),
+    (["adapt", ENV, "--logdir=here"], "apb adapt has no option --logdir; did you mean --run-dir?"),
+    (["adapt", ENV, "--save-path", "here"], "did you mean --run-dir?"),
+    (["adapt", ENV, "--popsize", "4"], "did you mean --population-size?"),
+    (["adapt", ENV, "--verbose", "1"], "apb adapt has no option --verbose: see `apb adapt --help`"),
+    (["adapt", ENV, "param_noise"], "what 'param_noise' is for; did you mean `--strategy param_noise`?"),
+    (["adapt", "param_noise"], "is a strategy, no env; did you mean `--strategy param_noise`?"),
+    (["adapt", ENV, "--trainable-backbone", "True"], "is a flag and takes no value: --trainable-backbone alone for"),
+    (["adapt", "--keep-best=false"], "--keep-best is a flag and takes no value: --keep-best alone for True, --no-keep"),
+    (["adapt", ENV, "--reading", "a"], "'a' is unknown; did you mean 'A'?"),
+    (["adapt", ENV, "--init", "kaiming"], "did you mean 'he'?"),
+    (["adapt", ENV, "--backbone", "cheetah-vel"], "is neither 'random' nor a folder that exists"),
+    (["resume", "runs/finished", "--total-timesteps", "3000"], "change them in a new run"),
+    (["resume", "runs/finished", "--lr", "1"], "change them in a new run"),
+    (["play"], "did you mean 'render'"),
+    (["enjoy"], "did you mean 'render'"),
+    (["video"], "did you mean 'render'"),
     (["train"], "did you mean 'adapt'"),
     (["adapt", ENV, "--n-seeds", "0"], "n_seeds = 0"),
     (["adapt", ENV, "--seed", "-1"], "seed = -1"),

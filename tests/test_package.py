@@ -4,7 +4,6 @@ import ast
 import inspect
 import subprocess
 import sys
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
@@ -15,7 +14,6 @@ from apb import errors
 from apb.backbone import Initialization
 from apb.cli import VERBS
 from apb.errors import USUAL_NAMES
-from apb.settings import AdaptSettings
 
 
 @pytest.mark.parametrize("name", apb.__all__)
@@ -53,11 +51,19 @@ def test_a_misspelt_name_gets_the_nearest_one():
         apb.Polcy  # noqa: B018
     with pytest.raises(AttributeError, match="did you mean 'adapt'"):
         apb.train  # noqa: B018
+    for name in ("tasks", "make"):
+        with pytest.raises(AttributeError, match=r"has no attribute '[a-z]+'; known: AdaptResult, "):
+            getattr(apb, name)
+
+
+def test_the_package_is_the_command_too():
+    ran = subprocess.run([sys.executable, "-m", "apb", "--version"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, f"apb {apb.__version__}\n")
 
 
 def test_what_other_libraries_call_a_thing_is_known_only_for_names_of_this_one():
-    known = {field.name for field in fields(AdaptSettings)} | set(VERBS) | set(get_args(Initialization))
-    assert set(USUAL_NAMES.values()) <= known
+    known = set(inspect.signature(apb.adapt).parameters) | set(VERBS) | set(get_args(Initialization))
+    assert {usual.partition("=")[0] for usual in USUAL_NAMES.values()} <= known
     assert not set(USUAL_NAMES) & known
 
 

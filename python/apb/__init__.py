@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from apb.callbacks import Callback
     from apb.evaluation import EvalResult, evaluate
     from apb.policy import Policy
+    from apb.progress import ProgressBarCallback
 
 __version__ = version("apb")
 
@@ -48,6 +49,7 @@ __all__ = [
     "InvalidEnvError",
     "MismatchError",
     "Policy",
+    "ProgressBarCallback",
     "RunFolderError",
     "SimulationError",
     "UnknownNameError",
@@ -98,6 +100,10 @@ def _home(name: str) -> ModuleType:
             from apb import policy
 
             return policy
+        case "ProgressBarCallback":
+            from apb import progress
+
+            return progress
         # `from apb import rng` would ask for the attribute, and so come here again.
         case "plotting":
             import apb.plotting

@@ -21,13 +21,15 @@ from apb.errors import (
     InvalidEnvError,
     MismatchError,
     UnknownNameError,
+    nearest,
     nearest_name,
+    nearest_path,
 )
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, list_steps, load_checkpoint, require_unbegun
-from apb.settings import AdaptSettings, most_threads
+from apb.settings import FIXED, AdaptSettings, most_threads
 from apb.strategies import STRATEGIES, strategy_named
 
 __all__ = ["AdaptResult", "adapt", "resume"]
@@ -71,7 +73,7 @@ def adapt(
             `DivergenceError` for a loss that is not finite, and `RunFolderError` for a run folder that is in use or
             full.
     """
-    settings = AdaptSettings.from_options(_resolve_device(options))
+    settings = AdaptSettings.from_options(_resolve_device(options), inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
     if source.running_statistics:
@@ -114,6 +116,7 @@ def resume(
     callback: CallbackLike = None,
     num_threads: int | None = None,
     device: str | None = None,
+    **options: Any,
 ) -> AdaptResult:
     """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never
     interrupted.
@@ -124,11 +127,17 @@ def resume(
         callback: The same callbacks as before, in the same order.
         num_threads: CPU threads. Default: as before.
         device: Where the updates run, as in `adapt`. Default: as before; exact only there.
+        **options: None: the budget and all else are fixed when a run starts, and it takes a new run to change them.
 
     Raises:
-        RunFolderError: no run there, or no checkpoint that is intact, or another process works in it. FileFormatError,
-            MismatchError: a file is damaged, or belongs to another env, backbone or version. Else as `adapt`.
+        UnknownNameError: another option. RunFolderError: no run there, or no checkpoint that is intact, or another
+            process works in it. FileFormatError, MismatchError: a file is damaged, or belongs to another env, backbone
+            or version. Else as `adapt`.
     """
+    for name in options:
+        known = [each for each, of in inspect.signature(resume).parameters.items() if of.kind is not of.VAR_KEYWORD]
+        fixed = name in inspect.signature(adapt).parameters
+        raise UnknownNameError(f"resume() has no option {name!r}; {FIXED if fixed else nearest(name, known)}")
     run, config = open_for_resume(run_dir)
     given = {"num_threads": num_threads, "device": device}
     changed = {name: value for name, value in given.items() if value is not None}
@@ -145,12 +154,20 @@ def resume(
     # Only now, so that what this machine lacks is not told as a damaged file.
     settings = replace(settings, **_resolve_device({"device": saved.get("device", "cpu")} | changed))
     source = EnvSource.resolve(env) if env is not None else EnvSource.from_identity(identity)
-    if source.identity != identity:
-        names = [name for name in source.identity if source.identity[name] != identity.get(name)]
+    names = [name for name, value in source.description.items() if value != identity.get(name)]
+    if names:
         raise MismatchError(
             f"env {source.name} is not the one that the run in {run.path} learns in: they differ in "
-            + ", ".join(f"{name} ({source.identity[name]!r}, was {identity.get(name)!r})" for name in names)
+            + ", ".join(f"{name} ({source.description[name]!r}, was {identity.get(name)!r})" for name in names)
             + "; resume it with the same env, or start a new run"
+        )
+    if source.identity["recreatable"] and not identity.get("recreatable"):
+        warnings.warn(
+            f"the run in {run.path} was started with an env object or a function, and goes on in {source.name} as its "
+            "id makes it: what was changed in the env after it was made is not known here. Expected an unchanged env; "
+            "else pass the object or function to apb.resume",
+            ApbWarning,
+            stacklevel=2,
         )
     given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
     if given_eval is None and eval_identity is not None:
@@ -158,17 +175,18 @@ def resume(
     with ExitStack() as stack:
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
-        loop = AdaptationLoop(
-            source, _eval_source(source, given_eval, settings), backbone, settings, _callbacks(callback)
-        )
-        stack.callback(loop.close)
+        # Before anything is made: options that were tampered with may ask for all the memory there is.
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
         if run.step is not None or list_steps(run):
-            checkpoint = load_checkpoint(run, identity=run_identity(loop))
+            checkpoint = load_checkpoint(run, identity=run_identity(source, backbone, settings))
         else:
             require_unbegun(run)
             _require_same_backbone(run, config, backbone)
             checkpoint = None
+        loop = AdaptationLoop(
+            source, _eval_source(source, given_eval, settings), backbone, settings, _callbacks(callback)
+        )
+        stack.callback(loop.close)
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
         return run_to_end(loop, writer)
@@ -236,7 +254,8 @@ def _resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource,
     if isinstance(backbone, str | Path):
         if isinstance(backbone, str) and not Path(backbone).exists():
             meant = nearest_name(backbone, [RANDOM, *STRATEGIES])
-            hint = {None: "", RANDOM: f"; did you mean {RANDOM!r}?"}.get(meant, f"; did you mean strategy={meant!r}?")
+            near = {None: nearest_path(Path(backbone)), RANDOM: f"; did you mean {RANDOM!r}?"}
+            hint = near.get(meant, f"; did you mean strategy={meant!r}?")
             raise UnknownNameError(f"backbone = {backbone!r} is neither {RANDOM!r} nor a folder that exists{hint}")
         return Backbone.from_pretrained(backbone)
     if isinstance(backbone, Backbone):

@@ -3,9 +3,9 @@
 import difflib
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Integral, Real
-
-import numpy as np
+from pathlib import Path
 
 
 class ApbError(Exception):
@@ -50,26 +50,50 @@ class ApbWarning(UserWarning):
 
 
 USUAL_NAMES = {
+    "algo": "strategy",
+    "algorithm": "strategy",
+    "callbacks": "callback",
     "critic_lr": "critic_learning_rate",
+    "cuda": "device=cuda",
     "discount": "gamma",
+    "enjoy": "render",
     "evaluate": "eval",
+    "exp_name": "run_dir",
     "fit": "adapt",
+    "gpu": "device=cuda",
     "kaiming": "he",
     "learn": "adapt",
+    "log_dir": "run_dir",
+    "logdir": "run_dir",
     "lr": "learning_rate",
     "max_steps": "total_timesteps",
+    "n": "total_timesteps",
+    "n_envs": "n_seeds",
+    "n_jobs": "num_threads",
     "n_steps": "total_timesteps",
+    "num_envs": "n_seeds",
     "num_seeds": "n_seeds",
     "num_steps": "total_timesteps",
+    "num_workers": "num_threads",
+    "output": "run_dir",
+    "output_dir": "run_dir",
+    "play": "render",
+    "policy_kwargs": "backbone",
     "polyak": "tau",
     "pop_size": "population_size",
+    "popsize": "population_size",
+    "progress_bar": "callback=apb.ProgressBarCallback()",
     "replay_size": "buffer_size",
+    "save_path": "run_dir",
     "start_steps": "learning_starts",
     "steps": "total_timesteps",
+    "tensorboard_log": "run_dir",
     "train": "adapt",
+    "verbose": "callback=apb.ProgressBarCallback()",
+    "video": "render",
     "warmup": "learning_starts",
 }
-"""What users of other libraries call things -> what they are called here."""
+"""What users of other libraries call things -> what they are called here, with the value where that says it too."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -81,9 +105,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def usual_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the `known` name that `name` means in other libraries."""
-    usual = USUAL_NAMES.get(name.lower().replace("-", "_"))
-    return usual if usual in set(known) else None
+    """Return the `known` name that `name` means in other libraries, perhaps with its value: `device=cuda`."""
+    usual = USUAL_NAMES.get(name.lower().replace("-", "_"), "")
+    return usual if usual.partition("=")[0] in set(known) else None
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
@@ -91,14 +115,24 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     by_lower = {each.lower(): each for each in known}
     usual = usual_name(name, by_lower)
     if usual is not None:
-        return by_lower[usual]
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+        return by_lower.get(usual, usual)
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None
+
+
+def nearest_path(path: Path, *roots: Path) -> str:
+    """Return a part of an error message: the folder beside `path`, or in `roots`, whose name is spelled like it."""
+    known: list[Path] = []
+    for root in (path.parent, *roots):
+        with suppress(OSError):
+            known += sorted(child for child in root.iterdir() if child.is_dir())
+    close = difflib.get_close_matches(path.name, [each.name for each in known], n=1)
+    return next((f"; did you mean {str(each)!r}?" for each in known if [each.name] == close), "")
 
 
 def require_integer(argument: str, value: object, low: int, high: int) -> int:
     """Return `value` as an int if it is one in [low, high], or such a float (1e5); raise `ConfigError` otherwise."""
-    whole = isinstance(value, float | np.floating) and value.is_integer()
+    whole = getattr(value, "is_integer", bool)()  # of the floats of Python and NumPy
     if isinstance(value, bool) or not (whole or isinstance(value, Integral)):
         raise ConfigError(f"{argument} = {value!r} is a {type(value).__name__}; expected an integer in [{low}, {high}]")
     integer = int(value)  # type: ignore[call-overload]
@@ -109,7 +143,7 @@ def require_integer(argument: str, value: object, low: int, high: int) -> int:
 def require_number(argument: str, value: object) -> float:
     """Return `value`, a real number of Python or NumPy, as a float; raise `ConfigError` if it is none or not finite."""
     try:
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     except OverflowError:  # an integer beyond the floats
         number = math.inf
     if not math.isfinite(number):
@@ -119,6 +153,8 @@ def require_number(argument: str, value: object) -> float:
 
 def require_flag(argument: str, value: object) -> bool:
     """Return `value` as a bool if it is one of Python or NumPy; raise `ConfigError` otherwise."""
+    import numpy as np  # here, so that importing the package does not wait for it
+
     if not isinstance(value, bool | np.bool_):
         raise ConfigError(f"{argument} = {value!r}; expected True or False")
     return bool(value)

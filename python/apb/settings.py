@@ -1,7 +1,7 @@
 """`AdaptSettings`: every option of `adapt` with its default and the source of it; library, CLI and run folder share
 this one definition."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -18,6 +18,9 @@ from apb.rng import MAX_SEED
 from apb.threads import usable_cpus
 
 MAX_TIMESTEPS = 10**12
+
+FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run of adapt"
+"""The end of a message to those who resume a run with other options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +116,8 @@ class AdaptSettings:
             number = require_number(name, value)
             require_range(name, value, low_f, high_f, low_open=low_open)
             object.__setattr__(self, name, number)
-        if self.num_threads is not None and self.num_threads > most_threads():
-            raise ConfigError(
-                f"num_threads = {self.num_threads} is more than four times the {usable_cpus()} cores that affinity and "
-                "the container's quota allow; leave it out to use them all"
-            )
+        if self.num_threads is not None:
+            object.__setattr__(self, "num_threads", _require_threads(self.num_threads))
         if self.seed + self.n_seeds - 1 > MAX_SEED:
             raise ConfigError(
                 f"seed = {self.seed} with n_seeds = {self.n_seeds} goes beyond {MAX_SEED}; choose a smaller seed"
@@ -133,12 +133,14 @@ class AdaptSettings:
         return asdict(self)
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> "AdaptSettings":
-        """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest known name."""
+    def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> "AdaptSettings":
+        """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest name among the fields
+        and the `others` that the user could have meant.
+        """
         known = [field.name for field in fields(cls)]
         for name in options:
             if name not in known:
-                raise UnknownNameError(f"adapt() has no option {name!r}; {nearest(name, known)}")
+                raise UnknownNameError(f"adapt() has no option {name!r}; {nearest(name, {*known, *others})}")
         return cls(**options)
 
 
@@ -147,15 +149,24 @@ def most_threads() -> int:
     return 4 * usable_cpus()
 
 
+def _require_threads(value: object) -> int:
+    try:
+        return require_integer("num_threads", value, 1, most_threads())
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}, up to four times the {usable_cpus()} cores that affinity and the container's quota allow; leave "
+            "it out to use them all"
+        ) from None
+
+
 _FLAGS = ("trainable_backbone", "normalize_observations", "keep_best")
 
-_OPTIONAL = ("num_threads", "reset_interval", "critic_learning_rate")
+_OPTIONAL = ("reset_interval", "critic_learning_rate")
 
 _INTEGER_RANGES: dict[str, tuple[int, int]] = {
     "total_timesteps": (1, MAX_TIMESTEPS),
     "seed": (0, MAX_SEED),
     "n_seeds": (1, 4096),
-    "num_threads": (1, 4096),
     "eval_freq": (0, MAX_TIMESTEPS),
     "n_eval_episodes": (1, 100_000),
     "checkpoint_freq": (0, MAX_TIMESTEPS),

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"apb: error: {error}", *notes, sep="\n", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt as error:
-        print(f"apb: interrupted{f': {error}' if str(error) else ''}", file=sys.stderr)
+        print(f"apb: {str(error) or 'interrupted'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone, as in `apb ... | head`. Python would complain once more at exit.
@@ -81,7 +81,7 @@ def _dispatch(given: list[str]) -> int:
         print(_USAGE)
         return EXIT_OK
     verb, *rest = given
-    if verb == "--version":
+    if verb in ("--version", "-v", "-V", "version"):
         from apb import __version__
 
         print(f"apb {__version__}")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
-from apb.cli.arguments import existing, json_object
+from apb.cli.arguments import json_object
 from apb.cli.outcome import Outcome
+from apb.cli.parsing import how_to_say
 from apb.cli.summary import RunSummary
-from apb.errors import ConfigError
+from apb.errors import ConfigError, UnknownNameError
 from apb.settings import AdaptSettings
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def run(options: Options) -> Outcome:
     from apb.environments import EnvSource
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
+    from apb.strategies import STRATEGIES
 
+    if options.env in STRATEGIES:
+        raise UnknownNameError(f"{options.env!r} is a strategy, no env; {how_to_say('adapt', options.env)}")
     source = EnvSource.resolve(options.env, env_kwargs)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {options.strategy}"))
@@ -81,7 +85,7 @@ def _settings(options: Options) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
 
 
-def _backbone(options: Options, source: "EnvSource") -> Backbone:
+def _backbone(options: Options, source: "EnvSource") -> Backbone | str:
     from apb.adaptation import random_backbone
 
     if options.backbone == "random":
@@ -93,4 +97,4 @@ def _backbone(options: Options, source: "EnvSource") -> Backbone:
                 f"--{name} {getattr(options, name)} describes a random backbone, and --backbone {options.backbone} is a"
                 " saved one; leave one of them out"
             )
-    return Backbone.from_pretrained(existing(Path(options.backbone), "random"))
+    return options.backbone

@@ -1,13 +1,12 @@
 """Arguments that several verbs take: JSON objects, and the runs and policies that a path stands for."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apb.env_source import EnvSource
-from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError
+from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, nearest_path
 from apb.files import parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint
@@ -68,14 +67,11 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     return source.name, kwargs
 
 
-def existing(path: Path, *words: str) -> Path:
-    """`path` itself if something is there; else raise `RunFolderError` with the nearest name, `words` included."""
+def existing(path: Path) -> Path:
+    """`path` itself if something is there; else raise `RunFolderError` with the nearest name."""
     if path.exists():
         return path
-    siblings = [*map(Path, words), *_folders(path.parent), *_folders(DEFAULT_ROOT)]
-    close = difflib.get_close_matches(path.name, [sibling.name for sibling in siblings], n=1)
-    found = next((f"; did you mean {str(sibling)!r}?" for sibling in siblings if [sibling.name] == close), "")
-    raise RunFolderError(f"{str(path)!r} does not exist{found}")
+    raise RunFolderError(f"{str(path)!r} does not exist{nearest_path(path, DEFAULT_ROOT)}")
 
 
 def open_run(path: Path) -> RunFolder:

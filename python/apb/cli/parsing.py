@@ -4,15 +4,17 @@ import ast
 import contextlib
 import dataclasses
 import inspect
+import re
 import shutil
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from apb.errors import UnknownNameError, usual_name
+from apb.errors import ConfigError, UnknownNameError, nearest, nearest_name, usual_name
+from apb.settings import FIXED, AdaptSettings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -34,16 +36,20 @@ def parse(options: type[Options], verb: str, arguments: Sequence[str], epilog: s
         epilog: Shown under the verb's description.
 
     Raises:
-        UnknownNameError: an option has another name here, or none.
+        UnknownNameError: an option has another name here, or there is none for a word. ConfigError: a flag has a value.
     """
     _check_names(options, verb, arguments)
-    parsed: object = tyro.cli(
+    parsed: object
+    parsed, surplus = tyro.cli(
         _described(options),
         prog=f"apb {verb}",
         args=arguments,
         description=f"{_filled(inspect.getdoc(options) or '')}\n\n{epilog}",
         registry=_REGISTRY,
+        return_unknown_args=True,
     )
+    if surplus:
+        raise UnknownNameError(f"apb {verb} does not know what {surplus[0]!r} is for; {how_to_say(verb, surplus[0])}")
     return options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(options)})
 
 
@@ -74,19 +80,88 @@ def _whole(word: str) -> int:
         raise ValueError(f"expected an integer, found {word}") from None
 
 
+@_REGISTRY.primitive_rule
+def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[str] | None:
+    """Answer what is no choice with the nearest one, as everywhere."""
+    choices = get_args(info.type)
+    if get_origin(info.type) is not Literal:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(choices)}}}",
+        instance_from_str=lambda words: _one_of(words[0], choices),
+        is_instance=lambda value: value in choices,
+        str_from_instance=lambda value: [value],
+    )
+
+
+def _one_of(word: str, choices: Sequence[str]) -> str:
+    if word not in choices:
+        raise ValueError(f"{word!r} is unknown; {nearest(word, choices)}")
+    return word
+
+
+def how_to_say(verb: str, word: str) -> str:
+    """The end of a message on a word that stands where it means nothing: how to say what it may stand for."""
+    from apb.strategies import STRATEGIES  # this loads torch, and only a slip needs it
+
+    if verb == "adapt" and word in STRATEGIES:
+        return f"did you mean `--strategy {word}`?"
+    return f"give the option first that it is a value of: see `apb {verb} --help`"
+
+
 def _check_names(options: type, verb: str, arguments: Sequence[str]) -> None:
-    """Refuse what the parser could only call unrecognised: a positional argument by its name, and usual other names."""
-    positional = {field.name: tyro.conf.Positional in get_args(field.type) for field in dataclasses.fields(options)}
-    for argument in arguments:
-        if not argument.startswith("--"):
+    """Refuse what the parser would misread or only call unrecognised: positional arguments by their names, options that
+    are not there, and flags with a value.
+    """
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    named = {name: field for name, field in fields.items() if tyro.conf.Positional not in get_args(field.type)}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if not _OPTION.match(argument) or argument in ("-h", "--help", *_aliases(named.values())):
             continue
-        name = argument[2:].partition("=")[0].replace("-", "_")
-        if positional.get(name):
-            raise UnknownNameError(f"apb {verb} takes {name} without --{name}: see `apb {verb} --help`")
-        usual = usual_name(name, positional)
-        if usual is not None:
-            hint = f"--{usual}".replace("_", "-")
-            raise UnknownNameError(f"apb {verb} has no option {argument}; did you mean {hint}?")
+        word, _, value = argument.partition("=")
+        name = word.lstrip("-").replace("-", "_")
+        bare = name.removeprefix("no_")
+        if getattr(named.get(bare), "type", None) is bool:
+            if value or following.lower() in ("true", "false"):
+                off = f"--no-{bare} for False" if named[bare].default else "leave it out for False"
+                hint = f"--{bare} alone for True, {off}".replace("_", "-")
+                raise ConfigError(f"{word} is a flag and takes no value: {hint}")
+        elif name not in named:
+            raise UnknownNameError(_unknown(word, name, verb, fields, named))
+
+
+_OPTION = re.compile(r"--?[A-Za-z]")
+
+
+def _unknown(
+    word: str, name: str, verb: str, fields: "Mapping[str, dataclasses.Field[Any]]", named: Iterable[str]
+) -> str:
+    """The message on an option that the verb does not have."""
+    for field in fields.values():
+        if field.name not in named and name in _names(field):
+            return f"apb {verb} takes {_metavar(field)} without {word}: see `apb {verb} --help`"
+    near = nearest_name(name, named)
+    if near is not None:
+        return f"apb {verb} has no option {word}; did you mean --{near.replace('_', '-')}?"
+    known = [field.name for field in dataclasses.fields(AdaptSettings)]
+    if verb == "resume" and (name in known or usual_name(name, known)):
+        return f"apb resume has no option {word}; {FIXED}"
+    return f"apb {verb} has no option {word}: see `apb {verb} --help`"
+
+
+def _metavar(field: "dataclasses.Field[Any]") -> str:
+    return next(str(each.metavar) for each in get_args(field.type) if getattr(each, "metavar", None))
+
+
+def _names(field: "dataclasses.Field[Any]") -> set[str]:
+    """What a positional argument is called: in the code, and in the help, where RUN_OR_POLICY has two names."""
+    return {field.name, *_metavar(field).lower().strip("[]").split()[0].split("_or_")}
+
+
+def _aliases(fields: "Iterable[dataclasses.Field[Any]]") -> set[str]:
+    marks = [mark for field in fields for mark in get_args(field.type)]
+    return {alias for mark in marks for alias in getattr(mark, "aliases", None) or ()}
 
 
 def _described(options: type) -> type:

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from apb.errors import FileFormatError, MismatchError, RunFolderError
+from apb.errors import FileFormatError, MismatchError, RunFolderError, nearest_path
 from apb.files.atomic import published_folder, staged_folder
 from apb.files.json_files import PathLike, dump_json, parse_json, read_json, sha256_file, write_json_atomic
 from apb.files.tensor_files import read_tensors, write_tensors
@@ -138,7 +138,8 @@ def _read_once(path: PathLike, format: str, format_version: int) -> tuple[dict[s
     folder = published_folder(path)
     if not folder.is_dir():
         raise FileFormatError(
-            f"there is no folder {path}; expected one with {CONFIG_FILE} and {TENSORS_FILE}: check the path"
+            f"there is no folder {path}{nearest_path(Path(path))}; expected one with {CONFIG_FILE} and {TENSORS_FILE}: "
+            "check the path"
         )
     config = read_json(folder / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
     found = config.get("format") if isinstance(config, dict) else None

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from apb.errors import ApbWarning, FileFormatError, RunFolderError
+from apb.errors import ApbWarning, FileFormatError, RunFolderError, nearest_path
 from apb.files import atomic_file, dump_json, kind_of_folder, open_regular, read_json, sync, write_json_atomic
 from apb.system_info import system_info
 
@@ -82,6 +82,9 @@ class RunFolder:
         step = None
         if STEP_NAME.fullmatch(place.name) and place.parent.name == "checkpoints":
             place, step = place.parent.parent, int(place.name)
+        if not os.path.lexists(given):
+            near = nearest_path(given, DEFAULT_ROOT)
+            raise RunFolderError(f"{str(given)!r} does not exist{near}; expected the folder of a run")
         if not (place / "config.json").is_file():
             raise RunFolderError(
                 f"{str(given)!r} is not a run: {place / 'config.json'} does not exist; expected a run folder, one of"
