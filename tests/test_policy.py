@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from apb.adapter import Adapter
 from apb.backbone import Backbone
+from apb.env_spaces import action_scale_and_offset
 from apb.errors import ConfigError, InvalidEnvError, MismatchError
 from apb.policy import Policy
-from apb.spaces import action_scale_and_offset
 from gymnasium.spaces import Box, Dict, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -22,28 +22,48 @@ FLOAT_DTYPES = ("float16", "float32", "float64")  # what a saved policy can name
 
 
 class ActionBounds:
-    """The affine map from [-1, 1] to an action space: `action = clip(offset + scale * a, low, high)`.
+    """The map from [-1, 1] to an action space, in float32: `action = clip(offset + scale * a, low, high)`.
 
-    `scale = (high - low) / 2` and `offset = (high + low) / 2`, in the dtype of the space; `shape` is the env's own
-    shape of one action and `size` its number of elements.
+    Attributes:
+        scale, offset: See `action_scale_and_offset`, shape (size,).
+        low, high: The bounds, shape (size,), in the dtype of the space.
+        shape: The env's own shape of one action.
+        size: Its number of elements.
     """
 
     def __init__(self, space: spaces.Box) -> None:
+        self.scale, self.offset = action_scale_and_offset(space)
         self.low: NDArray[Any] = space.low.reshape(-1)
         self.high: NDArray[Any] = space.high.reshape(-1)
-        # Halved before they are added: bounds near the largest float must not overflow.
-        self.scale = self.high / 2 - self.low / 2
-        self.offset = self.high / 2 + self.low / 2
         self.shape = space.shape
         self.size = flat_size(space)
 
     def to_env(self, actions: NDArray[np.float32]) -> NDArray[Any]:
         """Map actions in [-1, 1], shape (R, size), to a new array (R, *shape) inside the bounds, bounds included."""
-        scaled = actions * self.scale
-        scaled += self.offset
-        np.maximum(scaled, self.low, out=scaled)
-        np.minimum(scaled, self.high, out=scaled)
-        return scaled.astype(self.low.dtype, copy=False).reshape(-1, *self.shape)
+        return self.inside(actions * self.scale + self.offset).reshape(-1, *self.shape)
+
+    def inside(self, scaled: NDArray[np.float32]) -> NDArray[Any]:
+        """Give scaled actions (R, size) the dtype of the space, whose bounds may lie between two float32 numbers."""
+        cast = scaled.astype(self.low.dtype)
+        np.maximum(cast, self.low, out=cast)
+        np.minimum(cast, self.high, out=cast)
+        return cast
+
+
+def action_scale_and_offset(space: spaces.Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The map of outputs a in [-1, 1] to env actions, `offset + scale * a`: two float32 arrays of the flattened space.
+
+    offset = (high + low) / 2 and scale = (high - low) / 2, lowered where float32 rounding would otherwise carry an
+    action past a float32 bound. Rounding is monotone, so what holds at a = -1 and a = 1 holds between them.
+    """
+    largest = np.finfo(np.float32).max
+    low, high = (np.clip(bound, -largest, largest).astype(np.float32).ravel() for bound in (space.low, space.high))
+    wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
+    offset = np.clip(((wide_low + wide_high) / 2).astype(np.float32), low, high)
+    room = np.minimum(wide_high - offset, offset - wide_low)
+    scale = room.astype(np.float32)
+    outside = (scale > room) | (offset + scale > high) | (offset - scale < low)
+    return np.where(outside, np.nextafter(scale, np.float32(0)), scale), offset
 
 
 def flat_size(space: spaces.Box) -> int:

@@ -74,7 +74,8 @@ class Policy:
                 f"normalizer is for {normalizer.observation_size} elements; "
                 f"observation_space has {shape.observation_size}"
             )
-        self.scale, self.offset = spaces.action_scale_and_offset(self.action_space)
+        self._bounds = env_spaces.ActionBounds(self.action_space)
+        self.scale, self.offset = self._bounds.scale, self._bounds.offset
         native_backbone = _native.Backbone(list(backbone.weights), list(backbone.biases), backbone.input_activation)
         population = _native.Population(native_backbone, 1, shape.observation_size, shape.action_size)
         population.load(self.adapter.parameters[None])
@@ -234,12 +235,8 @@ class Policy:
             raise ConfigError(
                 f"observation[{place}] = {array[index]}; expected finite float32 numbers: look for the env's fault"
             )
-        actions = self._act(rows).reshape(*array.shape[:leading], *self.action_space.shape)
-        if actions.dtype == self.action_space.dtype:
-            return actions
-        # Bounds of another dtype may lie between two float32 numbers.
-        actions = actions.astype(self.action_space.dtype)
-        return np.clip(actions, self.action_space.low, self.action_space.high)
+        actions = self._bounds.inside(self._act(rows))
+        return actions.reshape((*array.shape[:leading], *self.action_space.shape))
 
     def _replay(self, observations: NDArray[Any], actions: NDArray[Any], source: str | Path) -> None:
         """Raise `MismatchError` unless this machine's actions are the stored ones, up to the rounding of both."""

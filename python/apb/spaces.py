@@ -1,4 +1,4 @@
-"""Gymnasium `Box` spaces in a policy: written as JSON without loss, compared, and mapped from [-1, 1]."""
+"""Gymnasium `Box` spaces in a policy: written as JSON without loss, and compared."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,22 +13,6 @@ from apb.errors import FileFormatError
 
 MAX_DIMENSIONS = 8
 MAX_SIZE = 1_000_000  # elements of a space read from a file: bounds what a hostile config can allocate
-
-
-def action_scale_and_offset(space: Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The map of outputs a in [-1, 1] to env actions, `offset + scale * a`: two float32 arrays of the flattened space.
-
-    offset = (high + low) / 2 and scale = (high - low) / 2, lowered where float32 rounding would otherwise carry an
-    action past a float32 bound. Rounding is monotone, so what holds at a = -1 and a = 1 holds between them.
-    """
-    largest = np.finfo(np.float32).max
-    low, high = (np.clip(bound, -largest, largest).astype(np.float32).ravel() for bound in (space.low, space.high))
-    wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
-    offset = np.clip(((wide_low + wide_high) / 2).astype(np.float32), low, high)
-    room = np.minimum(wide_high - offset, offset - wide_low)
-    scale = room.astype(np.float32)
-    outside = (scale > room) | (offset + scale > high) | (offset - scale < low)
-    return np.where(outside, np.nextafter(scale, np.float32(0)), scale), offset
 
 
 def to_json(space: Box) -> dict[str, Any]:
