@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from apb.backbone import Backbone
 from apb.callbacks import mean_over_lanes
-from apb.errors import ApbWarning, FileFormatError, MismatchError
+from apb.environments import EnvSource
+from apb.errors import ApbError, ApbWarning, FileFormatError, MismatchError
 from apb.evaluation import EvalResult
 from apb.files import write_json_atomic
 from apb.loop import AdaptationLoop
@@ -48,7 +50,8 @@ class RunWriter:
         # Everything that can fail comes before anything of a later time is deleted.
         if checkpoint is not None:
             self._load(checkpoint)
-        self._writer = CheckpointWriter(run, run_identity(loop), parent=checkpoint, keep_last=loop.settings.keep_last)
+        identity = run_identity(loop.source, loop.backbone, loop.settings)
+        self._writer = CheckpointWriter(run, identity, parent=checkpoint, keep_last=loop.settings.keep_last)
         self.history.truncate(-1 if checkpoint is None else checkpoint.step)
         with writing(run.path, run.result):
             run.result.unlink(missing_ok=True)
@@ -100,11 +103,11 @@ class RunWriter:
         """Write `result.json`, the summary of a run that has ended, and draw `curve.png` from its evaluations."""
         with writing(self._run.path, self._run.result):
             write_json_atomic(self._run.result, summary)
-        if not self.earlier_evaluations():
-            return
         try:
-            plot_runs([self._run.path], self._run.path / CURVE_FILE)
-        except OSError as error:
+            self.history.repair()  # others may have written into the files since the run began
+            if self.earlier_evaluations():
+                plot_runs([self._run.path], self._run.path / CURVE_FILE)
+        except (OSError, ApbError) as error:
             # What was learned is on the disk already: a picture less must not look like a failed run.
             warnings.warn(f"no learning curve was drawn: {error}", ApbWarning, stacklevel=2)
 
@@ -138,13 +141,13 @@ def save_policies(policies: Sequence[Policy], folder: Path) -> None:
         policy.save_pretrained(folder if len(policies) == 1 else folder / f"seed-{policy.metadata['seed']}")
 
 
-def run_identity(loop: AdaptationLoop) -> dict[str, str]:
+def run_identity(source: EnvSource, backbone: Backbone, settings: AdaptSettings) -> dict[str, str]:
     """What a checkpoint must agree with to be continued: env, backbone and options."""
     return {
-        "env": json_hash(loop.source.identity),
-        "env_id": str(loop.source.env_id),
-        "backbone_hash": loop.backbone.hash,
-        "config_hash": json_hash(binding_settings(loop.settings)),
+        "env": json_hash(source.description),
+        "env_id": str(source.env_id),
+        "backbone_hash": backbone.hash,
+        "config_hash": json_hash(binding_settings(settings)),
     }
 
 
