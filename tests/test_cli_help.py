@@ -10,6 +10,7 @@ from itertools import pairwise
 import apb
 import numpy as np
 import pytest
+from apb import cli
 from apb.cli import VERBS, adapt
 from cli_runs import ENV, call, write_run
 
@@ -44,6 +45,14 @@ def test_every_verb_explains_itself_its_exit_codes_and_json(capsys, verb):
     assert called.out.startswith(f"usage: apb {verb}")
     assert "75   a signal" in called.out
     assert "--json" in called.out
+
+
+def test_every_verb_has_a_module_of_its_own_and_a_new_one_cannot_run_that_of_another(capsys, monkeypatch):
+    assert len({cli._module(verb) for verb in VERBS}) == len(VERBS)
+    monkeypatch.setitem(VERBS, "distill", "a verb that somebody forgot to finish")
+    called = call(capsys, "distill", "--json")
+    assert (called.code, called.out) == (cli.EXIT_UNEXPECTED, "")
+    assert "verb 'distill' has no module" in called.err
 
 
 def test_adapt_offers_every_option_of_the_library_with_its_default_and_source(capsys, monkeypatch):

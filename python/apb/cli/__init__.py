@@ -134,10 +134,12 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import render
 
             return render
-        case _:
+        case "info":
             from apb.cli import info
 
             return info
+        case _:
+            raise NotImplementedError(f"verb {verb!r} has no module: add its import here")
 
 
 class _WarningPrinter:
