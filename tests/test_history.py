@@ -20,24 +20,35 @@ def _no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: None)
 
 
+def evaluation(step: int) -> dict[str, Any]:
+    return {
+        "timesteps": step,
+        "seed": 3,
+        "eval/mean_reward": -3,
+        "eval/std_reward": 0.5,
+        "returns": [-3.5, -2.5],
+        "lengths": [7, 8],
+    }
+
+
 def test_records_come_back_in_order_and_are_readable_while_the_run_goes_on(tmp_path: Path) -> None:
     history = History(tmp_path)
     assert read_history(tmp_path) == []
     history.append({"timesteps": 10, "train/critic_loss": 0.5})
-    history.append_evaluation({"timesteps": 10, "eval/mean_reward": -3, "returns": [[1.5, 2]]})
+    history.append_evaluation(evaluation(10))
     history.append({"timesteps": 20, "rollout/ep_rew_mean": 1})
     assert read_history(tmp_path) == [
         {"timesteps": 10, "train/critic_loss": 0.5},
         {"timesteps": 20, "rollout/ep_rew_mean": 1},
     ]
-    assert read_evaluations(tmp_path) == [{"timesteps": 10, "eval/mean_reward": -3, "returns": [[1.5, 2]]}]
+    assert read_evaluations(tmp_path) == [evaluation(10)]
 
 
 def test_truncation_keeps_the_bytes_of_all_records_up_to_the_step(tmp_path: Path) -> None:
     history = History(tmp_path)
     for step in (10, 20, 20, 30):
         history.append({"timesteps": step, "time/fps": step / 7})
-        history.append_evaluation({"timesteps": step + 5})
+        history.append_evaluation(evaluation(step + 5))
     whole = (tmp_path / "history.jsonl").read_bytes()
     history.truncate(20)
     assert (tmp_path / "history.jsonl").read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])

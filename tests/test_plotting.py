@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError
+from apb.errors import ApbError, ConfigError, RunFolderError
 from apb.plotting import LearningCurve, plot_runs
 from cli_runs import write_run
 from matplotlib.axes import Axes
@@ -127,17 +127,6 @@ def test_the_same_run_gives_the_same_picture(tmp_path):
 def test_a_run_without_evaluations_says_so(tmp_path):
     run = write_run(tmp_path / "run", np.empty((0, 1, 2)))
     with pytest.raises(RunFolderError, match=r"no evaluation to plot.*eval_freq"):
-        plot_runs([run], tmp_path / "a.png")
-
-
-@pytest.mark.parametrize(
-    ("line", "error"),
-    [('{"timesteps": 0}', FileFormatError), ('{"timesteps": 0, "seed": 0, "eval/mean_reward": "x"}', FileFormatError)],
-)
-def test_damaged_evaluations_are_named(tmp_path, line, error):
-    run = write_run(tmp_path / "run", np.empty((0, 1, 2)))
-    (run / "evaluations.jsonl").write_text(line + "\n")
-    with pytest.raises(error, match="run holds no valid evaluations"):
         plot_runs([run], tmp_path / "a.png")
 
 

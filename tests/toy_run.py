@@ -80,7 +80,8 @@ def continue_run(folder: Path, total: int) -> None:
             score = float(toy.weights.sum())
             history.append({"timesteps": toy.step, "train/score": score})
             if toy.step % EVAL_FREQ == 0:
-                history.append_evaluation({"timesteps": toy.step, "eval/mean_reward": score})
+                measured = {"eval/mean_reward": score, "eval/std_reward": 0, "returns": [score], "lengths": [1]}
+                history.append_evaluation({"timesteps": toy.step, "seed": 0, **measured})
                 if score > toy.best:
                     toy.best = score
                     writer.save_best(toy.step, {"eval/mean_reward": score}, toy.write_policy)

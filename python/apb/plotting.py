@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.errors import ConfigError, FileFormatError, RunFolderError
-from apb.files import atomic_file
+from apb.errors import ConfigError, RunFolderError
+from apb.files import TEXT, atomic_file, require_fields
 from apb.runs import RunFolder, read_evaluations
 from apb.statistics import interquartile_mean, seed_band
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CURVE_FILE = "curve.png"
 FORMATS = ("png", "svg", "pdf")
 MAX_MARKED_POINTS = 25
+
+CONFIG = {"env": TEXT, "strategy": TEXT}
+"""What a curve needs of a run's configuration."""
 
 
 @dataclass(frozen=True)
@@ -53,32 +56,29 @@ class LearningCurve:
             RunFolderError: there is no run, or it has no evaluation yet. FileFormatError: its files are damaged.
         """
         run = RunFolder.open(run_dir)
-        config = run.config
+        config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
         records = read_evaluations(run.path)
         if not records:
             raise RunFolderError(
                 f"{run.path} has no evaluation to plot; wait for the first one, or run with eval_freq above 0"
             )
-        try:
-            by_timestep: dict[int, dict[int, Mapping[str, Any]]] = {}
-            for record in records:
-                by_timestep.setdefault(record["timesteps"], {})[record["seed"]] = record
-            seeds = tuple(sorted(by_timestep[min(by_timestep)]))
-            # A kill between two lanes' lines leaves an evaluation that only some seeds have.
-            timesteps = sorted(step for step, lanes in by_timestep.items() if set(lanes) == set(seeds))
-            rows = [[by_timestep[step][seed] for seed in seeds] for step in timesteps]
-            return cls(
-                run.path.resolve().name,
-                str(config["env"]),
-                str(config["strategy"]),
-                seeds,
-                np.array(timesteps, dtype=np.int64),
-                np.array([[lane["eval/mean_reward"] for lane in row] for row in rows], dtype=np.float64),
-                np.array([[lane["eval/std_reward"] for lane in row] for row in rows], dtype=np.float64),
-                len(rows[0][0]["returns"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileFormatError(f"{run.path} holds no valid evaluations: {error!r}") from error
+        by_timestep: dict[int, dict[int, Mapping[str, Any]]] = {}
+        for record in records:
+            by_timestep.setdefault(record["timesteps"], {})[record["seed"]] = record
+        seeds = tuple(sorted(by_timestep[min(by_timestep)]))
+        # A kill between two lanes' lines leaves an evaluation that only some seeds have.
+        timesteps = sorted(step for step, lanes in by_timestep.items() if set(lanes) == set(seeds))
+        rows = [[by_timestep[step][seed] for seed in seeds] for step in timesteps]
+        return cls(
+            run.path.resolve().name,
+            config["env"],
+            config["strategy"],
+            seeds,
+            np.array(timesteps, dtype=np.int64),
+            np.array([[lane["eval/mean_reward"] for lane in row] for row in rows], dtype=np.float64),
+            np.array([[lane["eval/std_reward"] for lane in row] for row in rows], dtype=np.float64),
+            len(rows[0][0]["returns"]),
+        )
 
 
 def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:

@@ -9,12 +9,22 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from apb.cli.outcome import Outcome
-from apb.errors import FileFormatError
-from apb.files import read_json
+from apb.errors import ConfigError, FileFormatError
+from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
 from apb.plotting import CURVE_FILE
 from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations
+from apb.settings import AdaptSettings
 
 BUDGET = "budget"
+CONFIG = {"env": TEXT, "strategy": TEXT, "settings": object_with({"seed": COUNT, "n_seeds": COUNT})}
+RESULT = {
+    "timesteps": COUNT,
+    "wall_time": NUMBER,
+    "stopped_by": TEXT,
+    "profile": table_of(NUMBER),
+    "final": list_of(object_with({"mean": NUMBER, "std": NUMBER, "returns": list_of(NUMBER)})),
+}
+"""What is shown of a run's files."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,7 @@ class RunSummary:
     Attributes:
         run_dir: The run folder.
         config: Its `config.json`.
+        seeds: The seed of each lane.
         result: Its `result.json`.
         policy: Folder of the latest policy; with several seeds it holds `seed-<seed>/`.
         untrained: Evaluation before learning, per seed.
@@ -32,6 +43,7 @@ class RunSummary:
 
     run_dir: Path
     config: Mapping[str, Any]
+    seeds: tuple[int, ...]
     result: Mapping[str, Any]
     policy: Path
     untrained: Mapping[int, Mapping[str, Any]]
@@ -47,21 +59,19 @@ class RunSummary:
         evaluations = read_evaluations(run.path)
         untrained = {record["seed"]: record for record in evaluations if record["timesteps"] == 0}
         latest = {record["seed"]: record for record in evaluations}
-        result = read_json(run.result)
-        if not isinstance(result, dict):
-            raise FileFormatError(f"{run.result} is not a JSON object")
-        return cls(run.path, run.config, result, load_checkpoint(run).policy, untrained, latest)
+        again = f"move it away, and `apb resume {run.path}` writes it again"
+        result = require_fields(read_json(run.result), RESULT, str(run.result), again)
+        config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
+        seeds = _seeds(run, config["settings"])
+        if len(result["final"]) not in (0, len(seeds)):
+            count = len(result["final"])
+            raise FileFormatError(f"{run.result} has {count} final evaluations; expected {len(seeds)}: {again}")
+        return cls(run.path, config, seeds, result, load_checkpoint(run).policy, untrained, latest)
 
     @property
     def finished(self) -> bool:
         """Whether the budget was spent."""
         return bool(self.result["stopped_by"] == BUDGET)
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each lane."""
-        first, count = self.config["settings"]["seed"], self.config["settings"]["n_seeds"]
-        return list(range(first, first + count))
 
     @property
     def exit_code(self) -> int:
@@ -83,7 +93,7 @@ class RunSummary:
         return {
             "env": self.config["env"],
             "strategy": self.config["strategy"],
-            "seeds": self.seeds,
+            "seeds": list(self.seeds),
             "untrained": [_mean_std(self.untrained.get(seed)) for seed in self.seeds],
             **self.result,
             "timesteps_per_second": self.timesteps_per_second,
@@ -136,6 +146,13 @@ class RunSummary:
         return ", ".join(
             f"{name} {100 * seconds / total:.0f} %" for name, seconds in ordered if seconds > 0.005 * total
         )
+
+
+def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> tuple[int, ...]:
+    try:
+        return AdaptSettings(seed=settings["seed"], n_seeds=settings["n_seeds"]).seeds
+    except ConfigError as error:
+        raise FileFormatError(f"{run.path / 'config.json'}: {error}") from error
 
 
 def _mean_std(record: Mapping[str, Any] | None) -> dict[str, float] | None:

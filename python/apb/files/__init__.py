@@ -14,6 +14,7 @@ from apb.files.atomic import (
     staged_folder,
     sync,
 )
+from apb.files.fields import COUNT, NUMBER, TEXT, Kind, list_of, object_with, require_fields, table_of
 from apb.files.json_files import (
     append_jsonl,
     dump_json,
@@ -27,12 +28,18 @@ from apb.files.model_folders import kind_of_folder, read_folder, write_folder
 from apb.files.tensor_files import read_tensors, write_tensors
 
 __all__ = [
+    "COUNT",
+    "NUMBER",
+    "TEXT",
+    "Kind",
     "append_jsonl",
     "atomic_file",
     "carry_over",
     "discard",
     "dump_json",
     "kind_of_folder",
+    "list_of",
+    "object_with",
     "open_regular",
     "parse_json",
     "published_folder",
@@ -40,9 +47,11 @@ __all__ = [
     "read_json",
     "read_tensors",
     "remove_leftovers",
+    "require_fields",
     "sha256_file",
     "staged_folder",
     "sync",
+    "table_of",
     "write_folder",
     "write_json_atomic",
     "write_tensors",

@@ -9,13 +9,34 @@ from pathlib import Path
 from typing import Any
 
 from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
-from apb.files import append_jsonl, atomic_file, open_regular, parse_json
+from apb.files import (
+    COUNT,
+    NUMBER,
+    Kind,
+    append_jsonl,
+    atomic_file,
+    list_of,
+    open_regular,
+    parse_json,
+    require_fields,
+)
 from apb.runs.folder import writing
 from apb.runs.tensorboard import TensorBoard
 
 HISTORY = "history.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 MAX_BYTES = 2**30
+
+RECORD: dict[str, Kind] = {"timesteps": COUNT}
+EVALUATION: dict[str, Kind] = RECORD | {
+    "seed": COUNT,
+    "eval/mean_reward": NUMBER,
+    "eval/std_reward": NUMBER,
+    "returns": list_of(NUMBER),
+    "lengths": list_of(COUNT),
+}
+FIELDS = {HISTORY: RECORD, EVALUATIONS: EVALUATION}
+"""What each line of a file has at least."""
 
 
 class History:
@@ -32,10 +53,14 @@ class History:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        for name in (HISTORY, EVALUATIONS):
+        self.repair()
+        self._board = TensorBoard(self.folder / "tensorboard")
+
+    def repair(self) -> None:
+        """Take out of both files what is no record; see the class."""
+        for name in FIELDS:
             with writing(self.folder, self.folder / name):
                 _repair(self.folder / name)
-        self._board = TensorBoard(self.folder / "tensorboard")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Append a record, with its integer "timesteps", to `history.jsonl`; numbers also go to TensorBoard.
@@ -50,7 +75,7 @@ class History:
 
     def truncate(self, step: int) -> None:
         """Drop all records after timestep `step`, each file in one step; the others keep their bytes."""
-        for name in (HISTORY, EVALUATIONS):
+        for name in FIELDS:
             path = self.folder / name
             lines = _complete_lines(path)
             kept = [line for number, line in enumerate(lines, 1) if _parse(line, path, number)["timesteps"] <= step]
@@ -101,12 +126,8 @@ def _complete_lines(path: Path) -> list[bytes]:
 
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    record = parse_json(line, f"{path}, line {number},")
-    if not isinstance(record, dict) or type(record.get("timesteps")) is not int:
-        raise FileFormatError(
-            f"{path}, line {number}, is not a record with integer 'timesteps'; mend or remove the line"
-        )
-    return record
+    place = f"{path}, line {number},"
+    return require_fields(parse_json(line, place), FIELDS[path.name], place, "mend or remove the line")
 
 
 def _repair(path: Path) -> None:
@@ -115,7 +136,7 @@ def _repair(path: Path) -> None:
     if path.is_symlink():
         raise RunFolderError(f"{path} is a link, and what it leads to is not written to; put a file in its place")
     lines = _complete_lines(path)
-    good = [line for line in lines if _is_record(line)]
+    good = [line for line in lines if _is_record(line, path)]
     if len(good) < len(lines):
         names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
         aside = next(name for name in names if not os.path.lexists(name))
@@ -131,9 +152,9 @@ def _repair(path: Path) -> None:
         os.truncate(path, sum(map(len, lines)))
 
 
-def _is_record(line: bytes) -> bool:
+def _is_record(line: bytes, path: Path) -> bool:
     try:
-        _parse(line, Path(), 0)
+        _parse(line, path, 0)
     except FileFormatError:
         return False
     return True
