@@ -182,8 +182,24 @@ def test_any_flipped_bit_of_the_arrays_is_refused(folder, saved, position, bit):
     content = bytearray((saved / "model.safetensors").read_bytes())
     content[position % len(content)] ^= 1 << bit
     (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(FileFormatError):
+        Policy.from_pretrained(folder)
+
+
+def test_a_changed_value_is_refused_by_its_checksum_and_a_file_blown_up_before_it_is_read(folder, monkeypatch):
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
     with pytest.raises(FileFormatError, match="SHA-256"):
         Policy.from_pretrained(folder)
+    hashed = []
+    monkeypatch.setattr("apb.files.model_folders.sha256_file", hashed.append)
+    os.truncate(folder / "model.safetensors", 2**40)
+    with pytest.raises(FileFormatError, match="holds 10[0-9]* bytes of values; its header describes"):
+        Policy.from_pretrained(folder)
+    assert hashed == []
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from apb.errors import FileFormatError, MismatchError, RunFolderError, nearest_path
 from apb.files.atomic import published_folder, staged_folder
 from apb.files.json_files import PathLike, dump_json, parse_json, read_json, sha256_file, write_json_atomic
-from apb.files.tensor_files import read_tensors, write_tensors
+from apb.files.tensor_files import check_header, read_tensors, write_tensors
 
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
@@ -163,6 +163,7 @@ def _read_once(path: PathLike, format: str, format_version: int) -> tuple[dict[s
             f"{folder / CONFIG_FILE} was changed after it was written: its values no longer have the SHA-256 that it "
             "names; fetch or write the folder anew"
         )
+    check_header(folder / TENSORS_FILE)  # first, so that nothing is read of a file that someone has blown up
     checksum = sha256_file(folder / TENSORS_FILE)
     if checksum != config.get("tensors_sha256"):
         raise FileFormatError(

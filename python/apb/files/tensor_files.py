@@ -95,6 +95,13 @@ def read_tensors(path: PathLike) -> dict[str, NDArray[Any]]:
         return tensors
 
 
+def check_header(path: PathLike) -> None:
+    """Raise `FileFormatError` unless the header of a safetensors file is sound and describes a file of its size; the
+    values are not read, however many there are."""
+    with open_regular(path) as (file, size):
+        _read_header(file, size, path)
+
+
 _Entry = tuple[np.dtype[Any], tuple[int, ...], int, int]
 
 
