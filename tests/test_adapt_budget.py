@@ -123,6 +123,23 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
     fresh.close()
 
 
+@pytest.mark.parametrize("trainable_backbone", [False, True])
+def test_the_first_action_after_a_reset_is_that_of_the_new_policy(trainable_backbone, monkeypatch):
+    options = {"total_timesteps": 160, "reset_interval": 90, "learning_starts": 30, "seed": 4, "n_seeds": 2}
+    options |= {"trainable_backbone": trainable_backbone, "action_noise": 0.0}
+    settings = AdaptSettings(**{**SMALL, **options})
+    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
+    new, reset = [], loop.learner.reset
+    monkeypatch.setattr(loop.learner, "reset", lambda: (reset(), new.append((loop.timesteps, loop.policies()))))
+    run_to_end(loop, None)
+    ((timesteps, policies),) = new
+    assert timesteps == 90
+    for lane, policy in enumerate(policies):
+        row = loop.replay.table[lane, timesteps]
+        observation, unit_action, largest_torque = row[:3], row[6:7], 2
+        assert policy(observation) == pytest.approx(largest_torque * unit_action, rel=1e-6), "backbone and adapter"
+
+
 def test_a_reset_that_falls_on_the_end_does_not_throw_away_what_was_learned():
     options = {"total_timesteps": 120, "learning_starts": 30, "eval_freq": 60, "n_eval_episodes": 1}
     with_reset, without = run(reset_interval=120, **options), run(**options)

@@ -5,7 +5,7 @@ import pytest
 from adapt_runs import run, same_policies
 from apb import Callback, resume
 from apb.callbacks import StopTrainingOnNoModelImprovement, StopTrainingOnRewardThreshold
-from run_files import assert_same_outcome, outcome
+from run_files import assert_same_outcome, outcome, without_times
 
 
 class Recorder(Callback):
@@ -81,6 +81,25 @@ def test_state_that_hooks_see_is_that_of_the_run(tmp_path):
     assert states[0].metrics == {}
     assert last.metrics["timesteps"] == 80
     assert same_policies(last.policies(), result.policies)
+
+
+def test_hooks_of_a_resumed_run_see_the_metrics_that_those_of_an_uninterrupted_one_see(tmp_path):
+    class Watch(Callback):
+        def __init__(self, stop_at):
+            self.seen, self.stop_at = {}, stop_at
+
+        def on_step(self, state):
+            self.seen[state.timesteps] = without_times(state.metrics)
+            return state.timesteps != self.stop_at
+
+    options = {"total_timesteps": 100, "log_freq": 40, "learning_starts": 30, "n_seeds": 2}
+    whole, first, second = Watch(None), Watch(50), Watch(None)
+    run(callback=whole, **options)
+    run(callback=first, run_dir=tmp_path / "run", **options)
+    resume(tmp_path / "run", callback=second)
+    assert first.seen | second.seen == whole.seen
+    assert min(second.seen) == 51
+    assert {"timesteps", "train/updates", "train/critic_loss"} <= second.seen[51].keys(), "those of step 40"
 
 
 # --- stops -----------------------------------------------------------------------------------------------------------

@@ -104,6 +104,18 @@ def loop_observations(made):
     return np.array([starts[0], *following[:199], starts[1], *following[200:299]], dtype=np.float64)
 
 
+@pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
+def test_statistics_are_those_of_transitions_and_not_of_steps_that_only_reset(mode):
+    envs = [CountingEnv((2, 5, 3), 0), CountingEnv((4, 1, 2), 1)]
+    vector = gymnasium.vector.SyncVectorEnv([lambda env=env: env for env in envs], autoreset_mode=mode)
+    result = run(vector, total_timesteps=90, normalize_observations=True, learning_starts=90)
+    observed = np.array([entry[:3] for env in envs for entry in env.journal])
+    assert abs(len(observed) - result.total_timesteps) <= 1
+    normalizer = result.policy.normalizer
+    np.testing.assert_allclose(normalizer.mean, observed.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(normalizer.inverse_std, 1 / observed.std(axis=0), rtol=1e-6)
+
+
 # --- torch's global defaults -----------------------------------------------------------------------------------------
 
 

@@ -79,6 +79,39 @@ def test_an_error_at_any_write_leaves_the_old_folder_and_no_debris(
     assert 4 < failing < 99
 
 
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_an_error_at_any_rename_leaves_the_old_folder_under_its_name_and_no_debris(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    with files.staged_folder(tmp_path / "p") as staging:
+        fill(staging, 0)
+    if not can_exchange:
+        monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+    rename = Path.rename
+    for failing in range(1, 10):
+        calls = iter(range(1, 100))
+
+        def fail(path: Path, target: Path, calls: Any = calls, failing: int = failing) -> Path:
+            if next(calls) == failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return rename(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", fail)
+            try:
+                with files.staged_folder(tmp_path / "p") as staging:
+                    fill(staging, failing)
+            except OSError:
+                expected = 0
+            else:
+                expected = failing
+        assert [entry.name for entry in tmp_path.iterdir()] == ["p"]
+        assert {files.read_json(tmp_path / "p" / name) for name in ("config.json", "weights.json")} == {expected}
+        if expected:  # every rename has had its turn
+            break
+    assert failing == (2 if can_exchange else 4)
+
+
 # --- what belongs to others ------------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,26 @@ def test_vector_env_reports_exactly_the_transitions_that_happened(mode, lengths,
         assert all(len(env.journal) == steps for env in envs)
 
 
+class TalkativeVector(SyncVectorEnv):
+    """A next-step `VectorEnv` whose steps that only reset return a reward and flags, which mean nothing."""
+
+    def step(self, actions):
+        resets = self._autoreset_envs.copy()
+        observations, rewards, terminated, truncated, info = super().step(actions)
+        rewards[resets] = 77.0
+        said = {"terminated": terminated, "truncated": truncated}[self.flag]
+        said[resets] = True
+        return observations, rewards, terminated, truncated, info
+
+
+@pytest.mark.parametrize("flag", ["terminated", "truncated"])
+def test_a_step_that_only_resets_pays_nothing_and_ends_nothing_whatever_the_vector_env_says(flag):
+    envs = [CountingEnv((2, 3), 0), CountingEnv((1, 4), 1)]
+    vector = TalkativeVector([lambda env=env: env for env in envs])
+    vector.flag = flag
+    assert_same_as_journals(Simulations(EnvSource.resolve(vector), 1, 2, [7]), envs, 20)
+
+
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_async_vector_env_ends_the_same_episodes_as_own_simulations(mode):
     lengths = [(2,), (3, 1)]

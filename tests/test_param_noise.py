@@ -42,6 +42,23 @@ def test_members_act_as_far_from_the_policy_as_param_noise_says(param_noise):
             assert rms_distance(rig, lane, rows) == pytest.approx(param_noise, rel=0.05)
 
 
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_the_distance_is_measured_on_recent_observations_of_all_simulations_alike(slots):
+    rig = Rig("param_noise", population_size=6, slots=slots)
+    seen = []
+    for _ in range(PROBE_ROWS + 5):
+        rig.step()
+        seen.append(rig.seen.observation)
+    for lane, probe in enumerate(rig.arrays()["probe"]):
+        places = {}
+        for step, observations in enumerate(seen):
+            places |= {row.tobytes(): (step, slot) for slot, row in enumerate(observations[lane])}
+        steps, chosen = zip(*(places[row.tobytes()] for row in probe), strict=True)
+        assert sorted(steps) == list(range(5, PROBE_ROWS + 5)), "the last ones, one of each step"
+        counts = np.bincount(chosen, minlength=slots)
+        assert counts.max() - counts.min() <= 1
+
+
 def test_members_come_in_pairs_around_the_policy():
     rig = Rig("param_noise", population_size=6)
     rig.act()
