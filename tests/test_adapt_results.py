@@ -63,6 +63,13 @@ def test_history_has_the_metrics_of_sb3_at_every_log_freq():
     assert set(result.profile) >= {"simulation", "forward", "sampling", "update", "evaluation", "checkpoint", "rest"}
 
 
+def test_a_loss_is_recorded_from_its_first_step_on():
+    history = run(total_timesteps=70, learning_starts=64, policy_delay=4, log_freq=1).history
+    assert [record["timesteps"] for record in history if "train/critic_loss" in record] == list(range(64, 71))
+    assert [record["timesteps"] for record in history if "train/actor_loss" in record] == list(range(67, 71))
+    assert all(record["train/actor_loss"] for record in history if "train/actor_loss" in record)
+
+
 def test_all_time_is_accounted_for_and_what_is_no_phase_is_rest():
     class Slow(Callback):
         def on_step(self, state):

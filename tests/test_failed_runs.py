@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from adapt_runs import run
 from apb import DivergenceError, SimulationError, resume
+from apb.environments import EnvSource
+from learning import SMALL
 
 
 class Faulty(gymnasium.Wrapper):
@@ -95,5 +97,10 @@ def test_a_loss_that_overflows_is_a_divergence_that_says_where_to_look_and_where
     with pytest.raises(DivergenceError) as caught:
         run(Overflowing, run_dir=run_dir, checkpoint_freq=40, batch_size=256, total_timesteps=200)
     text = str(caught.value)
-    assert re.search(r"the critic_loss of lane 0 \(seed 0\) is inf at update \d+; .*scale of the rewards", text)
+    what = r"the critic_loss of lane 0 \(seed 0\) is inf at update (\d+); .*scale of the rewards"
+    found = re.match(rf"env {re.escape(EnvSource.resolve(Overflowing).name)}, timestep (\d+): {what}", text)
+    assert found, text
+    timestep, update = map(int, found.groups())
+    assert timestep >= 85
+    assert update == timestep - SMALL["learning_starts"] + 1
     assert f"the last good checkpoint is {run_dir / 'checkpoints' / '000000060'}" in text

@@ -138,6 +138,16 @@ def test_a_loss_that_is_not_finite_names_lane_seed_and_update():
         learner.update(replay, 1)
 
 
+def test_a_loss_is_told_from_its_first_step_on():
+    learner, replay = make(policy_delay=3), filled_replay(SEEDS)
+    assert learner.losses() == {}
+    told = []
+    for _ in range(4):
+        learner.update(replay, 1)
+        told.append(sorted(learner.losses()))
+    assert told == [["critic_loss"]] * 2 + [["actor_loss", "critic_loss"]] * 2
+
+
 def test_losses_are_those_of_each_lane():
     learner, replay = make(), filled_replay(SEEDS)
     learner.update(replay, 4)

@@ -94,8 +94,13 @@ class Learner:
                 )
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
-        """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,)."""
-        return {name: getattr(self.td3, name).cpu().numpy() for name in ("actor_loss", "critic_loss")}
+        """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
+        first_update = {"actor_loss": self.td3.settings.policy_delay, "critic_loss": 1}
+        return {
+            name: getattr(self.td3, name).cpu().numpy()
+            for name, first in first_update.items()
+            if self.td3.updates >= first
+        }
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""

@@ -18,7 +18,7 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState, save_states
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import ApbWarning, ConfigError
+from apb.errors import ApbWarning, ConfigError, DivergenceError
 from apb.evaluation import EvalResult
 from apb.evaluator import Evaluator
 from apb.learner import Learner
@@ -167,7 +167,7 @@ class AdaptationLoop:
         self._episode_ended = bool(transition.episodes)
         self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
-        if not self.warming_up and self.learner.update(self.replay, count * self.settings.gradient_steps):
+        if not self.warming_up and self._learn(count * self.settings.gradient_steps):
             self._share_backbones()
         end = time.perf_counter()
         sampled = self.learner.sampling_seconds - sampled
@@ -193,6 +193,12 @@ class AdaptationLoop:
         actions = self.actors.forward(self.strategy.adapters(), self.simulations.observations)
         self.strategy.perturb(actions, self.steps)
         return actions
+
+    def _learn(self, updates: int) -> bool:
+        try:
+            return self.learner.update(self.replay, updates)
+        except DivergenceError as error:
+            raise DivergenceError(f"env {self.source.name}, timestep {self.timesteps}: {error}") from error
 
     def share(self) -> None:
         """Give the actors the backbones, and actors and learner the statistics, as they are now."""
@@ -250,11 +256,7 @@ class AdaptationLoop:
 
     def record(self) -> dict[str, float]:
         """The current metrics, with the keys of SB3; also kept in `metrics`."""
-        losses = (
-            {f"train/{name}": float(values.mean()) for name, values in self.learner.losses().items()}
-            if self.learner.td3.updates
-            else {}
-        )
+        losses = {f"train/{name}": float(values.mean()) for name, values in self.learner.losses().items()}
         recent = np.array(self.recent_episodes, dtype=np.float64).reshape(-1, 2)
         rollout = (
             {"rollout/ep_rew_mean": float(recent[:, 0].mean()), "rollout/ep_len_mean": float(recent[:, 1].mean())}
