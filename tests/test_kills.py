@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from apb import files
 from apb.runs import RunFolder
 from toy_run import at, contents
@@ -19,21 +20,22 @@ import toy_run
 from apb.runs import CheckpointWriter, RunFolder, load_checkpoint
 warnings.simplefilter("error")
 run = RunFolder.create(sys.argv[1], {"env": "Toy-v0"})
+keep_last = int(sys.argv[3])
 with run.lock():
-    toy_run.saved(run, 5, 10)
+    toy_run.saved(run, 5, 10, keep_last=keep_last)
 last = 10
 for deadline in itertools.count(1):
     child = os.fork()
     if child == 0:
+        # Not on to the disk, which takes seconds: what is written outlives a process without it.
+        os.fsync = lambda descriptor: sys.audit("test.fsync")
         with run.lock():
-            writer = CheckpointWriter(run, toy_run.IDENTITY, parent=load_checkpoint(run))
+            writer = CheckpointWriter(run, toy_run.IDENTITY, parent=load_checkpoint(run), keep_last=keep_last)
             calls = itertools.count(1)
             def guard(event, arguments):
                 if event in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "test.fsync"):
                     if next(calls) == deadline:
                         os._exit(9)
-            # Not on to the disk, which takes seconds: what is written outlives a process without it.
-            os.fsync = lambda descriptor: sys.audit("test.fsync")
             sys.addaudithook(guard)
             toy_run.save(writer, last + 5)
         os._exit(0)
@@ -49,8 +51,11 @@ print(deadline, last)
 """
 
 
-def test_a_kill_at_any_call_of_a_save_leaves_a_checkpoint_that_loads_without_a_warning(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED_AT_EVERY_CALL, str(tmp_path / "run"), str(TESTS)]
+@pytest.mark.parametrize("keep_last", [1, 2])
+def test_a_kill_at_any_call_of_a_save_leaves_a_checkpoint_that_loads_without_a_warning(
+    tmp_path: Path, keep_last: int
+) -> None:
+    command = [sys.executable, "-c", KILLED_AT_EVERY_CALL, str(tmp_path / "run"), str(TESTS), str(keep_last)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     calls, last = map(int, result.stdout.split())
