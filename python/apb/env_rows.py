@@ -1,6 +1,7 @@
-"""Rows of separately stepped envs: the one place that calls `reset` and `step` of single Gymnasium envs."""
+"""Rows of separately stepped envs: the one place that calls `reset`, `step` and `close` of single Gymnasium envs."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_observation_space
+from apb.errors import ApbWarning, raised
 from apb.snapshots import EnvState, can_save, load_env, save_env
 
 
@@ -144,7 +146,7 @@ class EnvRows:
             try:
                 observation, _ = self.envs[row].reset(seed=seed)
             except (Exception, SystemExit) as error:
-                raise RowError(row, f"reset() raised {type(error).__name__}: {error}") from error
+                raise RowError(row, f"reset() raised {raised(error)}") from error
             observations[row] = returned_numbers(row, "reset()", "an observation", observation, self._shape).ravel()
 
     def step(self, actions: NDArray[np.floating]) -> RowStep:
@@ -154,12 +156,12 @@ class EnvRows:
             try:
                 observation, reward, terminated, truncated, _ = env.step(actions[row])
             except (Exception, SystemExit) as error:
-                raise RowError(row, f"step() raised {type(error).__name__}: {error}") from error
+                raise RowError(row, f"step() raised {raised(error)}") from error
             result.observations[row] = returned_numbers(
                 row, "step()", "an observation", observation, self._shape
             ).ravel()
             # What nearly all envs return needs no array around it, which would cost more than a small env's step.
-            if not isinstance(reward, float):
+            if type(reward) not in (float, np.float64):
                 reward = returned_numbers(row, "step()", "reward", reward, ())
             result.rewards[row] = reward
             for field, target, flag in (
@@ -182,4 +184,17 @@ class EnvRows:
         """See `Rows`."""
         if self._owned:
             for env in self.envs:
-                env.close()
+                close_env(env)
+
+
+def close_env(env: AnyEnv) -> None:
+    """Close an env; one that raises on that is told in a warning, since what was learned in it must not be lost."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        warnings.warn(
+            f"close() of env {type(env.unwrapped).__name__} raised {type(error).__name__}: {error}; expected an env that "
+            "can be closed. The results are not touched, but what it holds may stay open",
+            ApbWarning,
+            stacklevel=2,
+        )

@@ -11,11 +11,12 @@ import gymnasium
 import mujoco
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from apb.env_changes import changed_since_made
+from apb.env_rows import close_env
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, raised
 
 EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
 """What functions of this package accept as `env`."""
@@ -28,11 +29,16 @@ class EnvSource:
         observation_space: `Box` of floats, any rank; flattened row-major by the package.
         action_space: `Box` of floats with finite bounds.
         env_id: The registered id, or None if the env has none.
+        typed: "module:Id-v0" if the env was given so, else None: only a user may ask for that module, so that no file
+            holds it.
         instance: The env object that the user gave, or None if the source only makes new ones.
         running_statistics: Names of wrappers around the env that normalise by statistics of their own.
         can_make: Whether `make` can build further envs.
-        identity: What a checkpoint stores to recognise the env again; JSON. `recreatable` tells whether `id` and
-            `kwargs` alone rebuild it (`EnvSource.from_identity`).
+        identity: What a run folder stores to recognise the env again; JSON. `recreatable` tells whether `id` and
+            `kwargs` alone rebuild it (`EnvSource.from_identity`): not where it was given as an object, which may have
+            been changed after it was made, or as a factory.
+        description: `identity` without `recreatable`: what a run must find again to go on, in whatever form it is
+            given.
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class EnvSource:
         instance: AnyEnv | AnyVectorEnv | None = None,
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Check and describe; `kwargs` are those that rebuild the env from its id, None if they would not."""
+        """Check and describe; `kwargs` are those that rebuild the env from its id, None if they may not."""
         if isinstance(described, VectorEnv):
             observation_space, action_space = described.single_observation_space, described.single_action_space
         else:
@@ -53,24 +59,31 @@ class EnvSource:
         spec = described.spec
         self.env_id: str | None = None if spec is None else spec.id
         self.running_statistics = _running_statistics(described)
+        self._class = type(described.unwrapped).__name__
+        self.typed: str | None = None
         self.instance = instance
         self.can_make = make is not None
         self._make = make
         recreatable = self.env_id is not None and kwargs is not None and _is_json(kwargs)
-        self.identity: dict[str, Any] = {
+        if not recreatable:
+            kwargs = _rebuilding_kwargs(_spec_of_single(described)) or {}
+        self.description: dict[str, Any] = {
             "id": self.env_id,
-            "kwargs": dict(kwargs or {}) if recreatable else {},
-            "recreatable": recreatable,
+            "kwargs": dict(kwargs or {}) if _is_json(kwargs) else {},
+            "entry_point": _entry_point(spec),
+            "max_episode_steps": None if spec is None else spec.max_episode_steps,
+            "layers": _layer_names(described),
             "observation_size": flat_size(self.observation_space),
             "action_size": flat_size(self.action_space),
             "action_low": self.action_space.low.reshape(-1).tolist(),
             "action_high": self.action_space.high.reshape(-1).tolist(),
         }
+        self.identity: dict[str, Any] = {**self.description, "recreatable": recreatable}
 
     @property
     def name(self) -> str:
-        """What messages call the env: its id, or the class of the object that was given."""
-        return self.env_id or (type(self.instance).__name__ if self.instance is not None else "env")
+        """What messages call the env: its id, or the class of the env inside all wrappers."""
+        return self.env_id or self._class
 
     @classmethod
     def resolve(cls, env: "EnvLike | EnvSource", env_kwargs: Mapping[str, Any] | None = None) -> "EnvSource":
@@ -88,7 +101,9 @@ class EnvSource:
             ConfigError: `env_kwargs` without an id.
         """
         if isinstance(env, str):
-            return cls._from_id(env, dict(env_kwargs or {}))
+            source = cls._from_id(env, dict(env_kwargs or {}))
+            source.typed = env if ":" in env else None
+            return source
         if env_kwargs:
             raise ConfigError(
                 f"env_kwargs = {dict(env_kwargs)!r} was given with env = {env!r}; expected an id. "
@@ -98,9 +113,7 @@ class EnvSource:
             return env
         if isinstance(env, gymnasium.Env | VectorEnv):
             spec = _spec_of_single(env)
-            plain = spec is not None and isinstance(env, gymnasium.Env) and not spec.additional_wrappers
-            maker = None if spec is None else _make_from(spec)
-            return cls(env, maker, instance=env, kwargs=_rebuilding_kwargs(spec) if plain else None)
+            return cls(env, None if spec is None else _make_from(spec), instance=env)
         if isinstance(env, EnvSpec):
             kwargs = None if env.additional_wrappers else _rebuilding_kwargs(env)
             return cls._from_maker(_make_from(env), kwargs)
@@ -108,8 +121,8 @@ class EnvSource:
             return cls._from_maker(lambda: _called("env", env), None)
         raise InvalidEnvError(
             f"env = {env!r} is a {type(env).__name__}; expected an id, an EnvSpec, a gymnasium.Env, a "
-            "gymnasium.vector.VectorEnv or a function that returns an Env. Envs of the old `gym` package need an "
-            "adapter such as shimmy"
+            "gymnasium.vector.VectorEnv or a function that returns an Env. In place of another library's vector of "
+            "envs give the function that makes one of them; envs of the old `gym` package need an adapter such as shimmy"
         )
 
     @classmethod
@@ -140,10 +153,13 @@ class EnvSource:
             try:
                 return _gymnasium_make(env_id, **kwargs)
             except gymnasium.error.UnregisteredEnv as error:
-                raise UnknownNameError(f"env = {env_id!r} is not registered{_nearest_ids(env_id)}; {error}") from error
+                other = "" if ":" in env_id else "; an env of another package: `module:Id-v0` imports it first"
+                raise UnknownNameError(
+                    f"env = {env_id!r} is not registered{_nearest_ids(env_id)}{other}; {error}"
+                ) from error
             except (Exception, SystemExit) as error:
                 raise InvalidEnvError(
-                    f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {type(error).__name__}: {error}"
+                    f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {raised(error)}"
                 ) from error
 
         return cls._from_maker(make, kwargs)
@@ -151,9 +167,10 @@ class EnvSource:
     @classmethod
     def _from_maker(cls, make: Callable[[], AnyEnv], kwargs: Mapping[str, Any] | None) -> "EnvSource":
         probe = make()
-        source = cls(probe, make, kwargs=kwargs)
-        probe.close()
-        return source
+        try:
+            return cls(probe, make, kwargs=kwargs)
+        finally:
+            close_env(probe)
 
     def make(self) -> AnyEnv:
         """Make a new env, independent of all others; the caller closes it.
@@ -177,6 +194,7 @@ class EnvSource:
                 stacklevel=2,
             )
         if env.observation_space.shape != self.observation_space.shape or env.action_space != self.action_space:
+            close_env(env)
             raise InvalidEnvError(
                 f"env {self.name} was made again with other spaces: {env.observation_space} and {env.action_space}; "
                 f"expected {self.observation_space} and {self.action_space}. Make the factory return equal envs"
@@ -211,6 +229,31 @@ def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
 _log = logging.getLogger(__name__)
 
 
+def _entry_point(spec: EnvSpec | None) -> str | None:
+    """What makes the env: "module:Class" as it was registered, or the name of the function or class."""
+    made_by = None if spec is None else spec.entry_point
+    return made_by if isinstance(made_by, str) else getattr(made_by, "__qualname__", None)
+
+
+def _layer_names(env: AnyEnv | AnyVectorEnv) -> list[str]:
+    """The classes of the wrappers from the outermost one inwards, and of the env, but for those that decide nothing.
+
+    Without their modules: what a script calls `__main__.MyEnv` has another module where the script is imported.
+    """
+    layers: list[Any] = [env]
+    while isinstance(layers[-1], gymnasium.Wrapper | VectorWrapper):
+        layers.append(layers[-1].env)
+    return [type(layer).__qualname__ for layer in layers if type(layer) not in _DECIDE_NOTHING]
+
+
+_DECIDE_NOTHING = (
+    gymnasium.wrappers.OrderEnforcing,
+    gymnasium.wrappers.PassiveEnvChecker,
+    SyncVectorEnv,
+    AsyncVectorEnv,
+)
+
+
 def _running_statistics(env: AnyEnv | AnyVectorEnv) -> list[str]:
     found = []
     while isinstance(env, gymnasium.Wrapper | VectorWrapper):
@@ -232,7 +275,7 @@ def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
         env = factory()
     except (Exception, SystemExit) as error:
         raise InvalidEnvError(
-            f"{argument} = {factory!r} is a factory, and calling it raised {type(error).__name__}: {error}; expected a "
+            f"{argument} = {factory!r} is a factory, and calling it raised {raised(error)}; expected a "
             "function without arguments that returns a new gymnasium.Env"
         ) from error
     if not isinstance(env, gymnasium.Env):
@@ -266,7 +309,7 @@ def _make_from(spec: EnvSpec) -> Callable[[], AnyEnv]:
             return _gymnasium_make(spec)
         except (Exception, SystemExit) as error:
             raise InvalidEnvError(
-                f"no new env can be made from the spec of env {spec.id!r}: {type(error).__name__}: {error}; pass an "
+                f"no new env can be made from the spec of env {spec.id!r}: {raised(error)}; pass an "
                 "id or a factory (a function that returns a new env)"
             ) from error
 
@@ -278,7 +321,7 @@ def _rebuilding_kwargs(spec: EnvSpec | None) -> dict[str, Any] | None:
     if spec is None or spec.id not in gymnasium.registry:
         return None
     registered = gymnasium.registry[spec.id]
-    if registered.entry_point != spec.entry_point or registered.additional_wrappers:
+    if registered.entry_point != spec.entry_point or registered.additional_wrappers or not _is_json(spec.kwargs):
         return None
     kwargs = {name: value for name, value in spec.kwargs.items() if registered.kwargs.get(name) != value}
     if spec.max_episode_steps != registered.max_episode_steps:
@@ -295,6 +338,7 @@ def _is_json(value: object) -> bool:
 
 def _nearest_ids(env_id: str) -> str:
     """The middle of an error message: the registered ids nearest to `env_id`, if any is near."""
+    module, colon, own = env_id.rpartition(":")
     by_lower = {name.lower(): name for name in gymnasium.registry}
-    close = difflib.get_close_matches(env_id.lower(), sorted(by_lower), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(repr(by_lower[name]) for name in close)}?" if close else ""
+    close = difflib.get_close_matches(own.lower(), sorted(by_lower), n=3, cutoff=0.75)
+    return f"; did you mean {' or '.join(repr(module + colon + by_lower[name]) for name in close)}?" if close else ""

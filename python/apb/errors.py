@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from numbers import Integral, Real
@@ -128,6 +129,19 @@ def nearest_path(path: Path, *roots: Path) -> str:
             known += sorted(child for child in root.iterdir() if child.is_dir())
     close = difflib.get_close_matches(path.name, [each.name for each in known], n=1)
     return next((f"; did you mean {str(each)!r}?" for each in known if [each.name] == close), "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 episode", "2 episodes"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def raised(error: BaseException) -> str:
+    """Return class and text of an error in somebody else's code; where it lies, if there is no text."""
+    text = str(error)
+    if not text and (frames := traceback.extract_tb(error.__traceback__)):
+        text = f"at {frames[-1].filename}:{frames[-1].lineno}"
+    return f"{type(error).__name__}: {text}"
 
 
 def require_integer(argument: str, value: object, low: int, high: int) -> int:

@@ -1,6 +1,7 @@
 """`Evaluator`: evaluates the policies of a run as it goes, always in the same envs from the same starts."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +35,16 @@ class Evaluator:
             settings.seeds,
             rng.Stream.EVAL_EPISODE,
         )
-        if self._simulations.shares_env_with(training):
-            raise InvalidEnvError(
-                f"evaluation was given the very env object that {training.source.name} learns in, and would move it; "
-                "expected another one: make a new env for eval_env, and at each call of a factory"
-            )
-        self._simulations.reset()
-        self._start = self._simulations.snapshot()
+        with ExitStack() as opened:
+            opened.callback(self.close)
+            if self._simulations.shares_env_with(training):
+                raise InvalidEnvError(
+                    f"evaluation was given the very env object that {training.source.name} learns in, and would move "
+                    "it; expected another one: make a new env for eval_env, and at each call of a factory"
+                )
+            self._simulations.reset()
+            self._start = self._simulations.snapshot()
+            opened.pop_all()
 
     def evaluate(
         self, act: Callable[[NDArray[np.float32]], NDArray[np.float32]], stream: rng.Stream

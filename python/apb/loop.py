@@ -4,6 +4,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,7 @@ class AdaptationLoop:
                 ApbWarning,
                 stacklevel=3,
             )
-        self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
-        self._evaluator = None if eval_source is None else Evaluator(eval_source, settings, self.simulations)
-        observation_size, action_size = flat_size(source.observation_space), self.simulations.bounds.size
+        observation_size, action_size = flat_size(source.observation_space), flat_size(source.action_space)
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
         self.learner = Learner(
             backbone,
@@ -109,6 +108,12 @@ class AdaptationLoop:
         self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
         self.recent_episodes: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._share_statistics()
+        # Envs come last, so that none is left open by what fails before.
+        with ExitStack() as opened:
+            self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
+            opened.callback(self.simulations.close)
+            self._evaluator = None if eval_source is None else Evaluator(eval_source, settings, self.simulations)
+            opened.pop_all()
 
     @property
     def wall_time(self) -> float:
@@ -212,7 +217,7 @@ class AdaptationLoop:
     def _share_statistics(self) -> None:
         if self.normalizer is not None:
             self.learner.set_normalization(self.normalizer.mean, self.normalizer.inverse_std, self.normalizer.clip)
-            self.actors.load_normalizers([self.normalizer.snapshot(lane) for lane in range(self.simulations.lanes)])
+            self.actors.load_normalizers([self.normalizer.snapshot(lane) for lane in range(len(self.settings.seeds))])
 
     def _spend(self, **seconds: float) -> None:
         for phase, value in seconds.items():

@@ -5,6 +5,7 @@ the K * S simulations are rows; row = lane * S + slot.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -13,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
-from apb.env_rows import EnvRows, RowError, Rows
+from apb.env_rows import EnvRows, RowError, Rows, close_env
 from apb.env_source import EnvSource
 from apb.env_spaces import ActionBounds, AnyEnv, flat_size
 from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, SimulationError
@@ -328,11 +329,15 @@ def _make_rows(source: EnvSource, lanes: int, slots: int) -> Rows:
     if given is not None and lanes * slots == 1:
         return EnvRows([given], owned=False)
     envs: list[AnyEnv] = []
-    for _ in range(lanes * slots):
-        env = source.make()
-        if any(env.unwrapped is other.unwrapped for other in envs):
-            raise InvalidEnvError(
-                f"the factory of env {source.name} returned the same env twice; expected a new one at each call"
-            )
-        envs.append(env)
-    return EnvRows(envs, owned=True)
+    with ExitStack() as opened:
+        for _ in range(lanes * slots):
+            env = source.make()
+            if any(env.unwrapped is other.unwrapped for other in envs):
+                raise InvalidEnvError(
+                    f"the factory of env {source.name} returned the same env twice; expected a new one at each call"
+                )
+            envs.append(env)
+            opened.callback(close_env, env)
+        rows = EnvRows(envs, owned=True)
+        opened.pop_all()
+    return rows

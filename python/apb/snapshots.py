@@ -74,7 +74,7 @@ def can_save(env: AnyEnv) -> bool:
 def save_env(env: AnyEnv) -> EnvState:
     """Copy the state of all layers that are known; the others are assumed to start anew in every `reset`."""
     state = EnvState({}, {})
-    for depth, layer in enumerate(_layers(env)):
+    for depth, layer in enumerate(_layers_with_state(env)):
         for path in _ATTRIBUTES.get(type(layer), ()):
             value = _get(layer, path)
             if type(value) in (int, float):
@@ -109,7 +109,7 @@ def load_env(env: AnyEnv, state: EnvState) -> None:
             )
         if not np.isfinite(state.arrays[name]).all():
             raise FileFormatError(f"saved env state {name!r} is not finite; use an older checkpoint")
-    for depth, layer in enumerate(_layers(env)):
+    for depth, layer in enumerate(_layers_with_state(env)):
         for path in _ATTRIBUTES.get(type(layer), ()):
             name = f"{depth}.{path}"
             if name in state.arrays:
@@ -145,6 +145,11 @@ def _layers(env: AnyEnv) -> list[Any]:
     while isinstance(layers[-1], gymnasium.Wrapper):
         layers.append(layers[-1].env)
     return layers
+
+
+def _layers_with_state(env: AnyEnv) -> list[Any]:
+    """The layers whose state is saved, by whose order it is named: one that only checks may come or go."""
+    return [layer for layer in _layers(env) if _ATTRIBUTES.get(type(layer)) or _is_mujoco(layer)]
 
 
 def _is_mujoco(layer: object) -> bool:

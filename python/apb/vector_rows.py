@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from apb.env_rows import RowError, RowStep, returned_flags, returned_numbers, shown
 from apb.env_spaces import AnyVectorEnv, flat_size, require_observation_space
-from apb.errors import InvalidEnvError
+from apb.errors import InvalidEnvError, raised
 from apb.snapshots import EnvState
 
 
@@ -60,7 +60,7 @@ class VectorRows:
         try:
             observations, rewards, terminated, truncated, info = self._env.step(actions)
         except (Exception, SystemExit) as error:
-            raise RowError(None, f"step() raised {type(error).__name__}: {error}") from error
+            raise RowError(None, f"step() raised {raised(error)}") from error
         rows = self._env.num_envs
         result = RowStep.empty(rows, self._size)
         result.observations[:] = self._flat("step()", observations)
@@ -93,7 +93,7 @@ class VectorRows:
             # The base class declares one seed; every implementation takes one per sub-env, as its text says.
             observations, _ = self._env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
         except (Exception, SystemExit) as error:
-            raise RowError(None, f"reset() raised {type(error).__name__}: {error}") from error
+            raise RowError(None, f"reset() raised {raised(error)}") from error
         return self._flat("reset()", observations)
 
     def _final_observation(self, row: int, info: Any) -> NDArray[np.float64]:
