@@ -7,8 +7,10 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from apb.errors import nearest
 from apb.system_info import package_version, system_info
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.harness import Row
@@ -34,11 +36,14 @@ def main() -> int:
         description="Compare apb with its peers on this machine. Benchmarks:\n" + topics,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *TOPICS], help="default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table, with machine and versions")
     parser.add_argument("--markdown", action="store_true", help="print the table as docs/benchmarks.md has it")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: minutes become tens of seconds")
     arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in TOPICS:
+            parser.error(f"there is no benchmark {name!r}; {nearest(name, TOPICS)}")
     begin = time.perf_counter()
     rows: list[Row] = []
     for name in arguments.names or TOPICS:
@@ -61,7 +66,7 @@ def _show(rows: list[Row], system: dict[str, object]) -> None:
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*_cells(row))
+        table.add_row(*map(escape, _cells(row)))  # a name such as ".[bench]" is no markup
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print("\n".join(f"{name}: {value}" for name, value in system.items()), highlight=False, markup=False)

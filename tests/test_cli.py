@@ -165,6 +165,13 @@ def test_eval_shows_a_table(finished, capsys):
     called = call(capsys, "eval", finished, "--n-eval-episodes", 3)
     assert "over 3 episodes, mean ± standard deviation" in called.out
     assert "20.0" in called.out
+    assert "over 1 episode, mean" in call(capsys, "eval", finished, "--n-eval-episodes", 1).out
+
+
+def test_a_narrow_terminal_cuts_no_number(finished, capsys, monkeypatch):
+    wide = call(capsys, "eval", finished, "--n-eval-episodes", 3).out
+    monkeypatch.setenv("COLUMNS", "20")
+    assert call(capsys, "eval", finished, "--n-eval-episodes", 3).out == wide
 
 
 def test_plot_overlays_runs_in_the_current_folder(here, finished, capsys):
@@ -189,10 +196,13 @@ def test_render_films_the_run_in_its_env(here, finished, capsys, monkeypatch):
     assert (here / "film.gif").read_bytes().startswith(b"GIF89a")
 
 
-def test_info_tells_versions_and_instruction_sets_and_no_paths(capsys):
+def test_info_tells_versions_and_instruction_sets_and_who_said_how_many_threads_and_no_paths(capsys, monkeypatch):
+    monkeypatch.setenv("APB_NUM_THREADS", "1")
     called = call(capsys, "info", "--json")
     assert called.json["packages"]["apb"] == apb.__version__
     assert called.json["isa"] in called.json["available_isas"]
     assert set(called.json["cuda"]) == {"version", "devices"}
     assert str(Path.cwd()) not in called.out
+    assert called.json["apb_num_threads"] == "1"
+    assert called.json["available_cpus"] == 1
     assert apb.__version__ in call(capsys, "info").out

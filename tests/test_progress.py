@@ -14,8 +14,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def state(timesteps, total=1000, seeds=(0,)):
-    return RunState(timesteps, total, timesteps, seeds, {}, None, None)
+def state(timesteps, total=1000, seeds=(0,), updates=1):
+    return RunState(timesteps, total, updates, seeds, {}, None, None)
 
 
 def follow(file, steps, total=1000, **ends):
@@ -43,7 +43,7 @@ def test_a_log_file_gets_a_header_and_one_plain_line_per_tenth():
 
 def test_a_line_tells_rate_time_left_and_the_latest_return_and_evaluation():
     last = follow(io.StringIO(), range(1, 301)).splitlines()[-1]
-    assert re.search(r"300/1,000 steps, [\d,]+ steps/s, [\d,]+ s left, return 12 +eval -5$", last)
+    assert re.search(r"300/1,000 steps, [\d,]+ steps/s, \d:\d\d:\d\d left, return 12 +eval -5$", last)
 
 
 @pytest.mark.parametrize("steps", [[1000], [999, 1000], [50, 60, 990]])
@@ -62,7 +62,37 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch):
     text = follow(Terminal(), [400, 1000])
     assert "400/1,000 steps" in text or "1,000/1,000 steps" in text
     assert "return 12  eval -5" in text
-    assert "s left," not in text
+    assert "left," not in text
+
+
+@pytest.mark.parametrize("file", [io.StringIO, Terminal])
+def test_rate_and_time_left_are_of_the_last_half_minute_of_learning(file, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    now = 0.0
+    monkeypatch.setattr("apb.progress.time", SimpleNamespace(monotonic=lambda: now))
+    shown = file()
+    bar = ProgressBarCallback("Env-v0", shown)
+    bar.on_start(state(0, updates=0))
+    said = {}
+    for timesteps in range(1, 701):
+        # 300 random steps in no time, then 10 steps per second, and from the 600th on 2 per second.
+        now += 0.0001 if timesteps <= 300 else 0.1 if timesteps <= 600 else 0.5
+        bar.on_step(state(timesteps, updates=max(0, timesteps - 300)))
+        if bar._bar is not None:
+            bar._bar.refresh()
+        if timesteps % 100 == 0:
+            said[timesteps] = re.findall(r"(\S+) steps/s[, ]+([\d:…]+) left", shown.getvalue())[-1]
+    bar.close()
+    assert said == {
+        100: ("10,000", "…"),
+        200: ("10,000", "…"),
+        300: ("10,000", "…"),
+        400: ("10", "0:01:00"),
+        500: ("10", "0:00:50"),
+        600: ("10", "0:00:40"),
+        700: ("2", "0:02:30"),
+    }
 
 
 def test_the_terminal_is_left_in_order_when_the_run_fails(monkeypatch):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.environments import EnvLike, EnvSource, Simulations
-from apb.errors import ConfigError, SimulationError, require_integer
+from apb.errors import ConfigError, SimulationError, counted, require_integer
 from apb.policy import Policy
 
 MAX_PARALLEL = 32
@@ -60,7 +60,7 @@ class EvalResult:
         }
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.std:.1f} over {self.returns.size} episodes"
+        return f"{self.mean:.1f} ± {self.std:.1f} over {counted(self.returns.size, 'episode')}"
 
 
 def evaluate(

@@ -2,21 +2,14 @@
 
 import sys
 import time
+from collections import deque
+from datetime import timedelta
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
-from rich.text import Text
 
 from apb.callbacks import Callback, RunState, mean_over_lanes
 
@@ -26,6 +19,9 @@ if TYPE_CHECKING:
 
 LINES = 10
 """Lines that a run prints where there is no terminal: one per tenth of its budget."""
+
+WINDOW = 30.0
+"""Seconds over which the rate is taken. Ours."""
 
 
 class ProgressBarCallback(Callback):
@@ -45,7 +41,7 @@ class ProgressBarCallback(Callback):
         self._evaluation = ""
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._start = 0, time.monotonic()
+        self._pace = _Pace()
         self._tenths = 0
 
     def __enter__(self) -> "ProgressBarCallback":
@@ -67,22 +63,22 @@ class ProgressBarCallback(Callback):
         where = "" if state.run_dir is None else f", run folder {state.run_dir}"
         seeds = f"seed{'s' if len(state.seeds) > 1 else ''} {', '.join(map(str, state.seeds))}"
         self._console.print(f"{self._description}, {seeds}{where}", markup=False)
-        self._start = state.timesteps, time.monotonic()
+        self._pace = _Pace()
+        self._pace.reach(state)
         self._tenths = LINES * state.timesteps // state.total_timesteps
         if self._console.is_terminal:
             self.close()
             self._bar = Progress(
                 BarColumn(bar_width=None),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-                _RateColumn(Column(no_wrap=True)),
-                TimeRemainingColumn(),
-                TextColumn("left"),
+                TextColumn("{task.fields[pace]}", table_column=Column(no_wrap=True)),
                 TextColumn("{task.fields[latest]}"),
                 console=self._console,
                 refresh_per_second=4,
                 expand=True,
             )
-            self._task = self._bar.add_task("", total=state.total_timesteps, completed=state.timesteps, latest="")
+            total, done = state.total_timesteps, state.timesteps
+            self._task = self._bar.add_task("", total=total, completed=done, pace="", latest="")
             self._bar.start()
 
     def on_episode_end(self, state: RunState, episode: "Episode") -> None:
@@ -105,25 +101,47 @@ class ProgressBarCallback(Callback):
 
     def _show(self, state: RunState) -> None:
         words = "  ".join(word for word in (self._latest, self._evaluation) if word)
+        self._pace.reach(state)
         if self._bar is not None:
-            self._bar.update(self._task, completed=state.timesteps, latest=words)
+            self._bar.update(self._task, completed=state.timesteps, pace=self._pace.shown(" "), latest=words)
             return
         tenths = LINES * state.timesteps // state.total_timesteps
         if not self._console.is_terminal and tenths > self._tenths:
             self._tenths = tenths
-            rate = (state.timesteps - self._start[0]) / max(time.monotonic() - self._start[1], 1e-9)
-            parts = [
-                f"{self._description}: {state.timesteps:,}/{state.total_timesteps:,} steps",
-                f"{rate:,.0f} steps/s",
-                f"{(state.total_timesteps - state.timesteps) / max(rate, 1e-9):,.0f} s left",
-                words,
-            ]
+            steps = f"{self._description}: {state.timesteps:,}/{state.total_timesteps:,} steps"
+            parts = [steps, self._pace.shown(", "), words]
             self._console.print(", ".join(part for part in parts if part), markup=False)
 
 
-class _RateColumn(ProgressColumn):
-    """Timesteps (of one seed) per second over the last half minute."""
+class _Pace:
+    """Timesteps (of one seed) per second over the last `WINDOW`, and the time that is left at that rate.
 
-    def render(self, task: Task) -> Text:
-        speed = task.speed
-        return Text("… steps/s" if speed is None else f"{speed:,.0f} steps/s")
+    What came before the first update tells nothing of the rest: a warm-up of random actions is many times faster.
+    """
+
+    def __init__(self) -> None:
+        self._times: deque[tuple[float, int]] = deque()
+        self._left = 0
+        self._updates = 0
+
+    def reach(self, state: RunState) -> None:
+        """Note how far the run is now."""
+        if state.updates and not self._updates:
+            self._times.clear()
+        self._updates, self._left = state.updates, state.total_timesteps - state.timesteps
+        now = time.monotonic()
+        while len(self._times) > 1 and now - self._times[1][0] >= WINDOW:
+            self._times.popleft()
+        # The last entry is now; those that stay are some time apart, so that they are few.
+        if len(self._times) > 1 and self._times[-1][0] - self._times[-2][0] < WINDOW / 100:
+            self._times.pop()
+        self._times.append((now, state.timesteps))
+
+    def shown(self, separator: str) -> str:
+        """Rate and time left; dots for what is not known yet."""
+        (begin, first), (now, last) = self._times[0], self._times[-1]
+        if last == first or now <= begin:
+            return f"… steps/s{separator}… left"
+        rate = (last - first) / (now - begin)
+        left = timedelta(seconds=round(self._left / rate)) if self._updates else "…"
+        return f"{rate:,.0f} steps/s{separator}{left} left"

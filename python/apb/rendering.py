@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.env_source import EnvSource
 from apb.env_spaces import AnyEnv
-from apb.errors import ConfigError, InvalidEnvError, RunFolderError, require_integer, require_range
+from apb.errors import ConfigError, InvalidEnvError, RunFolderError, raised, require_integer, require_range
 from apb.policy import Policy
 
 FORMATS = ("mp4", "gif")
@@ -117,7 +117,7 @@ def _draw(env: AnyEnv, name: str, hint: str) -> NDArray[np.uint8]:
     try:
         frame = np.asarray(env.render())
     except Exception as error:
-        raise InvalidEnvError(f"env {name} cannot draw itself: {type(error).__name__}: {error}{hint}") from error
+        raise InvalidEnvError(f"env {name} cannot draw itself: {raised(error)}{hint}") from error
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise InvalidEnvError(
             f"env {name} drew {frame.dtype} {frame.shape}; expected uint8 (height, width, 3), as rgb_array promises"

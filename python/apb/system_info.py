@@ -28,6 +28,7 @@ def system_info() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "affinity": affinity,
         "cgroup_quota": cgroup_quota(),
+        "apb_num_threads": os.environ.get("APB_NUM_THREADS") or None,
         "available_cpus": available_cpus(),
         "isa": _native_isa(),
         "git_commit": _git_commit(Path.cwd()),

@@ -10,6 +10,7 @@ from rich.table import Table
 from apb.cli.arguments import choose_env, find_policies, json_object
 from apb.cli.outcome import Outcome
 from apb.env_source import EnvSource
+from apb.errors import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,5 +49,6 @@ def run(options: Options) -> Outcome:
         shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
         table.add_row("-" if saved.seed is None else str(saved.seed), *shown)
     data = {"env": env, "env_kwargs": kwargs, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
-    title = f"{env}: return per episode over {options.n_eval_episodes} episodes, mean ± standard deviation"
+    over = counted(options.n_eval_episodes, "episode")
+    title = f"{env}: return per episode over {over}, mean ± standard deviation"
     return Outcome({**data, "policies": rows}, [title, table, *(f"policy: {saved.path}" for saved in saved_policies)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 
 from apb.files import dump_json
 
@@ -34,4 +35,6 @@ class Outcome:
                 # A path or a command must stay in one piece, to be copied.
                 console.print(item, markup=False, soft_wrap=True)
             else:
-                console.print(item)
+                # A number must not be cut: a table is as wide as it needs, and a narrow terminal wraps it.
+                needed = Measurement.get(console, console.options.update(max_width=10_000), item).maximum
+                Console(highlight=False, width=max(console.width, needed)).print(item)

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from apb.cli.outcome import Outcome
-from apb.errors import ConfigError, FileFormatError
+from apb.errors import ConfigError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
 from apb.plotting import CURVE_FILE
 from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations
@@ -129,7 +129,7 @@ class RunSummary:
         columns["untrained"] = [_text(self.untrained.get(seed)) for seed in self.seeds]
         if self.result["final"]:
             episodes = len(self.result["final"][0]["returns"])
-            columns[f"final, {episodes} new episodes"] = [_text(final) for final in self.result["final"]]
+            columns[f"final, {counted(episodes, 'new episode')}"] = [_text(final) for final in self.result["final"]]
         else:
             steps = max(record["timesteps"] for record in self.latest.values())
             columns[f"after {steps:,} steps"] = [_text(self.latest.get(seed)) for seed in self.seeds]
