@@ -1,8 +1,10 @@
-"""What a finished run left on the disk, apart from times: for the tests that compare runs byte by byte."""
+"""What a finished run left on the disk, apart from times: for the tests that compare runs byte by byte, or forge."""
 
+import hashlib
 import json
 
 import numpy as np
+from apb.files import dump_json
 from apb.runs import RunFolder, load_checkpoint, read_evaluations, read_history
 
 
@@ -29,6 +31,15 @@ def outcome(run_dir):
     }
     found["checkpoints"] = sorted(path.name for path in run.checkpoints.iterdir())
     return found
+
+
+def forge_manifest(checkpoint, **changes):
+    """Change fields of a checkpoint's manifest as an attacker would, with the right checksum."""
+    path = checkpoint / "manifest.json"
+    content = {**json.loads(path.read_text()), **changes}
+    content.pop("sha256")
+    digest = hashlib.sha256(dump_json(content, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**content, "sha256": digest}))
 
 
 def without_times(record):

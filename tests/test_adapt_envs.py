@@ -10,6 +10,7 @@ from apb import ApbWarning, Callback, ConfigError
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
 from apb.runner import run_to_end
+from apb.runs import StopSignals
 from apb.settings import AdaptSettings
 from envs_for_tests import CountingEnv
 from learning import SMALL, small_backbone
@@ -42,7 +43,7 @@ def test_a_vector_env_is_learned_in_as_a_whole(options, mode):
             lengths.append(episode.length)
 
     loop = AdaptationLoop(source, None, small_backbone(), settings, [Watch()])
-    result = run_to_end(loop, None)
+    result = run_to_end(loop, None, StopSignals())
     assert lengths == [200] * 8, "425 or 424 steps of four envs"
     assert 1700 - 4 < result.total_timesteps <= 1700
     assert loop.replay.added[0] == result.total_timesteps
@@ -64,9 +65,10 @@ def test_a_vector_env_is_learned_in_as_a_whole(options, mode):
         ("Ant-v5", STRATEGY_OPTIONS[0]),
         ("Hopper-v5", STRATEGY_OPTIONS[1]),
         ("Walker2d-v5", STRATEGY_OPTIONS[1]),
+        ("gymnasium_robotics:AdroitHandDoor-v1", STRATEGY_OPTIONS[0]),
     ],
 )
-def test_the_robots_of_gymnasium_can_be_adapted_to(env, options):
+def test_robots_of_gymnasium_and_of_another_package_can_be_adapted_to(env, options):
     result = run(env, total_timesteps=240, learning_starts=200, eval_freq=240, n_eval_episodes=1, **options)
     assert result.total_timesteps == 240
     assert np.isfinite(result.final[0].mean)

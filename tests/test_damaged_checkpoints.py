@@ -1,7 +1,5 @@
 """A checkpoint is checked before use: damage is skipped with a warning, and what is forged or foreign is refused."""
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,8 +10,8 @@ from typing import Any
 import pytest
 from apb import files
 from apb.errors import ApbWarning, FileFormatError, MismatchError, RunFolderError
-from apb.files import json_files
 from apb.runs import CheckpointWriter, RunFolder, load_checkpoint
+from run_files import forge_manifest
 from toy_run import IDENTITY, assert_is_at, assert_loads, assert_no_debris, opened_at, save, saved
 
 # --- damage ----------------------------------------------------------------------------------------------------------
@@ -85,12 +83,7 @@ def test_a_run_with_nothing_but_damage_is_refused(run: RunFolder) -> None:
 
 
 def forge(run: RunFolder, step: int, **changes: Any) -> None:
-    """Change fields of a manifest as an attacker would, with the right checksum."""
-    path = run.checkpoints / f"{step:09d}" / "manifest.json"
-    content = {**json.loads(path.read_text()), **changes}
-    content.pop("sha256")
-    digest = hashlib.sha256(json_files.dump_json(content, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps({**content, "sha256": digest}))
+    forge_manifest(run.checkpoints / f"{step:09d}", **changes)
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,18 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-from apb import ApbWarning, Callback, MismatchError, RunFolderError, adapt, resume
+from apb import ApbWarning, Callback, FileFormatError, MismatchError, RunFolderError, adapt, resume
+from apb.runs import RunFolder, load_checkpoint
 from learning import SMALL, small_backbone
-from run_files import assert_same_outcome, outcome
+from run_files import assert_same_outcome, forge_manifest, outcome
 
 ENVS = {
     # The state of the first two can be saved anywhere; checkpoints of the third wait for the end of an episode.
     "HalfCheetah-v5": {"max_episode_steps": 17},
     "Pendulum-v1": {"max_episode_steps": 13},
     "MountainCarContinuous-v0": {"max_episode_steps": 40},
+    # Of another package, and likewise.
+    "gymnasium_robotics:AdroitHandDoor-v1": {"max_episode_steps": 13},
 }
 STRATEGY_OPTIONS = {"action_noise": {}, "param_noise": {"population_size": 3}}
 
@@ -227,6 +230,19 @@ def test_a_run_continues_from_an_earlier_checkpoint_when_it_is_pointed_at(tmp_pa
     assert_same_outcome(outcome(tmp_path / "run"), before)
 
 
+def test_a_checkpoint_under_the_name_of_another_timestep_is_refused_and_nothing_is_deleted(tmp_path):
+    run(tmp_path / "run", make_options("Pendulum-v1", "action_noise", total_timesteps=120))
+    folder = RunFolder.open(tmp_path / "run")
+    (folder.checkpoints / "000000120").rename(folder.checkpoints / "000000119")
+    (folder.checkpoints / "LATEST").write_text("000000119\n")
+    forge_manifest(folder.checkpoints / "000000119", timesteps=119)
+    assert load_checkpoint(folder).step == 119, "its own check finds no fault"
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(FileFormatError, match="checkpoint of timestep 119, and its training state is of 120"):
+        resume(folder.path)
+    assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+
+
 def test_the_best_policy_of_an_abandoned_future_does_not_stay(tmp_path):
     options = make_options("Pendulum-v1", "action_noise", total_timesteps=200, keep_last=9, n_seeds=2)
     run(tmp_path / "run", options)
@@ -299,10 +315,12 @@ def killed(run_dir, options, kills, seed):
     return int(done.stdout.split()[-1])
 
 
-def test_a_run_killed_at_a_random_moment_continues_exactly(tmp_path):
-    options = make_options("HalfCheetah-v5", "action_noise", total_timesteps=300, checkpoint_freq=20)
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_a_run_killed_at_a_random_moment_continues_exactly(num_threads, tmp_path):
+    options = make_options("HalfCheetah-v5", "action_noise", total_timesteps=300, checkpoint_freq=20, n_seeds=2)
+    options["num_threads"] = num_threads
     run(tmp_path / "whole", options)
-    assert killed(tmp_path / "cut", options, kills=1, seed=0) >= 1
+    assert killed(tmp_path / "cut", options, kills=1, seed=num_threads) >= 1
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
