@@ -9,6 +9,7 @@ from apb import ApbWarning, Backbone, Callback, ConfigError, adapt
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
 from apb.runner import run_to_end
+from apb.runs import StopSignals
 from apb.settings import AdaptSettings
 from apb.strategies import STRATEGIES
 from envs_for_tests import CountedPendulum
@@ -108,7 +109,7 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
         reset()
 
     monkeypatch.setattr(loop.strategy, "reset", watched_reset)
-    run_to_end(loop, None)
+    run_to_end(loop, None, StopSignals())
     assert told == [90, 180], "exploration forgets what it knew of the old policy"
     for timesteps, resets, size, _ in seen:
         assert resets == (timesteps - loop.simulations.slots) // 90
@@ -131,7 +132,7 @@ def test_the_first_action_after_a_reset_is_that_of_the_new_policy(trainable_back
     loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
     new, reset = [], loop.learner.reset
     monkeypatch.setattr(loop.learner, "reset", lambda: (reset(), new.append((loop.timesteps, loop.policies()))))
-    run_to_end(loop, None)
+    run_to_end(loop, None, StopSignals())
     ((timesteps, policies),) = new
     assert timesteps == 90
     for lane, policy in enumerate(policies):

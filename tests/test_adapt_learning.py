@@ -9,6 +9,7 @@ from apb import Backbone, Callback, adapt, evaluate, resume
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
 from apb.runner import run_to_end
+from apb.runs import StopSignals
 from apb.settings import AdaptSettings
 from envs_for_tests import CountedPendulum, CountingEnv
 from learning import SMALL, small_backbone
@@ -41,7 +42,7 @@ def test_the_replay_holds_what_happened_and_a_truncation_is_not_an_end(made):
     made.clear()
     settings = AdaptSettings(**{**SMALL, "total_timesteps": 450})
     loop = AdaptationLoop(source, None, small_backbone(), settings)
-    run_to_end(loop, None)
+    run_to_end(loop, None, StopSignals())
     log = made[0].log
     table = loop.replay.table[0]
     assert loop.replay.size[0] == len(log) == 450
@@ -62,7 +63,7 @@ def test_an_env_that_terminates_gives_transitions_without_a_future():
         small_backbone(),
         AdaptSettings(**{**SMALL, "total_timesteps": 30}),
     )
-    run_to_end(loop, None)
+    run_to_end(loop, None, StopSignals())
     alive = loop.replay.table[0, :, -1]
     assert (alive == [0 if i % 6 == 2 else 1 for i in range(30)]).all(), (
         "even episodes terminate, odd ones are truncated"

@@ -28,7 +28,7 @@ from apb.errors import (
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
-from apb.runs import RunFolder, list_steps, load_checkpoint, require_unbegun
+from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun
 from apb.settings import FIXED, AdaptSettings, most_threads
 from apb.strategies import STRATEGIES, strategy_named
 
@@ -87,11 +87,12 @@ def adapt(
     chosen = _resolve_backbone(backbone, source, settings.seed)
     given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
     eval_source = _eval_source(source, given_eval, settings)
-    loop = AdaptationLoop(source, eval_source, chosen, settings, _callbacks(callback))
     with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        loop = AdaptationLoop(source, eval_source, chosen, settings, _callbacks(callback))
         stack.callback(loop.close)
         if run_dir is None:
-            return run_to_end(loop, None)
+            return run_to_end(loop, None, signals)
         config = {
             "job": "adapt",
             "env": source.env_id or source.name,
@@ -105,7 +106,7 @@ def adapt(
         stack.enter_context(run.lock())
         writer = RunWriter(run, loop)
         stack.callback(writer.close)
-        return run_to_end(loop, writer)
+        return run_to_end(loop, writer, signals)
 
 
 def resume(
@@ -173,6 +174,7 @@ def resume(
     if given_eval is None and eval_identity is not None:
         given_eval = EnvSource.from_identity(eval_identity)
     with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
         # Before anything is made: options that were tampered with may ask for all the memory there is.
@@ -189,7 +191,7 @@ def resume(
         stack.callback(loop.close)
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
-        return run_to_end(loop, writer)
+        return run_to_end(loop, writer, signals)
 
 
 def _require_same_backbone(run: RunFolder, config: Mapping[str, Any], backbone: Backbone) -> None:

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -225,14 +225,21 @@ class AdaptationLoop:
 
     # --- looking at it ---------------------------------------------------------------------------------------------
 
-    def evaluate(self, stream: rng.Stream = rng.Stream.EVAL_EPISODE) -> list[EvalResult]:
+    def evaluate(
+        self, stream: rng.Stream = rng.Stream.EVAL_EPISODE, before_step: Callable[[], object] = lambda: None
+    ) -> list[EvalResult]:
         """Evaluate the noise-free policies, one result per lane, always in the same envs from the same starts of the
-        stream, so that the results depend on the policies alone."""
+        stream, so that the results depend on the policies alone. `before_step` may raise to leave it."""
         begin = time.perf_counter()
         if self._evaluator is None:
             raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
         adapters = self.learner.adapters()[:, None]
-        results = self._evaluator.evaluate(lambda observations: self.actors.forward(adapters, observations), stream)
+
+        def act(observations: NDArray[np.float32]) -> NDArray[np.float32]:
+            before_step()
+            return self.actors.forward(adapters, observations)
+
+        results = self._evaluator.evaluate(act, stream)
         self._spend(evaluation=time.perf_counter() - begin)
         return results
 

@@ -16,7 +16,7 @@ from apb.files import dump_json
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, evaluation_records
 from apb.policy import Policy
-from apb.runs import StopSignals, last_good_checkpoint
+from apb.runs import StopRequested, StopSignals, last_good_checkpoint
 
 MAX_WAIT = 10_000
 """Steps of all simulations for which a checkpoint waits for the end of an episode, where the state of the env cannot be
@@ -33,7 +33,7 @@ class AdaptResult:
         history: Metrics at every `log_freq` timesteps, keyed as in SB3.
         evaluations: One record per evaluation and lane: timesteps, seed, "eval/mean_reward", returns, lengths.
         final: Final evaluation of each lane on episodes that no earlier evaluation used; empty if `eval_freq` is 0 or
-            the run was stopped before its budget was spent.
+            the run was stopped before that.
         total_timesteps: Environment transitions per lane that were made.
         wall_time: Seconds from the making of the envs to the end, callbacks and files included, and those before a
             resume.
@@ -82,9 +82,10 @@ class AdaptResult:
 class _Run:
     """The state of one call of `run_to_end`."""
 
-    def __init__(self, loop: AdaptationLoop, writer: RunWriter | None) -> None:
+    def __init__(self, loop: AdaptationLoop, writer: RunWriter | None, signals: StopSignals) -> None:
         self.loop = loop
         self.writer = writer
+        self.signals = signals
         self.history: list[dict[str, Any]] = [] if writer is None else writer.earlier_history()
         self.evaluations: list[dict[str, Any]] = [] if writer is None else writer.earlier_evaluations()
         self.begun = writer is not None and writer.saved_at is not None
@@ -95,27 +96,26 @@ class _Run:
         """Run until the budget is spent or a stop is wanted and saved; returns why it ended."""
         loop, settings = self.loop, self.loop.settings
         self._heed(loop.emit("on_start"))
-        with StopSignals() as signals:
-            if not self.begun:
-                loop.start()
-                if settings.eval_freq:
-                    self._evaluate()
-            ended = not loop.finished and self._rests(signals.requested)
-            while not (ended or loop.finished):
-                self._heed(loop.step())
-                if loop.due(settings.log_freq):
-                    self._record()
-                if settings.eval_freq and (loop.due(settings.eval_freq) or loop.finished):
-                    self._evaluate()  # at the end too, so that no curve ends before the run does
-                ended = self._rests(signals.requested)
-            if ended and self.stop_wanted is not None:
-                return self.stop_wanted
-            self._save()
+        if not self.begun:
+            loop.start()
+            if settings.eval_freq:
+                self._evaluate()
+        ended = not loop.finished and self._rests()
+        while not (ended or loop.finished):
+            self._heed(loop.step())
+            if loop.due(settings.log_freq):
+                self._record()
+            if settings.eval_freq and (loop.due(settings.eval_freq) or loop.finished):
+                self._evaluate()  # at the end too, so that no curve ends before the run does
+            ended = self._rests()
+        if ended and self.stop_wanted is not None:
+            return self.stop_wanted
+        self._save()
         return "budget"
 
-    def _rests(self, signal: str | None) -> bool:
+    def _rests(self) -> bool:
         """Save if that is wanted and possible now; returns whether the run ends here."""
-        loop = self.loop
+        loop, signal = self.loop, self.signals.requested
         if signal is not None and self.stop_wanted is None and not loop.can_save:
             self._say_what_is_waited_for(signal)
         self.stop_wanted = signal or self.stop_wanted
@@ -173,19 +173,21 @@ def what_is_kept(run_dir: Path | None) -> str:
     return f"{last_good_checkpoint(run_dir)}; `apb resume {run_dir}` continues from it"
 
 
-def run_to_end(loop: AdaptationLoop, writer: RunWriter | None) -> AdaptResult:
-    """Run `loop` through the rest of its budget, writing to `writer` if there is one.
+def run_to_end(loop: AdaptationLoop, writer: RunWriter | None, signals: StopSignals) -> AdaptResult:
+    """Run `loop` through the rest of its budget, writing to `writer` if there is one, unless one of `signals` stops it.
 
     Raises:
         SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
             Else as `adapt`.
     """
-    run = _Run(loop, writer)
+    run = _Run(loop, writer, signals)
+    final: tuple[EvalResult, ...] = ()
     try:
         stopped_by = run.to_end()
-        final = (
-            tuple(loop.evaluate(rng.Stream.FINAL_EPISODE)) if loop.settings.eval_freq and stopped_by == "budget" else ()
-        )
+        if loop.settings.eval_freq and stopped_by == "budget":
+            final = tuple(loop.evaluate(rng.Stream.FINAL_EPISODE, signals.check))
+    except StopRequested as request:
+        stopped_by = str(request)  # all else is saved, and a resume makes this evaluation
     except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(loop.run_dir)}") from error
     wall_time = loop.wall_time

@@ -116,7 +116,7 @@ class RunSummary:
             *([self._table()] if self.latest else []),
             f"{timesteps:,} steps per seed in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
             f" time went to {self._profile()}",
-            *([] if self.finished else [f"stopped by {self.result['stopped_by']} before the budget was spent"]),
+            *([] if self.finished else [f"stopped by {self.result['stopped_by']} before its end"]),
             f"policy: {self.policy}",
             *([f"learning curve: {curve}"] if curve.exists() else []),
             "next:",

@@ -4,7 +4,7 @@ from apb.runs.checkpoint import Checkpoint, CheckpointWriter, list_steps, load_c
 from apb.runs.folder import RunFolder, json_hash, last_good_checkpoint, numbered_folder, writing
 from apb.runs.history import History, read_evaluations, read_history
 from apb.runs.replay_log import Ring
-from apb.runs.signals import EXIT_STOPPED, StopSignals
+from apb.runs.signals import EXIT_STOPPED, StopRequested, StopSignals
 from apb.runs.state_files import TrainingState
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "History",
     "Ring",
     "RunFolder",
+    "StopRequested",
     "StopSignals",
     "TrainingState",
     "json_hash",

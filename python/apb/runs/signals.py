@@ -15,6 +15,10 @@ It is EX_TEMPFAIL of sysexits.h ("try again later"), which cluster schedulers ca
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class StopRequested(Exception):  # noqa: N818 - no error, as StopIteration is none
+    """Raised by `StopSignals.check`; its text is the name of the signal."""
+
+
 class StopSignals:
     """A context in which the first SIGINT or SIGTERM only sets `requested` to its name; the second raises
     `KeyboardInterrupt`.
@@ -33,6 +37,11 @@ class StopSignals:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._handle)
         return self
+
+    def check(self) -> None:
+        """Raise `StopRequested` if a stop is requested: for work that can be left anywhere."""
+        if self.requested is not None:
+            raise StopRequested(self.requested)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
