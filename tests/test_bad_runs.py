@@ -21,6 +21,7 @@ from apb import (
     UnknownNameError,
     resume,
 )
+from apb.runs import RunFolder, load_checkpoint
 from learning import small_backbone
 
 
@@ -193,16 +194,44 @@ def test_a_run_whose_checkpoints_were_removed_does_not_begin_again_over_what_it_
     assert contents(finished) == before
 
 
-def test_a_run_that_begins_again_does_so_with_the_backbone_that_it_was_started_with(finished):
+def begin_anew(run_dir):
+    """Leave what a run has that was killed before its first checkpoint."""
     for name in ("checkpoints", "replay"):
-        shutil.rmtree(finished / name)
+        shutil.rmtree(run_dir / name)
     for name in ("history.jsonl", "evaluations.jsonl", "result.json"):
-        (finished / name).unlink(missing_ok=True)
+        (run_dir / name).unlink(missing_ok=True)
+
+
+def test_a_run_that_begins_again_does_so_with_the_backbone_that_it_was_started_with(finished):
+    begin_anew(finished)
     small_backbone(seed=99).save_pretrained(finished / "backbone")
     with pytest.raises(MismatchError, match=f"config.json says '{small_backbone().hash}'"):
         resume(finished)
     small_backbone().save_pretrained(finished / "backbone")
     assert resume(finished).total_timesteps == 70
+
+
+@pytest.mark.parametrize("state", ["not begun", "in use", "damaged"])
+def test_a_run_without_a_checkpoint_says_whether_one_will_come(state, finished):
+    run = RunFolder.open(finished)
+    if state == "damaged":
+        (finished / "checkpoints" / "000000070" / "manifest.json").write_text("{}")
+        message = r"has no intact checkpoint: all are damaged, those of the steps \[70\]; start the run again"
+    else:
+        begin_anew(finished)
+        message = {
+            "not begun": f"has no checkpoint yet; `apb resume {finished}` starts it from the beginning",
+            "in use": f"no checkpoint yet, and is in use by process {os.getpid()}; the first comes at step 70",
+        }[state]
+    with (
+        RunFolder.open(finished).lock() if state == "in use" else nullcontext(),
+        pytest.warns(ApbWarning) if state == "damaged" else nullcontext(),
+        pytest.raises(RunFolderError, match=message),
+    ):
+        load_checkpoint(run)
+    assert run.holder is None
+    if state == "not begun":
+        assert resume(finished).total_timesteps == 70
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "huge"])

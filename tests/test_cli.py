@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import apb
+import gymnasium
 import numpy as np
 import pytest
 from apb.cli import adapt
@@ -34,6 +37,23 @@ def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys):
     assert (here / run / "curve.png").read_bytes().startswith(b"\x89PNG")
     policies = [apb.Policy.from_pretrained(here / run / "checkpoints/000000120/policy" / f"seed-{n}") for n in (3, 4)]
     assert [policy.metadata["seed"] for policy in policies] == [3, 4]
+
+
+def test_the_commands_that_follow_a_run_in_an_env_of_another_package_work_as_printed(here, monkeypatch, capsys):
+    (here / "other_package.py").write_text(
+        "import gymnasium, cli_runs\ngymnasium.register('Thing-v0', cli_runs.PointEnv)"
+    )
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    options = ("--env-kwargs", '{"push": 0.2}', "--run-dir", "runs/a run", "--total-timesteps", 40, *FAST)
+    called = call(capsys, "adapt", "other_package:Thing-v0", *options)
+    commands = [shlex.split(line) for line in called.out.partition("next:")[2].splitlines() if line]
+    assert [command[:2] for command in commands] == [["apb", "render"], ["apb", "eval"]]
+    for _, *arguments in [*commands, ["apb", "resume", *commands[0][2:]]]:
+        gymnasium.registry.pop("Thing-v0", None)  # as in a new process
+        sys.modules.pop("other_package", None)
+        assert call(capsys, *arguments).code == 0
+    gymnasium.registry.pop("Thing-v0", None)
 
 
 def test_a_second_run_takes_the_next_free_folder(here, capsys):

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from adapt_runs import run
-from apb import DivergenceError, SimulationError, resume
+from apb import Callback, DivergenceError, SimulationError, resume
 from apb.environments import EnvSource
 from learning import SMALL
 
@@ -53,7 +53,8 @@ def test_an_env_that_goes_wrong_in_the_middle_is_named_with_step_field_and_last_
         run(lambda: Faulty(fault, 85), run_dir=run_dir, checkpoint_freq=40, learning_starts=1000)
     text = str(caught.value)
     assert re.search(r"env .*, episode 0 after 84 steps of it, after 84 steps in total", text)
-    assert "there is no checkpoint yet" in text, "an env of unknown state is saved at the end of an episode only"
+    begins = f"there is no checkpoint yet; `apb.resume({str(run_dir)!r}, env=...)` starts it from the beginning"
+    assert begins in text, "an env of unknown state is saved at the end of an episode only"
     with pytest.raises(SimulationError, match="nothing was saved, since the run had no run_dir"):
         run(lambda: Faulty(fault, 5), learning_starts=1000)
 
@@ -81,9 +82,46 @@ def test_a_run_that_failed_continues_from_its_last_good_checkpoint(tmp_path):
     text = str(caught.value)
     assert "episode 2 after 24 steps of it, after 84 steps in total: the reward is nan" in text
     assert f"the last good checkpoint is {run_dir / 'checkpoints' / '000000060'}" in text
-    assert f"`apb resume {run_dir}` continues from it" in text
+    assert f"`apb.resume({str(run_dir)!r}, env=...)` continues from it" in text
     result = resume(run_dir, env=FaultyPendulum)
     assert (result.stopped_by, result.total_timesteps) == ("budget", 100)
+
+
+class Burning(Callback):
+    """Fails at once, as an env would, and has a state if it is one that keeps it."""
+
+    def on_step(self, state):
+        raise SimulationError("fire")
+
+
+class Remembering(Burning):
+    def state_dict(self):
+        return {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({}, "apb resume '{}'"),
+        ({"env": "gymnasium:Pendulum-v1"}, "apb resume '{}' gymnasium:Pendulum-v1"),
+        (
+            {"env": "gymnasium:Pendulum-v1", "env_kwargs": {"g": 3.0}},
+            """apb resume '{}' gymnasium:Pendulum-v1 --env-kwargs '{{"g": 3.0}}'""",
+        ),
+        ({"eval_env": lambda: gymnasium.make("Pendulum-v1"), "eval_freq": 90}, "apb.resume('{}', eval_env=...)"),
+        ({"callback": Remembering()}, "apb.resume('{}', callback=...)"),
+        (
+            {"env": lambda: gymnasium.make("Pendulum-v1"), "callback": [Remembering(), Callback()]},
+            "apb.resume('{}', env=..., callback=...)",
+        ),
+    ],
+    ids=["id", "module", "arguments", "eval_env", "callback", "env and callback"],
+)
+def test_what_is_said_to_continue_a_failed_run_names_all_that_the_folder_does_not_hold(options, needed, tmp_path):
+    run_dir = tmp_path / "a run"
+    with pytest.raises(SimulationError) as caught:
+        run(**{"run_dir": run_dir, "callback": Burning()} | options)
+    assert str(caught.value).endswith(f"; `{needed.format(run_dir)}` starts it from the beginning")
 
 
 @pytest.mark.parametrize("reward", [1e30, -1e38])

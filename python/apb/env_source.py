@@ -85,6 +85,14 @@ class EnvSource:
         """What messages call the env: its id, or the class of the env inside all wrappers."""
         return self.env_id or self._class
 
+    @property
+    def words(self) -> list[str]:
+        """What a command on a run in this env needs after the run folder, to import what registers the env."""
+        if self.typed is None:
+            return []
+        kwargs = self.description["kwargs"]
+        return [self.typed, *(["--env-kwargs", json.dumps(kwargs)] if kwargs else [])]
+
     @classmethod
     def resolve(cls, env: "EnvLike | EnvSource", env_kwargs: Mapping[str, Any] | None = None) -> "EnvSource":
         """Turn what the user passed as `env` into a source.

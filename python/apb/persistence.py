@@ -1,5 +1,6 @@
 """`RunWriter`: writes what an `AdaptationLoop` does into a run folder, and reads it back to continue exactly."""
 
+import shlex
 import time
 import warnings
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from apb.backbone import Backbone
-from apb.callbacks import mean_over_lanes
+from apb.callbacks import mean_over_lanes, save_states
 from apb.environments import EnvSource
 from apb.errors import ApbError, ApbWarning, FileFormatError, MismatchError
 from apb.evaluation import EvalResult
@@ -23,6 +24,8 @@ from apb.runs import (
     Ring,
     RunFolder,
     json_hash,
+    last_good_checkpoint,
+    latest_name,
     read_evaluations,
     read_history,
     writing,
@@ -45,6 +48,8 @@ class RunWriter:
     def __init__(self, run: RunFolder, loop: AdaptationLoop, checkpoint: Checkpoint | None = None) -> None:
         self._run = run
         self._loop = loop
+        identities = {name: run.config[f"{name}_identity"] for name in ("env", "eval_env")}
+        self._envs_needed = [name for name, each in identities.items() if each and not each["recreatable"]]
         self.history = History(run.path)
         self.best_score: float | None = None
         # Everything that can fail comes before anything of a later time is deleted.
@@ -110,6 +115,19 @@ class RunWriter:
         except (OSError, ApbError) as error:
             # What was learned is on the disk already: a picture less must not look like a failed run.
             warnings.warn(f"no learning curve was drawn: {error}", ApbWarning, stacklevel=2)
+
+    def what_is_kept(self) -> str:
+        """The end of a message on a run that did not end well: the last good checkpoint, and what continues the run."""
+        path = self._run.path
+        does = "continues from it" if latest_name(path) else "starts it from the beginning"
+        return f"{last_good_checkpoint(path)}; `{self._continuation()}` {does}"
+
+    def _continuation(self) -> str:
+        """A command, or a call where only the user's own program has what the run needs."""
+        needed = [*self._envs_needed, *(["callback"] if save_states(self._loop.callbacks) else [])]
+        if needed:
+            return f"apb.resume({str(self._run.path)!r}, {', '.join(f'{name}=...' for name in needed)})"
+        return shlex.join(["apb", "resume", str(self._run.path), *self._loop.source.words])
 
     def earlier_history(self) -> list[dict[str, Any]]:
         """Records from before a resume."""

@@ -16,7 +16,7 @@ from apb.files import dump_json
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, evaluation_records
 from apb.policy import Policy
-from apb.runs import StopRequested, StopSignals, last_good_checkpoint
+from apb.runs import StopRequested, StopSignals
 
 MAX_WAIT = 10_000
 """Steps of all simulations for which a checkpoint waits for the end of an episode, where the state of the env cannot be
@@ -133,7 +133,7 @@ class _Run:
             warnings.warn(
                 f"{signal}: the state of env {self.loop.source.name} cannot be saved in the middle of an episode, so "
                 f"the run goes on to the end of one, for at most {MAX_WAIT:,} steps; a second signal ends it at once, "
-                f"and then {what_is_kept(self.loop.run_dir)}",
+                f"and then {what_is_kept(self.writer)}",
                 ApbWarning,
                 stacklevel=2,
             )
@@ -166,11 +166,9 @@ class _Run:
             self.writer.checkpoint()  # so that what the hook changed is not lost
 
 
-def what_is_kept(run_dir: Path | None) -> str:
+def what_is_kept(writer: RunWriter | None) -> str:
     """The end of a message on a run that did not end well."""
-    if run_dir is None:
-        return "nothing was saved, since the run had no run_dir"
-    return f"{last_good_checkpoint(run_dir)}; `apb resume {run_dir}` continues from it"
+    return "nothing was saved, since the run had no run_dir" if writer is None else writer.what_is_kept()
 
 
 def run_to_end(loop: AdaptationLoop, writer: RunWriter | None, signals: StopSignals) -> AdaptResult:
@@ -189,7 +187,7 @@ def run_to_end(loop: AdaptationLoop, writer: RunWriter | None, signals: StopSign
     except StopRequested as request:
         stopped_by = str(request)  # all else is saved, and a resume makes this evaluation
     except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
-        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(loop.run_dir)}") from error
+        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
     wall_time = loop.wall_time
     result = AdaptResult(
         tuple(loop.policies()),

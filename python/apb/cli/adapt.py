@@ -78,7 +78,7 @@ def run(options: Options) -> Outcome:
             callback=bar,
             **_settings(options),
         )
-    return RunSummary.read(RunFolder.open(str(result.run_dir))).outcome()
+    return RunSummary.read(RunFolder.open(str(result.run_dir))).outcome(source.words)
 
 
 def _settings(options: Options) -> dict[str, Any]:

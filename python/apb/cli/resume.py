@@ -9,6 +9,7 @@ import tyro
 from apb.cli.arguments import ENV_HINT, json_object, open_run
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
+from apb.env_source import EnvSource
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from apb.runs import RunFolder
 
@@ -37,10 +38,12 @@ class Options:
 def run(options: Options) -> Outcome:
     """Resume with a progress bar, and summarise the run folder; or only that, where nothing is left to do."""
     opened = open_run(options.path)
+    env = _env(options)
+    words = [] if env is None else env.words
     if opened.step is None and opened.result.is_file():
         summary = RunSummary.read(opened)
         if summary.finished:
-            outcome = summary.outcome()
+            outcome = summary.outcome(words)
             said = f"{opened.path} has spent its budget of {summary.result['timesteps']:,} steps; nothing is left to do"
             return Outcome(outcome.data, [said, *outcome.shown])
     from apb.adaptation import resume
@@ -48,24 +51,20 @@ def run(options: Options) -> Outcome:
 
     with ProgressBarCallback(_title(opened.config)) as bar:
         try:
-            resume(
-                options.path, env=_env(options), callback=bar, num_threads=options.num_threads, device=options.device
-            )
+            resume(options.path, env=env, callback=bar, num_threads=options.num_threads, device=options.device)
         except (InvalidEnvError, UnknownNameError) as error:
             if options.env is None:
                 error.add_note(ENV_HINT)
             raise
-    return RunSummary.read(RunFolder.open(opened.path)).outcome()
+    return RunSummary.read(RunFolder.open(opened.path)).outcome(words)
 
 
-def _env(options: Options) -> Any:
+def _env(options: Options) -> EnvSource | None:
     kwargs = json_object("--env-kwargs", options.env_kwargs)
     if options.env is None:
         if kwargs:
             raise ConfigError("--env-kwargs was given without ENV; leave it out to continue in the run's own env")
         return None
-    from apb.env_source import EnvSource
-
     return EnvSource.resolve(options.env, kwargs)
 
 

@@ -1,6 +1,7 @@
 """`RunSummary`: the result of a run as its folder tells it, for the table at the end of `adapt` and `resume`."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,9 @@ class RunSummary:
         """Environment steps of all seeds per second of wall time."""
         return len(self.seeds) * float(self.result["timesteps"]) / max(float(self.result["wall_time"]), 1e-9)
 
-    def outcome(self) -> Outcome:
-        """The summary for `Outcome.print`."""
-        return Outcome(self.to_json(), self.shown(), self.exit_code)
+    def outcome(self, words: Sequence[str] = ()) -> Outcome:
+        """The summary for `Outcome.print`; `words` are what its commands need after the run folder."""
+        return Outcome(self.to_json(), self.shown(words), self.exit_code)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: what ran, returns per seed, time, and where the files are."""
@@ -102,14 +103,15 @@ class RunSummary:
             "curve": str(curve) if curve.exists() else None,
         }
 
-    def shown(self) -> list[RenderableType]:
+    def shown(self, words: Sequence[str]) -> list[RenderableType]:
         """A table of returns, where the time went, the files, and the commands that may come next."""
         timesteps, wall_time = int(self.result["timesteps"]), float(self.result["wall_time"])
         curve = self.run_dir / CURVE_FILE
+        run = shlex.join([str(self.run_dir), *words])
         if self.finished:
-            following = [f"apb render {self.run_dir}", f"apb eval {self.run_dir} --n-eval-episodes 100"]
+            following = [f"apb render {run}", f"apb eval {run} --n-eval-episodes 100"]
         else:
-            following = [f"apb resume {self.run_dir}", f"apb eval {self.run_dir}"]
+            following = [f"apb resume {run}", f"apb eval {run}"]
         title = "return per episode, mean ± standard deviation" if self.latest else "not evaluated (eval_freq 0)"
         return [
             f"{self.config['env']}, {self.config['strategy']}: {title}",

@@ -16,6 +16,7 @@ naming a complete checkpoint with all its segments.
 import hashlib
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -210,7 +211,25 @@ def load_checkpoint(run: RunFolder, *, identity: Mapping[str, str] | None = None
             return _load(run, candidate, identity)
         except FileFormatError as error:
             warnings.warn(f"checkpoint {candidate} is damaged and skipped: {error}", ApbWarning, stacklevel=2)
-    raise RunFolderError(f"{run.path} has no intact checkpoint; start the run again in a new folder")
+    if steps:
+        raise RunFolderError(
+            f"{run.path} has no intact checkpoint: all are damaged, those of the steps {steps}; start the run again in a "
+            "new folder"
+        )
+    if (holder := run.holder) is not None:
+        raise RunFolderError(f"{run.path} has no checkpoint yet, and is in use by process {holder}; {_first_due(run)}")
+    require_unbegun(run)
+    raise RunFolderError(
+        f"{run.path} has no checkpoint yet; `apb resume {shlex.quote(str(run.path))}` starts it from the beginning"
+    )
+
+
+def _first_due(run: RunFolder) -> str:
+    settings = run.config.get("settings")
+    wanted = settings if isinstance(settings, dict) else {}
+    steps = [wanted.get("checkpoint_freq"), wanted.get("total_timesteps")]
+    first = min((step for step in steps if type(step) is int and step > 0), default=None)
+    return "wait for the first one" if first is None else f"the first comes at step {first:,}"
 
 
 def _candidates(run: RunFolder, steps: list[int]) -> list[int]:

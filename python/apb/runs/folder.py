@@ -128,6 +128,23 @@ class RunFolder:
         """Whether this object holds the lock."""
         return self._lock is not None
 
+    @property
+    def holder(self) -> str | None:
+        """The number of the process that holds the lock, "unknown" if it does not tell; None if nobody holds it."""
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(descriptor)
+        except OSError:  # a file system without locks
+            return None
+        finally:
+            os.close(descriptor)
+        return None
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for writing. The system releases the lock when the process ends, however it ends.
@@ -155,7 +172,7 @@ class RunFolder:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            holder = _holder(descriptor)
             os.close(descriptor)
             raise RunFolderError(
                 f"run folder {self.path} is in use by process {holder}; wait until it ends, or choose another folder"
@@ -174,6 +191,10 @@ class RunFolder:
         if self._lock is not None:  # None in a forked child, which has closed its copy already
             os.close(self._lock)
             self._lock = None
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
 
 
 _holders: "weakref.WeakSet[RunFolder]" = weakref.WeakSet()
@@ -219,7 +240,7 @@ def writing(run: Path, what: Path) -> Iterator[None]:
     except OSError as error:
         raise RunFolderError(
             f"{what} cannot be written: {error.strerror or error}; {last_good_checkpoint(run)}; make room, or make it "
-            f"a place that you may write to, and continue with `apb resume {run}`"
+            f"a place that you may write to, and continue with `apb resume {shlex.quote(str(run))}`"
         ) from error
 
 
