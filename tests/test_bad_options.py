@@ -153,7 +153,7 @@ def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
 
 
 def test_more_threads_than_four_times_the_cores_are_refused(monkeypatch):
-    monkeypatch.setattr("apb.settings.usable_cpus", lambda: 2)
+    monkeypatch.setattr("apb.threads.usable_cpus", lambda system: 2)
     monkeypatch.setenv("APB_NUM_THREADS", "1")  # what to use where nothing is asked for, and no bound
     assert AdaptSettings(num_threads=8.0).num_threads == 8
     for wrong in (0, 9, 5000):

@@ -104,9 +104,9 @@ def test_callbacks_with_state_must_come_back(tmp_path):
 
 
 def test_a_run_of_a_larger_machine_goes_on_with_the_threads_of_this_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("apb.settings.usable_cpus", lambda: 2)
+    monkeypatch.setattr("apb.threads.usable_cpus", lambda system: 2)
     run(run_dir=tmp_path / "run", num_threads=8, total_timesteps=70)
-    monkeypatch.setattr("apb.settings.usable_cpus", lambda: 1)
+    monkeypatch.setattr("apb.threads.usable_cpus", lambda system: 1)
     with pytest.warns(ApbWarning, match=r"started with num_threads = 8, more than this machine is given \(4\)"):
         resume(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"num_threads = 8 .* \[1, 4\], up to four times the 1 cores"):

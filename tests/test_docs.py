@@ -10,7 +10,9 @@ import pytest
 from apb.cli import VERBS
 from apb.cli import _module as verb_module
 from apb.cli.parsing import parse
+from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.settings import AdaptSettings
+from apb.strategies import param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
 
 README = (ROOT / "README.md").read_text()
@@ -136,10 +138,19 @@ def test_every_option_in_the_table_of_defaults_has_that_default():
                 assert option == f"`{option.strip('`')}`"
                 found = defaults[option.strip("`")]
                 number = value.replace(",", "")
-                expected = None if value == "none" else value.strip('`"') if isinstance(found, str) else float(number)
+                word = value.strip('"') if isinstance(found, str) else number
+                expected = {"none": None, "off": False, "on": True}.get(word, word)
+                expected = float(word) if word[0].isdigit() else expected
                 assert found == expected, option
                 checked.add(option.strip("`"))
-    assert {"learning_rate", "gamma", "tau", "batch_size", "policy_delay", "param_noise", "population_size"} <= checked
+    assert checked == options
+
+
+def test_the_constants_in_the_table_of_defaults_are_those_of_the_code():
+    rows = {row[0]: row[1] for row in table_rows(TEXTS[ROOT / "docs" / "algorithm.md"], "## Defaults")}
+    told = [float(number) for number in rows["variance rate η, damping, probe rows, largest scale c"].split(", ")]
+    assert told == [param_noise.VARIANCE_RATE, param_noise.DAMPING, param_noise.PROBE_ROWS, param_noise.MAX_SCALE]
+    assert rows["critic"].startswith(", ".join(map(str, CRITIC_HIDDEN_SIZES)))
 
 
 @pytest.mark.parametrize("public", apb.__all__)

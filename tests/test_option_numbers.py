@@ -3,13 +3,14 @@
 import json
 from dataclasses import fields
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
 from apb import ConfigError
 from apb.settings import AdaptSettings
 
-KINDS = {field.name: field.type for field in fields(AdaptSettings) if field.type not in (bool, str)}
+KINDS = {field.name: get_args(field.type)[0] for field in fields(AdaptSettings) if field.type not in (bool, str)}
 FLOATS = [name for name, kind in KINDS.items() if kind in (float, float | None)]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from apb import threads
+from apb._native import ThreadPool
 from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files import dump_json, read_json
 from apb.runs import EXIT_STOPPED, RunFolder, StopSignals, json_hash, numbered_folder
@@ -369,9 +370,19 @@ def test_the_smallest_quota_of_all_control_groups_counts(
 
 
 def test_the_environment_variable_overrides_the_count_and_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("APB_NUM_THREADS", "7")
-    assert threads.available_cpus() == 7
-    for wrong in ("0", "-1", "1025", "two", "1.5", "²", "9" * 30):
+    monkeypatch.setattr(threads, "usable_cpus", lambda system: 2)
+    for number in (1, 7, 8):
+        monkeypatch.setenv("APB_NUM_THREADS", str(number))
+        assert threads.available_cpus() == number
+    for wrong in ("0", "-1", "9", "two", "1.5", "²", "9" * 30):
         monkeypatch.setenv("APB_NUM_THREADS", wrong)
-        with pytest.raises(ConfigError, match="APB_NUM_THREADS"):
+        with pytest.raises(ConfigError, match=r"APB_NUM_THREADS = .* in \[1, 8\], up to four times the 2 cores"):
             threads.available_cpus()
+
+
+def test_no_machine_gives_more_threads_than_the_native_core_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cpus", lambda system: 300)
+    assert threads.require_threads("num_threads", 1024) == threads.most_threads() == 1024
+    ThreadPool(1)
+    with pytest.raises(ValueError, match="1024"):
+        ThreadPool(1025)

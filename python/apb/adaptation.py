@@ -29,8 +29,9 @@ from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun
-from apb.settings import FIXED, AdaptSettings, most_threads
+from apb.settings import FIXED, AdaptSettings
 from apb.strategies import STRATEGIES, strategy_named
+from apb.threads import most_threads
 
 __all__ = ["AdaptResult", "adapt", "resume"]
 

@@ -4,22 +4,38 @@ import math
 import os
 from pathlib import Path
 
-from apb.errors import ConfigError
+from apb.errors import ConfigError, require_integer
 
 MAX_THREADS = 1024
+"""What the native core takes."""
 
 
 def available_cpus(system: Path = Path("/")) -> int:
     """The number of threads to use where nothing else is asked for: `APB_NUM_THREADS`, else `usable_cpus`.
 
-    Raises `ConfigError` if that environment variable is not an integer in [1, 1024].
+    Raises `ConfigError` if that environment variable is not an integer in [1, `most_threads`].
     """
     override = os.environ.get("APB_NUM_THREADS", "")
-    if override:
-        if not (override.isascii() and override.isdigit() and 1 <= int(override[:8]) <= MAX_THREADS):
-            raise ConfigError(f"APB_NUM_THREADS = {override!r}; expected an integer in [1, {MAX_THREADS}], or unset it")
-        return int(override)
-    return usable_cpus(system)
+    if not override:
+        return usable_cpus(system)
+    number = int(override[:8]) if override.isascii() and override.isdigit() else override
+    return require_threads("APB_NUM_THREADS", number, system)
+
+
+def most_threads(system: Path = Path("/")) -> int:
+    """The largest number of threads that anybody may ask for here: four times the cores at hand, at most 1024."""
+    return min(MAX_THREADS, 4 * usable_cpus(system))
+
+
+def require_threads(argument: str, value: object, system: Path = Path("/")) -> int:
+    """Return `value` as an int if it is one in [1, `most_threads`]; raise `ConfigError` otherwise."""
+    try:
+        return require_integer(argument, value, 1, most_threads(system))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}, up to four times the {usable_cpus(system)} cores that affinity and the container's quota allow; "
+            "leave it out to use them all"
+        ) from None
 
 
 def usable_cpus(system: Path = Path("/")) -> int:

@@ -13,7 +13,7 @@ from apb.cli.outcome import Outcome
 from apb.cli.parsing import how_to_say
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError, UnknownNameError
-from apb.settings import AdaptSettings
+from apb.settings import AdaptSettings, Timesteps
 
 if TYPE_CHECKING:
     from apb.environments import EnvSource
@@ -48,7 +48,7 @@ class Options(AdaptSettings):
     """Arguments of gymnasium.make, as a JSON object, for example '{"ctrl_cost_weight": 0.05}' for HalfCheetah-v5."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
-    total_timesteps: int = MAIN_JOB_TIMESTEPS
+    total_timesteps: Timesteps = MAIN_JOB_TIMESTEPS
     """Budget of environment transitions per seed, the population's and the warm-up's included. Ours: a few minutes."""
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from apb.errors import ConfigError, UnknownNameError, nearest, nearest_name, usual_name
+from apb.ranges import range_of
 from apb.settings import FIXED, AdaptSettings
 
 if TYPE_CHECKING:
@@ -183,10 +184,14 @@ def _annotated(field: "dataclasses.Field[Any]", text: str) -> Any:
     more: list[Any] = []
     kind = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
     plain = [each for each in get_args(kind) if each is not type(None)]
+    allowed = range_of(field)
     if field.default is None:  # the docstring tells what happens then
-        more = [tyro.conf.arg(help_behavior_hint="", metavar=plain[0].__name__.upper())]
+        hint = "" if allowed is None else f"(in {allowed})"
+        more = [tyro.conf.arg(help_behavior_hint=hint, metavar=plain[0].__name__.upper())]
     elif field.default is False:
         more = [tyro.conf.FlagCreatePairsOff]
+    elif allowed is not None:
+        more = [tyro.conf.arg(help_behavior_hint=f"(default: {field.default}, in {allowed})")]
     own = get_args(field.type)[1:] if get_origin(field.type) is Annotated else ()
     return Annotated[(kind, tyro.conf.arg(help=text), *more, *own)]
 

@@ -11,6 +11,7 @@ from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.env_source import EnvSource
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
+from apb.ranges import THREADS
 from apb.runs import RunFolder
 
 
@@ -27,7 +28,7 @@ class Options:
     """Gymnasium id, where the run folder cannot name it; "module:Id-v0" imports the module that registers it."""
     env_kwargs: str = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
-    num_threads: int | None = None
+    num_threads: Annotated[int | None, THREADS] = None
     """CPU threads to use; they change the speed only. Default: as before."""
     device: str | None = None
     """Where the updates run: "cpu", "cuda", "cuda:<i>" or "auto". Default: as before; exact only there."""
