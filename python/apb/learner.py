@@ -1,7 +1,8 @@
 """`Learner`: TD3 on what the lanes have in their replay, with sampling, normalisation and a watch on the losses."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -56,13 +57,8 @@ class Learner:
         Raises:
             DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update.
         """
-        # What torch does between the native products is too small for threads of its own.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with _one_torch_thread():
             moved = [self.td3.update(self._sample(replay)) for _ in range(count)]
-        finally:
-            torch.set_num_threads(threads)
         self._check_finite()
         return any(moved)
 
@@ -82,7 +78,8 @@ class Learner:
 
     def values(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the critics expect of each lane's actor from observations (K, R, obs) on, shape (K, R)."""
-        return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
+        with _one_torch_thread():
+            return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
 
     def _check_finite(self) -> None:
         for name, losses in self.losses().items():
@@ -117,3 +114,14 @@ class Learner:
     def backbones(self) -> list[Backbone]:
         """The backbone of each lane: K times the frozen one, or the trained copies."""
         return [self.td3.lane_backbone(lane) for lane in range(len(self.td3.seeds))]
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """What torch does between the native products is too small for threads of its own, which no fork survives."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -34,8 +34,14 @@ class FlatLayers(dict[str, Tensor]):
 
     def zeros_like(self) -> "FlatLayers":
         """Layers of the same names and shapes, all zero."""
-        zeros = {name: np.zeros(shape, dtype=np.float32) for name, shape in self._shapes.items()}
-        return FlatLayers(zeros, self.flat.device)
+        return FlatLayers(self._zeros(), self.flat.device)
+
+    def zero(self) -> None:
+        """Overwrite all values with zero."""
+        self.load(self._zeros())
+
+    def _zeros(self) -> dict[str, NDArray[np.float32]]:
+        return {name: np.zeros(shape, dtype=np.float32) for name, shape in self._shapes.items()}
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The named parts of a vector that is laid out as `flat` is."""
@@ -45,7 +51,12 @@ class FlatLayers(dict[str, Tensor]):
     def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         """Overwrite the values of these names; others stay."""
         for name, array in arrays.items():
-            self[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32, order="C")))
+            if self.flat.device.type == "cpu":
+                # By NumPy: a large copy in torch starts OpenMP's threads, and a process forked after that hangs in its
+                # own first one.
+                self[name].numpy()[...] = array
+            else:
+                self[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32, order="C")))
 
 
 def policy_chain(layers: Mapping[str, Tensor]) -> Chain:

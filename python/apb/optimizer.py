@@ -51,8 +51,8 @@ class Adam:
     def reset(self) -> None:
         """Forget all steps."""
         self.steps = 0
-        self.exp_avg.flat.zero_()
-        self.exp_avg_sq.flat.zero_()
+        self.exp_avg.zero()
+        self.exp_avg_sq.zero()
 
 
 def torch_adam_step(

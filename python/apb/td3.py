@@ -222,7 +222,7 @@ class TD3:
     def adapters(self) -> NDArray[np.float32]:
         """The lanes' adapters as flat vectors, shape (K, n): a copy."""
         lanes = len(self.seeds)
-        return torch.cat([self.actor[name].reshape(lanes, -1) for name in self.shape.layers], dim=1).cpu().numpy()
+        return np.concatenate([self.actor[name].cpu().numpy().reshape(lanes, -1) for name in self.shape.layers], axis=1)
 
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n); optimisers and targets stay."""
