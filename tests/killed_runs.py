@@ -1,7 +1,8 @@
 """Run an adaptation that is killed with SIGKILL at random moments and resumed, until a last resume ends it.
 
-Usage: killed_runs.py RUN_DIR KILLS SEED OPTIONS, options as JSON with "env", "env_kwargs" and those of `adapt`. Each
-part is a fork of this process, so that a kill costs no import. Prints how many parts were killed while they worked.
+Usage: killed_runs.py RUN_DIR KILLS SEED FILE OPTIONS, options as JSON with "env", "env_kwargs" and those of `adapt`.
+Each part is a fork of this process, so that a kill costs no import. The first kill waits until FILE is in the run
+folder. Prints how many parts were killed while they worked.
 """
 
 import json
@@ -35,12 +36,14 @@ def start(run_dir, options):
 
 
 def main():
+    # Not on to the disk, which takes seconds: what is written outlives a process without it.
+    os.fsync = lambda descriptor: None
     run_dir, kills, moments = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    options = json.loads(sys.argv[4])
+    first_after, options = run_dir / sys.argv[4], json.loads(sys.argv[5])
     killed = 0
     for number in range(kills):
         child = start(run_dir, options)
-        while number == 0 and not (run_dir / "backbone" / "config.json").is_file():
+        while number == 0 and not first_after.is_file():
             time.sleep(0.001)
         time.sleep(moments.uniform(0.0, 0.7))
         os.kill(child, signal.SIGKILL)
