@@ -11,6 +11,7 @@ from apb.cli import VERBS
 from apb.cli import _module as verb_module
 from apb.cli.parsing import parse
 from apb.networks import CRITIC_HIDDEN_SIZES
+from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
 from apb.settings import AdaptSettings
 from apb.strategies import param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
@@ -150,7 +151,15 @@ def test_the_constants_in_the_table_of_defaults_are_those_of_the_code():
     rows = {row[0]: row[1] for row in table_rows(TEXTS[ROOT / "docs" / "algorithm.md"], "## Defaults")}
     told = [float(number) for number in rows["variance rate η, damping, probe rows, largest scale c"].split(", ")]
     assert told == [param_noise.VARIANCE_RATE, param_noise.DAMPING, param_noise.PROBE_ROWS, param_noise.MAX_SCALE]
+    told = [float(number) for number in rows["observation normalisation: clip C, ε"].split(", ")]
+    assert told == [DEFAULT_CLIP, DEFAULT_EPSILON]
     assert rows["critic"].startswith(", ".join(map(str, CRITIC_HIDDEN_SIZES)))
+
+
+def test_the_equations_of_the_algorithm_are_numbered_without_a_gap():
+    numbers = re.findall(r"^ {4,}.* \((\d+)\)$", TEXTS[ROOT / "docs" / "algorithm.md"], re.MULTILINE)
+    assert sorted(map(int, numbers)) == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 17
 
 
 @pytest.mark.parametrize("public", apb.__all__)
