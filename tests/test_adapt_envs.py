@@ -77,6 +77,23 @@ def test_robots_of_gymnasium_and_of_another_package_can_be_adapted_to(env, optio
     assert result.policy.action_space.contains(action)
 
 
+class OneNumber(CountingEnv):
+    """An action is a number, an array without axes."""
+
+    action_space = gymnasium.spaces.Box(-2.0, 2.0, (), np.float32)
+
+    def step(self, action):
+        assert isinstance(action, np.ndarray)
+        assert self.action_space.contains(action)
+        return super().step(action.reshape(1))
+
+
+def test_an_action_may_be_one_number_without_axes():
+    result = run(OneNumber, total_timesteps=80, eval_freq=40, n_eval_episodes=1)
+    assert result.policy(np.zeros(3)).shape == ()
+    assert OneNumber.action_space.contains(result.policy(np.zeros(3)))
+
+
 def test_a_changed_env_object_of_which_new_ones_are_needed_is_warned_of():
     changed = gymnasium.make("Pendulum-v1")
     changed.unwrapped.max_torque = 0.5

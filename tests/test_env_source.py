@@ -91,6 +91,16 @@ def test_action_bounds_must_be_finite_and_ordered(low, high, message):
         EnvSource.resolve(env_with(action_space=space))
 
 
+@pytest.mark.parametrize("beyond", [1e39, 1e300, np.finfo(np.float64).max])
+def test_action_bounds_must_be_finite_in_float32(beyond):
+    for low, high in ((-beyond, beyond), (0, beyond), (-beyond, 1)):
+        space = Box(low, high, (1,), np.float64)
+        with pytest.raises(InvalidEnvError, match=r"action_space has .* at index 0; expected finite bounds .*float32"):
+            EnvSource.resolve(env_with(action_space=space))
+    largest = float(np.finfo(np.float32).max)
+    EnvSource.resolve(env_with(action_space=Box(-largest, largest, (1,), np.float64)))
+
+
 def test_observation_bounds_may_be_infinite_but_not_nan():
     space = Box(-np.inf, np.inf, (2,), np.float64)
     assert EnvSource.resolve(env_with(observation_space=space)).observation_space == space

@@ -11,12 +11,21 @@ from apb.errors import ConfigError, InvalidEnvError, SimulationError
 from envs_for_tests import CountingEnv, ScriptedEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+
+class NoNumber(float):
+    """A float by its class only."""
+
+    def __float__(self):
+        raise ValueError("ask me later")
+
+
 BAD_STEPS = [
     pytest.param((np.array([0, np.nan]), 1.0), r"observation of step\(\) is nan at index 1", id="nan observation"),
     pytest.param((np.array([np.inf, 0]), 1.0), r"observation of step\(\) is inf at index 0", id="inf observation"),
     pytest.param((np.array([0, -1e100]), 1.0), r"is -1e\+100 at index 1", id="observation beyond float32"),
     pytest.param((np.zeros(2), float("nan")), "the reward is nan", id="nan reward"),
     pytest.param((np.zeros(2), float("-inf")), "the reward is -inf", id="inf reward"),
+    pytest.param((np.zeros(2), NoNumber(1)), "reward = 1.0; expected one number", id="float that is no number"),
     pytest.param((np.zeros(2), None), "reward = None; expected one number", id="no reward"),
     pytest.param((np.zeros(3), 1.0), r"observation of shape \(3,\); expected \(2,\)", id="longer observation"),
     pytest.param((np.float32(0), 1.0), r"observation of shape \(\); expected \(2,\)", id="scalar observation"),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from apb.adapter import Adapter
 from apb.backbone import Backbone
 from apb.env_spaces import action_scale_and_offset
@@ -81,6 +82,17 @@ def test_spaces_of_higher_rank_are_flattened_row_major():
     assert np.array_equal(shaped(observations.reshape(5, 2, 3)).reshape(5, 4), flat(observations))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_spaces_without_axes_hold_one_number(dtype):
+    flat = make_policy(1, 1)
+    single = Policy(flat.backbone, flat.adapter, Box(-9, 9, (), dtype), Box(-1, 1, (), dtype))
+    action = single(np.float32(0.5))
+    assert isinstance(action, np.ndarray)
+    assert single.action_space.contains(action)
+    assert single(np.zeros((2, 3))).shape == (2, 3)
+    assert np.array_equal(single([0.5, 0.25]), flat([[0.5], [0.25]])[:, 0])
+
+
 def test_an_observation_shaped_like_a_batch_is_one_observation_if_its_space_says_so():
     flat = make_policy(5, 3)
     shaped = Policy(flat.backbone, flat.adapter, Box(-1, 1, (1, 5), np.float64), flat.action_space)
@@ -136,7 +148,7 @@ def test_bounds_of_unequal_binades_are_kept(low, high):
     assert space.low <= offset - scale <= offset + scale <= space.high
 
 
-@pytest.mark.parametrize("low", [0.1, 1 / 3, -1e300])
+@pytest.mark.parametrize("low", [0.1, 1 / 3, -1e38])
 def test_actions_of_float64_spaces_stay_within_bounds_that_float32_cannot_hold(low):
     plain = make_policy(5, 3)
     space = Box(low, low + abs(low) * 1e-12, (3,), np.float64)
@@ -183,6 +195,12 @@ def test_a_number_too_large_for_float32_is_refused_not_made_infinite():
         policy(np.array([0, 1e39, 0, 0, 0]))
 
 
+@pytest.mark.parametrize("size", [1, 5])
+def test_what_reset_returns_is_told_to_be_taken_apart(size):
+    with pytest.raises(ConfigError, match=r"looks like \(observation, info\).*`observation, _ = env.reset\(\)`"):
+        make_policy(size, 3)((np.zeros(size), {}))
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (6,), (1, 4), (5, 2), (2, 3, 4)])
 def test_observations_of_other_shapes_are_refused(shape):
     with pytest.raises(MismatchError, match=r"expected \(5,\) or a batch \(\.\.\., 5\)"):
@@ -195,6 +213,16 @@ def test_observations_of_other_shapes_are_refused(shape):
 def test_observations_that_are_not_real_numbers_are_refused(observation):
     with pytest.raises(ConfigError, match="expected real numbers"):
         make_policy(5, 3)(observation)
+
+
+def test_observations_that_numpy_cannot_read_are_refused_with_what_to_do():
+    policy = make_policy(5, 3)
+    with pytest.raises(ConfigError, match=r"observation is a list that NumPy cannot read .*rows of equal length"):
+        policy([[1, 2], [3]])
+    tensor = torch.zeros(5, requires_grad=True)
+    with pytest.raises(ConfigError, match=r"observation is a Tensor that NumPy cannot read .*\.detach\(\)"):
+        policy(tensor)
+    assert np.array_equal(policy(tensor.detach()), policy(np.zeros(5)))
 
 
 @pytest.mark.parametrize(

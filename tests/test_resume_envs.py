@@ -42,7 +42,9 @@ def test_a_changed_env_object_is_not_made_anew_without_the_change_but_asked_for(
     assert_ends_alike(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("form", [gymnasium.make, lambda env_id: lambda: gymnasium.make(env_id)], ids=["Env", "factory"])
+@pytest.mark.parametrize(
+    "form", [gymnasium.make, lambda env_id: lambda: gymnasium.make(env_id)], ids=["Env", "factory"]
+)
 def test_an_unchanged_env_object_may_be_given_again_as_its_id_which_is_told(form, tmp_path):
     run(tmp_path / "whole", "InvertedPendulum-v5")
     run(tmp_path / "cut", form("InvertedPendulum-v5"), Stop())

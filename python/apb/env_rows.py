@@ -154,7 +154,7 @@ class EnvRows:
         result = RowStep.empty(len(self.envs), self._size)
         for row, env in enumerate(self.envs):
             try:
-                observation, reward, terminated, truncated, _ = env.step(actions[row])
+                observation, reward, terminated, truncated, _ = env.step(actions[row, ...])
             except (Exception, SystemExit) as error:
                 raise RowError(row, f"step() raised {raised(error)}") from error
             result.observations[row] = returned_numbers(
@@ -193,8 +193,8 @@ def close_env(env: AnyEnv) -> None:
         env.close()
     except (Exception, SystemExit) as error:
         warnings.warn(
-            f"close() of env {type(env.unwrapped).__name__} raised {type(error).__name__}: {error}; expected an env that "
-            "can be closed. The results are not touched, but what it holds may stay open",
+            f"close() of env {type(env.unwrapped).__name__} raised {raised(error)}; expected an env that can be closed. "
+            "The results are not touched, but what it holds may stay open",
             ApbWarning,
             stacklevel=2,
         )

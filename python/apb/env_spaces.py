@@ -56,8 +56,7 @@ def action_scale_and_offset(space: spaces.Box) -> tuple[NDArray[np.float32], NDA
     offset = (high + low) / 2 and scale = (high - low) / 2, lowered where float32 rounding would otherwise carry an
     action past a float32 bound. Rounding is monotone, so what holds at a = -1 and a = 1 holds between them.
     """
-    largest = np.finfo(np.float32).max
-    low, high = (np.clip(bound, -largest, largest).astype(np.float32).ravel() for bound in (space.low, space.high))
+    low, high = (bound.astype(np.float32).ravel() for bound in (space.low, space.high))
     wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
     offset = np.clip(((wide_low + wide_high) / 2).astype(np.float32), low, high)
     room = np.minimum(wide_high - offset, offset - wide_low)
@@ -80,15 +79,18 @@ def require_observation_space(space: gymnasium.Space[Any]) -> spaces.Box:
 
 
 def require_action_space(space: gymnasium.Space[Any]) -> spaces.Box:
-    """Return `space` if it is a `Box` of floats with finite bounds, `low < high`; raise `InvalidEnvError` otherwise."""
+    """Return `space` if it is a `Box` of floats with bounds that are finite in float32 and `low < high`; raise
+    `InvalidEnvError` otherwise."""
     box = _require_float_box("action_space", space, "only continuous actions are supported")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite([bound.astype(np.float32).reshape(-1) for bound in (box.low, box.high)]).all(axis=0)
     low, high = box.low.reshape(-1), box.high.reshape(-1)
     for index in range(low.size):
         bounds = f"low = {low[index]!s}, high = {high[index]!s} at index {index}"
-        if not (np.isfinite(low[index]) and np.isfinite(high[index])):
+        if not finite[index]:
             raise InvalidEnvError(
-                f"action_space has {bounds}; expected finite bounds on both sides. Give the env a bounded Box, for "
-                f"example with gymnasium.wrappers.TransformAction(env, func, action_space)"
+                f"action_space has {bounds}; expected finite bounds on both sides, within float32 (3.4e38). Give the "
+                "env a bounded Box, for example with gymnasium.wrappers.TransformAction(env, func, action_space)"
             )
         if not low[index] < high[index]:
             raise InvalidEnvError(f"action_space has {bounds}; expected low < high. Drop actions that cannot vary")

@@ -214,7 +214,19 @@ class Policy:
 
     def _act_any(self, observation: ArrayLike) -> NDArray[Any]:
         """Actions for whatever NumPy can read as observations, or an error that says what is wrong with it."""
-        array = np.asarray(observation)
+        if isinstance(observation, tuple) and observation and isinstance(observation[-1], dict):
+            raise ConfigError(
+                f"observation is a tuple of {len(observation)} that ends with a dict, and looks like (observation, "
+                "info): take it apart first, `observation, _ = env.reset()`"
+            )
+        try:
+            array = np.asarray(observation)
+        except Exception as error:  # a ragged list, a tensor that wants a gradient
+            raise ConfigError(
+                f"observation is a {type(observation).__name__} that NumPy cannot read ({error}); expected real "
+                f"numbers, shape {self.observation_space.shape}: rows of equal length, a tensor without gradient "
+                "(.detach())"
+            ) from error
         if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
             raise ConfigError(
                 f"observation has dtype {array.dtype}; expected real numbers, shape {self.observation_space.shape}"
