@@ -69,7 +69,7 @@ def test_adapt_offers_every_option_of_the_library_with_its_default_and_source(ca
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_fills_a_terminal_of_80_columns_and_goes_on_in_a_new_line_only_there(capsys, monkeypatch, verb):
     monkeypatch.setenv("COLUMNS", "80")
-    _, *lines = call(capsys, verb, "--help").out.splitlines()
+    lines = call(capsys, verb, "--help").out.splitlines()
     assert max(map(len, lines)) <= 80
     boxed = [line[2:-2] for line in lines if line.startswith("│")]
     for line, following in pairwise(boxed):

@@ -163,7 +163,7 @@ def test_an_error_without_words_is_told_by_its_place():
         (lambda: SyncVectorEnv([CountingEnv]), {}, "returned a SyncVectorEnv"),
         (3.5, {}, "is a float; expected an id"),
         (None, {}, "is a NoneType; expected an id"),
-        (3, {}, "another library's vector of envs give the function that makes one of them"),
+        (3, {}, "another library's vector of envs give the function that makes one;"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*is out of date.*:DeprecationWarning")

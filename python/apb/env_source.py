@@ -130,7 +130,7 @@ class EnvSource:
         raise InvalidEnvError(
             f"env = {env!r} is a {type(env).__name__}; expected an id, an EnvSpec, a gymnasium.Env, a "
             "gymnasium.vector.VectorEnv or a function that returns an Env. In place of another library's vector of "
-            "envs give the function that makes one of them; envs of the old `gym` package need an adapter such as shimmy"
+            "envs give the function that makes one; envs of the old `gym` package need an adapter such as shimmy"
         )
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
-from apb.cli.arguments import json_object
+from apb.cli.arguments import JsonObject, json_object
 from apb.cli.outcome import Outcome
 from apb.cli.parsing import how_to_say
 from apb.cli.summary import RunSummary
@@ -44,7 +44,7 @@ class Options(AdaptSettings):
     sqrt(2)."""
     run_dir: Path | None = None
     """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>."""
-    env_kwargs: str = "{}"
+    env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object, for example '{"ctrl_cost_weight": 0.05}' for HalfCheetah-v5."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from apb.env_source import EnvSource
 from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, nearest_path
@@ -11,6 +13,9 @@ from apb.files import parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint
 from apb.runs.folder import DEFAULT_ROOT
+
+JsonObject = Annotated[str, tyro.conf.arg(metavar="JSON-OBJECT")]
+"""What an option is annotated with that `json_object` reads."""
 
 POLICY_FILE = "model.safetensors"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from apb.cli.arguments import choose_env, find_policies, json_object
+from apb.cli.arguments import JsonObject, choose_env, find_policies, json_object
 from apb.cli.outcome import Outcome
 from apb.env_source import EnvSource
 from apb.errors import counted
@@ -25,7 +25,7 @@ class Options:
     """Episodes per policy, in [1, 100000]. 10 in TD3's code."""
     seed: int = 0
     """Seed of the episodes, in [0, 2^63); equal seeds give equal starts to all policies."""
-    env_kwargs: str = "{}"
+    env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object; beside those that the run was made with, unless ENV is given."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""

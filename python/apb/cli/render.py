@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from apb.cli.arguments import choose_env, find_policies, json_object
+from apb.cli.arguments import JsonObject, choose_env, find_policies, json_object
 from apb.cli.outcome import Outcome
 
 
@@ -27,7 +27,7 @@ class Options:
     """Seed of the episode, in [0, 2^63): the film shows the first episode of `apb eval` with this seed."""
     seconds: float = 20.0
     """Length at most, in the env's own time, in (0, 3600]; the film ends earlier if the episode does. Ours."""
-    env_kwargs: str = "{}"
+    env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object, for example '{"width": 640, "height": 480}' for a MuJoCo env."""
     json: bool = False
     """Print one JSON object on standard output."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from apb.cli.arguments import ENV_HINT, json_object, open_run
+from apb.cli.arguments import ENV_HINT, JsonObject, json_object, open_run
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.env_source import EnvSource
@@ -26,7 +26,7 @@ class Options:
     """Run folder, one of its checkpoint folders, or a checkpoint's manifest.json."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id, where the run folder cannot name it; "module:Id-v0" imports the module that registers it."""
-    env_kwargs: str = "{}"
+    env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
     num_threads: Annotated[int | None, THREADS] = None
     """CPU threads to use; they change the speed only. Default: as before."""

@@ -213,8 +213,8 @@ def load_checkpoint(run: RunFolder, *, identity: Mapping[str, str] | None = None
             warnings.warn(f"checkpoint {candidate} is damaged and skipped: {error}", ApbWarning, stacklevel=2)
     if steps:
         raise RunFolderError(
-            f"{run.path} has no intact checkpoint: all are damaged, those of the steps {steps}; start the run again in a "
-            "new folder"
+            f"{run.path} has no intact checkpoint: all are damaged, those of the steps {steps}; start the run again in "
+            "a new folder"
         )
     if (holder := run.holder) is not None:
         raise RunFolderError(f"{run.path} has no checkpoint yet, and is in use by process {holder}; {_first_due(run)}")
