@@ -1,7 +1,10 @@
 """What the statistics over seeds promise: the trimmed mean of the field, and intervals that anybody can draw again."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from apb import statistics
 from apb.errors import ConfigError
 from apb.statistics import bootstrap_interval, interquartile_mean, seed_band
 from hypothesis import given
@@ -54,6 +57,19 @@ def test_the_interval_of_the_mean_covers_as_often_as_it_says():
     covered = np.mean([low <= 0 <= high for low, high in intervals])
     # 200 trials of probability 0.95 (a little less for 30 draws): below 0.88 has a chance under 1e-4.
     assert 0.88 <= covered <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("seeds", "better_by", "told"), [(5, 0, 0.89), (5, 10, 0.75), (3, 0, 0.75), (3, 10, 0.55)], ids=repr
+)
+def test_with_few_seeds_a_nominal_95_percent_cover_less_by_what_is_told(seeds, better_by, told):
+    generator = np.random.default_rng(0)
+    lucky = generator.random((seeds, 2000)) < 0.25
+    low, high = bootstrap_interval(generator.normal(size=(seeds, 2000)) + better_by * lucky, resamples=500)
+    expected = better_by / 4
+    # 2,000 trials: 0.035 are more than three standard errors.
+    assert np.mean((low <= expected) & (expected <= high)) == pytest.approx(told, abs=0.035)
+    assert f"{round(100 * told)} %" in Path(statistics.__file__).read_text()
 
 
 def test_a_wider_confidence_gives_a_wider_interval():

@@ -56,8 +56,9 @@ def bootstrap_interval(
 
 
 MIN_SEEDS = 5
-"""Seeds from which on an interval is given. The nominal 95 % of the bootstrap cover about 89 % with five normal scores,
-76 % where one method in four does far better than the others, and with three scores 75 % and 54 %."""
+"""Seeds from which on an interval is given. The nominal 95 % of the bootstrap cover the expected score in about 89 % of
+cases with five normal scores, in 75 % where one run in four does far better (by ten deviations) than the others, and
+with three scores in 75 % and 55 %: measured by `pytest tests/test_statistics.py -k nominal`."""
 
 
 def seed_band(scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
