@@ -235,7 +235,7 @@ def test_a_run_without_a_checkpoint_says_whether_one_will_come(state, finished):
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "huge"])
-def test_a_name_of_the_newest_checkpoint_that_is_no_file_is_passed_over_or_named(kind, finished):
+def test_a_name_of_the_newest_checkpoint_that_is_no_file_is_passed_over_and_replaced(kind, finished):
     latest = finished / "checkpoints" / "LATEST"
     latest.unlink()
     if kind == "folder":
@@ -245,13 +245,10 @@ def test_a_name_of_the_newest_checkpoint_that_is_no_file_is_passed_over_or_named
     else:
         with latest.open("wb") as file:
             file.truncate(2**40)
-    refused = pytest.raises(RunFolderError, match=r"checkpoints cannot be written: Is a directory")
-    with (
-        pytest.warns(ApbWarning, match="LATEST is missing or damaged; taking the newest"),
-        refused if kind == "folder" else nullcontext(),
-    ):
+    with pytest.warns(ApbWarning, match="LATEST is missing or damaged; taking the newest"):
         resume(finished)
-    assert latest.is_dir() if kind == "folder" else latest.read_text() == "000000070\n"
+    assert latest.read_text() == "000000070\n"
+    assert latest.with_name("LATEST.moved-1").is_dir() == (kind == "folder"), "whatever was in it is kept"
 
 
 # --- failures that lose nothing --------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_a_checkpoint_folder_or_manifest_chooses_the_step(run: RunFolder) -> Non
 
 
 def test_a_run_without_a_checkpoint_says_so(run: RunFolder) -> None:
-    with pytest.raises(RunFolderError, match="no intact checkpoint"):
+    with pytest.raises(RunFolderError, match="no checkpoint yet, and is in use by process"):
         load_checkpoint(run)
 
 

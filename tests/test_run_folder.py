@@ -120,7 +120,7 @@ def test_runs_without_a_name_are_numbered_and_two_processes_never_get_the_same(t
     processes = [child(code, tmp_path) for _ in range(3)]
     names = [name for process in processes for name in process.communicate()[0].split()]
     assert sorted(names, key=lambda name: int(name.rsplit("-", 1)[1])) == [
-        f"runs/ALE-Pong-v5-action_noise-{number}" for number in range(1, 16)
+        str(tmp_path / f"runs/ALE-Pong-v5-action_noise-{number}") for number in range(1, 16)
     ]
 
 

@@ -24,6 +24,7 @@ from apb.errors import (
     nearest,
     nearest_name,
     nearest_path,
+    require_path,
 )
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
@@ -74,6 +75,8 @@ def adapt(
             `DivergenceError` for a loss that is not finite, and `RunFolderError` for a run folder that is in use or
             full.
     """
+    # Before any env is made, which may change the current folder.
+    folder = None if run_dir is None else require_path("run_dir", run_dir).absolute()
     settings = AdaptSettings.from_options(_resolve_device(options), inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
@@ -92,7 +95,7 @@ def adapt(
         signals = stack.enter_context(StopSignals())
         loop = AdaptationLoop(source, eval_source, chosen, settings, _callbacks(callback))
         stack.callback(loop.close)
-        if run_dir is None:
+        if folder is None:
             return run_to_end(loop, None, signals)
         config = {
             "job": "adapt",
@@ -103,7 +106,7 @@ def adapt(
             "backbone_hash": chosen.hash,
             "settings": settings.to_json(),
         }
-        run = RunFolder.create(run_dir, config, lambda folder: chosen.save_pretrained(folder / "backbone"))
+        run = RunFolder.create(folder, config, lambda folder: chosen.save_pretrained(folder / "backbone"))
         stack.enter_context(run.lock())
         writer = RunWriter(run, loop)
         stack.callback(writer.close)

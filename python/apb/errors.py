@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
@@ -172,6 +173,16 @@ def require_flag(argument: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ConfigError(f"{argument} = {value!r}; expected True or False")
     return bool(value)
+
+
+def require_path(argument: str, value: object) -> Path:
+    """Return `value`, text or a path object, as a `Path`; raise `ConfigError` for what no file can be called."""
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(name, str):
+        raise ConfigError(f"{argument} = {value!r:.100} is a {type(value).__name__}; expected text or a pathlib.Path")
+    if "\0" in name:
+        raise ConfigError(f"{argument} = {name!r:.100} has a NUL character in it; expected the name of a folder")
+    return Path(name)
 
 
 def require_range(argument: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from apb.callbacks import Callback, RunState, mean_over_lanes
+from apb.runs import short_path
 
 if TYPE_CHECKING:
     from apb.environments import Episode
@@ -60,7 +61,7 @@ class ProgressBarCallback(Callback):
 
     def on_start(self, state: RunState) -> None:
         """Begin to draw, from where a resumed run goes on."""
-        where = "" if state.run_dir is None else f", run folder {state.run_dir}"
+        where = "" if state.run_dir is None else f", run folder {short_path(state.run_dir)}"
         seeds = f"seed{'s' if len(state.seeds) > 1 else ''} {', '.join(map(str, state.seeds))}"
         self._console.print(f"{self._description}, {seeds}{where}", markup=False)
         self._pace = _Pace()

@@ -1,6 +1,7 @@
 """`main`: the command `apb`: finds the verb, runs it, prints its outcome, turns errors into messages and exit codes."""
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -55,6 +56,9 @@ _USAGE = "\n".join(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may have bytes that are no text
     try:
         return _dispatch(given)
     except ApbError as error:

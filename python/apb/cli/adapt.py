@@ -58,6 +58,7 @@ class Options(AdaptSettings):
 def run(options: Options) -> Outcome:
     """Adapt, with a progress bar, and summarise the run folder."""
     env_kwargs = json_object("--env-kwargs", options.env_kwargs)
+    named = options.run_dir and options.run_dir.absolute()  # before an env is made that changes the current folder
     # Imported here, so that a slip in the options is told before torch is loaded.
     from apb.adaptation import adapt
     from apb.environments import EnvSource
@@ -70,7 +71,7 @@ def run(options: Options) -> Outcome:
     source = EnvSource.resolve(options.env, env_kwargs)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {options.strategy}"))
-        run_dir = options.run_dir or stack.enter_context(numbered_folder(source.name, options.strategy))
+        run_dir = named or stack.enter_context(numbered_folder(source.name, options.strategy))
         result = adapt(
             source,
             _backbone(options, source),

@@ -11,7 +11,7 @@ from apb.env_source import EnvSource
 from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, nearest_path
 from apb.files import parse_json
 from apb.policy import Policy
-from apb.runs import RunFolder, load_checkpoint
+from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
 
 JsonObject = Annotated[str, tyro.conf.arg(metavar="JSON-OBJECT")]
@@ -107,9 +107,15 @@ def find_policies(path: Path) -> list[SavedPolicy]:
     if seeds:
         return [_load(child, None) for child in seeds]
     run = open_run(path)
-    folder = load_checkpoint(run).policy
     identity = run.config.get("env_identity")
-    return [_load(child, identity) for child in _seed_folders(folder) or [folder]]
+    while True:
+        folder = load_checkpoint(run).policy
+        try:
+            return [_load(child, identity) for child in _seed_folders(folder) or [folder]]
+        except FileFormatError:
+            if folder.exists():
+                raise
+            # The run goes on, and deleted this checkpoint after a later one.
 
 
 def _seed_folders(folder: Path) -> list[Path]:
@@ -122,4 +128,4 @@ def _load(folder: Path, identity: dict[str, Any] | None) -> SavedPolicy:
     if identity is None and isinstance(env_id, str):
         kwargs = policy.metadata.get("env_kwargs")
         identity = {"id": env_id, "kwargs": kwargs, "recreatable": isinstance(kwargs, dict)}
-    return SavedPolicy(folder, policy, seed if isinstance(seed, int) else None, identity)
+    return SavedPolicy(short_path(folder), policy, seed if isinstance(seed, int) else None, identity)

@@ -9,6 +9,7 @@ import tyro
 from apb.cli.arguments import open_run
 from apb.cli.outcome import Outcome
 from apb.plotting import CURVE_FILE, plot_runs
+from apb.runs import short_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,6 @@ class Options:
 
 def run(options: Options) -> Outcome:
     """Draw."""
-    runs = [open_run(path).path for path in options.runs]
+    runs = [short_path(open_run(path).path) for path in options.runs]
     path = plot_runs(runs, options.output or (runs[0] if len(runs) == 1 else Path()) / CURVE_FILE)
     return Outcome({"picture": str(path), "runs": [str(run) for run in runs]}, [f"learning curve: {path}"])

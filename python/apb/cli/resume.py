@@ -12,7 +12,7 @@ from apb.cli.summary import RunSummary
 from apb.env_source import EnvSource
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from apb.ranges import THREADS
-from apb.runs import RunFolder
+from apb.runs import RunFolder, short_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +38,22 @@ class Options:
 
 def run(options: Options) -> Outcome:
     """Resume with a progress bar, and summarise the run folder; or only that, where nothing is left to do."""
-    opened = open_run(options.path)
+    opened, path = open_run(options.path), options.path.absolute()  # before an env is made that changes the folder
     env = _env(options)
     words = [] if env is None else env.words
     if opened.step is None and opened.result.is_file():
         summary = RunSummary.read(opened)
         if summary.finished:
             outcome = summary.outcome(words)
-            said = f"{opened.path} has spent its budget of {summary.result['timesteps']:,} steps; nothing is left to do"
+            spent = f"its budget of {summary.result['timesteps']:,} steps"
+            said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
             return Outcome(outcome.data, [said, *outcome.shown])
     from apb.adaptation import resume
     from apb.progress import ProgressBarCallback
 
     with ProgressBarCallback(_title(opened.config)) as bar:
         try:
-            resume(options.path, env=env, callback=bar, num_threads=options.num_threads, device=options.device)
+            resume(path, env=env, callback=bar, num_threads=options.num_threads, device=options.device)
         except (InvalidEnvError, UnknownNameError) as error:
             if options.env is None:
                 error.add_note(ENV_HINT)

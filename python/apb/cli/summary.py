@@ -13,7 +13,7 @@ from apb.cli.outcome import Outcome
 from apb.errors import ConfigError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
 from apb.plotting import CURVE_FILE
-from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations
+from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations, short_path
 from apb.settings import AdaptSettings
 
 BUDGET = "budget"
@@ -67,7 +67,8 @@ class RunSummary:
         if len(result["final"]) not in (0, len(seeds)):
             count = len(result["final"])
             raise FileFormatError(f"{run.result} has {count} final evaluations; expected {len(seeds)}: {again}")
-        return cls(run.path, config, seeds, result, load_checkpoint(run).policy, untrained, latest)
+        policy = short_path(load_checkpoint(run).policy)
+        return cls(short_path(run.path), config, seeds, result, policy, untrained, latest)
 
     @property
     def finished(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from apb.errors import FileFormatError, MismatchError, RunFolderError, nearest_path
+from apb.errors import FileFormatError, MismatchError, RunFolderError, nearest_path, require_path
 from apb.files.atomic import published_folder, staged_folder
 from apb.files.json_files import PathLike, dump_json, parse_json, read_json, sha256_file, write_json_atomic
 from apb.files.tensor_files import check_header, read_tensors, write_tensors
@@ -60,6 +60,7 @@ def write_folder(
         ConfigError: a value cannot be written. RunFolderError: `path` is a file, holds something else, or cannot be
             written (disk full, no permission).
     """
+    require_path("path", path)
     try:
         _require_ours(Path(path), {CONFIG_FILE, TENSORS_FILE, *(texts or {})})
         with staged_folder(path) as staging:
@@ -112,6 +113,7 @@ def read_folder(path: PathLike, format: str, format_version: int) -> tuple[dict[
         FileFormatError: a file is missing, cut short, tampered with, or of another format. MismatchError: a later
             format version.
     """
+    require_path("path", path)
     for _ in range(READ_ATTEMPTS):
         before = _folder_identity(path)
         try:

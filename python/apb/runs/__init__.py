@@ -1,7 +1,15 @@
 """Runs on the disk: folder, checkpoints, history, and how a run is asked to stop."""
 
 from apb.runs.checkpoint import Checkpoint, CheckpointWriter, list_steps, load_checkpoint, require_unbegun
-from apb.runs.folder import RunFolder, json_hash, last_good_checkpoint, latest_name, numbered_folder, writing
+from apb.runs.folder import (
+    RunFolder,
+    json_hash,
+    last_good_checkpoint,
+    latest_name,
+    numbered_folder,
+    short_path,
+    writing,
+)
 from apb.runs.history import History, read_evaluations, read_history
 from apb.runs.replay_log import Ring
 from apb.runs.signals import EXIT_STOPPED, StopRequested, StopSignals
@@ -26,5 +34,6 @@ __all__ = [
     "read_evaluations",
     "read_history",
     "require_unbegun",
+    "short_path",
     "writing",
 ]

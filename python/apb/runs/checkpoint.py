@@ -14,6 +14,7 @@ naming a complete checkpoint with all its segments.
 """
 
 import hashlib
+import itertools
 import os
 import re
 import shlex
@@ -46,6 +47,8 @@ from apb.system_info import package_version
 
 FORMAT = "apb-checkpoint"
 FORMAT_VERSION = 1
+READ_ATTEMPTS = 100
+"""How often a checkpoint is looked for anew when a run that goes on has replaced it in the meantime."""
 
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
@@ -150,7 +153,11 @@ class CheckpointWriter:
         return self.run.best
 
     def _publish_latest(self, step: int) -> None:
-        with atomic_file(self.run.checkpoints / "LATEST") as file:
+        latest = self.run.checkpoints / "LATEST"
+        if latest.is_dir():  # somebody's; a file cannot take the place of a folder
+            names = (latest.with_name(f"LATEST.moved-{number}") for number in itertools.count(1))
+            latest.rename(next(name for name in names if not os.path.lexists(name)))
+        with atomic_file(latest) as file:
             file.write(f"{step:09d}\n".encode())
 
     def _delete_unwanted(self, step: int) -> None:
@@ -206,11 +213,13 @@ def load_checkpoint(run: RunFolder, *, identity: Mapping[str, str] | None = None
         if run.step not in steps:
             raise RunFolderError(f"{run.path} has no checkpoint at timestep {run.step}; it has {steps}")
         return _load(run, run.step, identity)
-    for candidate in _candidates(run, steps):
-        try:
-            return _load(run, candidate, identity)
-        except FileFormatError as error:
-            warnings.warn(f"checkpoint {candidate} is damaged and skipped: {error}", ApbWarning, stacklevel=2)
+    for _ in range(READ_ATTEMPTS):
+        standing = _standing(run)
+        if (checkpoint := _newest_intact(run, standing, identity)) is not None:
+            return checkpoint
+        if _standing(run) == standing:
+            break
+    steps = standing[1]
     if steps:
         raise RunFolderError(
             f"{run.path} has no intact checkpoint: all are damaged, those of the steps {steps}; start the run again in "
@@ -232,16 +241,28 @@ def _first_due(run: RunFolder) -> str:
     return "wait for the first one" if first is None else f"the first comes at step {first:,}"
 
 
-def _candidates(run: RunFolder, steps: list[int]) -> list[int]:
-    newest_first = steps[::-1]
-    latest = _read_latest(run)
-    if latest in steps:
-        return sorted(newest_first, key=lambda step: step != latest)
-    if steps:
+def _standing(run: RunFolder) -> tuple[int | None, list[int]]:
+    """What LATEST names and which checkpoints there are: it changes when the run goes on in another process."""
+    return _read_latest(run), list_steps(run)
+
+
+def _newest_intact(
+    run: RunFolder, standing: tuple[int | None, list[int]], identity: Mapping[str, str] | None
+) -> Checkpoint | None:
+    """The checkpoint to continue from; None if there is none, or if others took their place while they were read."""
+    latest, steps = standing
+    if steps and latest not in steps and _standing(run) == standing:
         warnings.warn(
             f"{run.checkpoints / 'LATEST'} is missing or damaged; taking the newest", ApbWarning, stacklevel=3
         )
-    return newest_first
+    for candidate in sorted(steps, key=lambda step: (step != latest, -step)):
+        try:
+            return _load(run, candidate, identity)
+        except FileFormatError as error:
+            if _standing(run) != standing:
+                return None
+            warnings.warn(f"checkpoint {candidate} is damaged and skipped: {error}", ApbWarning, stacklevel=3)
+    return None
 
 
 def _read_latest(run: RunFolder) -> int | None:

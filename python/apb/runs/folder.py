@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from apb.errors import ApbWarning, FileFormatError, RunFolderError, nearest_path
+from apb.errors import ApbWarning, FileFormatError, RunFolderError, nearest_path, require_path
 from apb.files import atomic_file, dump_json, kind_of_folder, open_regular, read_json, sync, write_json_atomic
 from apb.system_info import system_info
 
@@ -25,14 +25,20 @@ DEFAULT_ROOT = Path("runs")
 STEP_NAME = re.compile(r"[0-9]{9,18}")
 
 
+FIRST_FILES = {"command.txt", "system_info.json", "backbone"}
+"""What a kill or a full disk can leave of a run before its `config.json`, the first of them always: no run yet, and
+another one may begin in its place."""
+
+
 class RunFolder:
     """One run on the disk. Make it with `RunFolder.create` or `RunFolder.open`.
 
-    Attributes: `path`, the folder; `step`, the checkpoint that `open` was pointed at, in timesteps, or None.
+    Attributes: `path`, the folder, absolute, since an env may change the current one; `step`, the checkpoint that
+    `open` was pointed at, in timesteps, or None.
     """
 
     def __init__(self, path: str | os.PathLike[str], step: int | None = None) -> None:
-        self.path = Path(path)
+        self.path = require_path("run_dir", path).absolute()
         self.step = step
         self._lock: int | None = None
 
@@ -68,7 +74,9 @@ class RunFolder:
         except RunFolderError:
             raise
         except OSError as error:
-            raise RunFolderError(f"run_dir = {str(path)!r} cannot be written: {error}; choose another place") from error
+            raise RunFolderError(
+                f"run_dir = {str(path)!r} cannot be written: {error}; make room, or choose another place"
+            ) from error
         return run
 
     @classmethod
@@ -77,19 +85,19 @@ class RunFolder:
 
         Raises `RunFolderError` when there is no run.
         """
-        given = Path(path)
+        given = require_path("run_dir", path)
         place = given.parent if given.name == "manifest.json" else given
         step = None
         if STEP_NAME.fullmatch(place.name) and place.parent.name == "checkpoints":
             place, step = place.parent.parent, int(place.name)
-        if not os.path.lexists(given):
-            near = nearest_path(given, DEFAULT_ROOT)
-            raise RunFolderError(f"{str(given)!r} does not exist{near}; expected the folder of a run")
+        if not os.path.lexists(place):
+            near = nearest_path(place, DEFAULT_ROOT)
+            raise RunFolderError(f"{str(place)!r} does not exist{near}; expected the folder of a run")
         if not (place / "config.json").is_file():
             raise RunFolderError(
                 f"{str(given)!r} is not a run: {place / 'config.json'} does not exist; expected a run folder, one of"
                 " its checkpoints/<step> folders, or a manifest.json in one (a run that was killed while its folder was"
-                " being made has to be started again in a new one)"
+                " being made has to be started again, which it can be in the same folder)"
             )
         return cls(place, step)
 
@@ -216,8 +224,14 @@ def json_hash(value: Any) -> str:
 
 def last_good_checkpoint(path: Path) -> str:
     """The end of an error message: where the last good checkpoint of the run in `path` lies."""
-    name = latest_name(path)
+    name = latest_name(path) or newest_name(path)
     return f"the last good checkpoint is {path / 'checkpoints' / name}" if name else "there is no checkpoint yet"
+
+
+def short_path(path: Path) -> Path:
+    """`path` as people like to read and type it: relative to the current folder if it lies in there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def latest_name(path: Path) -> str | None:
@@ -228,6 +242,13 @@ def latest_name(path: Path) -> str | None:
     except (OSError, FileFormatError, UnicodeDecodeError):
         return None
     return name if STEP_NAME.fullmatch(name) else None
+
+
+def newest_name(path: Path) -> str | None:
+    """The name of the newest checkpoint of the run in `path`, for where LATEST does not tell; None if it has none."""
+    folder = path / "checkpoints"
+    names = [entry.name for entry in folder.iterdir() if STEP_NAME.fullmatch(entry.name)] if folder.is_dir() else []
+    return max(names, key=int, default=None)
 
 
 @contextmanager
@@ -246,7 +267,8 @@ def writing(run: Path, what: Path) -> Iterator[None]:
 
 def _require_empty(path: Path) -> None:
     present = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    if present:
+    begun = "command.txt" in present and set(present) <= FIRST_FILES
+    if present and not begun:
         raise RunFolderError(
             f"run_dir = {str(path)!r} is not empty ({', '.join(present[:3])}); expected a new or empty folder: give"
             " another name, or continue that run with `apb resume`"
