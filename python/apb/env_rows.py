@@ -91,11 +91,13 @@ class Rows(Protocol):
         can_save: Whether `save` is complete at any moment, not only at the start of an episode.
         num_states: How many states `save` returns: one per row, or none where they cannot be told.
         restartable: Whether `restart` works at any moment and for any rows, not only for those whose episode has ended.
+        lost: Whether the envs were interrupted in the middle of a call, or failed in it, and may be of no more use.
     """
 
     can_save: bool
     num_states: int
     restartable: bool
+    lost: bool
 
     @property
     def envs(self) -> tuple[AnyEnv | AnyVectorEnv, ...]:
@@ -124,6 +126,7 @@ class EnvRows:
     """Rows of separate `gymnasium.Env` objects. They are closed by `close` if `owned`."""
 
     restartable = True
+    lost = False  # each env can be reset, whatever happened in it
 
     def __init__(self, envs: Sequence[AnyEnv], *, owned: bool) -> None:
         self.envs = tuple(envs)
@@ -193,8 +196,8 @@ def close_env(env: AnyEnv) -> None:
         env.close()
     except (Exception, SystemExit) as error:
         warnings.warn(
-            f"close() of env {type(env.unwrapped).__name__} raised {raised(error)}; expected an env that can be closed. "
-            "The results are not touched, but what it holds may stay open",
+            f"close() of env {type(env.unwrapped).__name__} raised {raised(error)}; expected an env that can be closed"
+            ". The results are not touched, but what it holds may stay open",
             ApbWarning,
             stacklevel=2,
         )

@@ -82,12 +82,12 @@ def require_action_space(space: gymnasium.Space[Any]) -> spaces.Box:
     """Return `space` if it is a `Box` of floats with bounds that are finite in float32 and `low < high`; raise
     `InvalidEnvError` otherwise."""
     box = _require_float_box("action_space", space, "only continuous actions are supported")
-    with np.errstate(over="ignore"):
-        finite = np.isfinite([bound.astype(np.float32).reshape(-1) for bound in (box.low, box.high)]).all(axis=0)
     low, high = box.low.reshape(-1), box.high.reshape(-1)
+    with np.errstate(over="ignore"):
+        narrow = np.stack([low, high]).astype(np.float32)
     for index in range(low.size):
         bounds = f"low = {low[index]!s}, high = {high[index]!s} at index {index}"
-        if not finite[index]:
+        if not np.isfinite(narrow[:, index]).all():
             raise InvalidEnvError(
                 f"action_space has {bounds}; expected finite bounds on both sides, within float32 (3.4e38). Give the "
                 "env a bounded Box, for example with gymnasium.wrappers.TransformAction(env, func, action_space)"

@@ -61,6 +61,11 @@ class Evaluator:
         returns, lengths = run_episodes(self._simulations, self._episodes, act)
         return [EvalResult(*pair) for pair in zip(returns, lengths, strict=True)]
 
+    @property
+    def lost(self) -> bool:
+        """See `Simulations.lost`."""
+        return self._simulations.lost
+
     def close(self) -> None:
         """Close the envs."""
         self._simulations.close()

@@ -307,9 +307,14 @@ class AdaptationLoop:
     @property
     def can_save(self) -> bool:
         """Whether now is a good moment for a checkpoint: any, if the envs' state can be saved; else when an episode has
-        just ended, or none is under way."""
-        simulations = self.simulations
-        return simulations.can_snapshot or simulations.at_episode_start or self._episode_ended or self.finished
+        just ended, or none is under way or can go on."""
+        of = self.simulations
+        return of.can_snapshot or of.at_episode_start or of.lost or self._episode_ended or self.finished
+
+    @property
+    def lost_envs(self) -> bool:
+        """Whether the envs to learn or to evaluate in were interrupted in the middle of a call, or failed in it."""
+        return self.simulations.lost or (self._evaluator is not None and self._evaluator.lost)
 
     def prepare_to_save(self) -> None:
         """Where the envs' state cannot be saved, cut off the episodes that are still under way, so that all are at a

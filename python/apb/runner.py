@@ -10,7 +10,7 @@ from typing import Any
 from apb import rng
 from apb.adapter import Adapter
 from apb.callbacks import save_states
-from apb.errors import ApbWarning, DivergenceError, SimulationError
+from apb.errors import ApbWarning, DivergenceError, SimulationError, raised
 from apb.evaluation import EvalResult
 from apb.files import dump_json
 from apb.loop import AdaptationLoop
@@ -102,11 +102,14 @@ class _Run:
                 self._evaluate()
         ended = not loop.finished and self._rests()
         while not (ended or loop.finished):
-            self._heed(loop.step())
-            if loop.due(settings.log_freq):
-                self._record()
-            if settings.eval_freq and (loop.due(settings.eval_freq) or loop.finished):
-                self._evaluate()  # at the end too, so that no curve ends before the run does
+            try:
+                self._heed(loop.step())
+                if loop.due(settings.log_freq):
+                    self._record()
+                if settings.eval_freq and (loop.due(settings.eval_freq) or loop.finished):
+                    self._evaluate()  # at the end too, so that no curve ends before the run does
+            except (KeyboardInterrupt, SimulationError) as error:
+                self._do_without_envs(error)
             ended = self._rests()
         if ended and self.stop_wanted is not None:
             return self.stop_wanted
@@ -126,6 +129,7 @@ class _Run:
         if self.writer is not None and not loop.can_save and loop.steps - self.save_wanted_at < MAX_WAIT:
             return False
         self._save()
+        self.stop_wanted = self.signals.requested or self.stop_wanted  # one that came while it was written
         return self.stop_wanted is not None
 
     def _say_what_is_waited_for(self, signal: str) -> None:
@@ -137,6 +141,19 @@ class _Run:
                 ApbWarning,
                 stacklevel=2,
             )
+
+    def _do_without_envs(self, error: KeyboardInterrupt | SimulationError) -> None:
+        """After a signal, take it that envs in processes of their own were stopped by it too, as Ctrl-C in a terminal
+        does: what was learned is saved without them. Else raise `error`."""
+        signal = self.signals.requested
+        if signal is None or self.signals.repeated or not self.loop.lost_envs:
+            raise error
+        warnings.warn(
+            f"{signal}: an env was stopped as well ({raised(error)}), so the episodes under way are cut off, and an "
+            "evaluation under way is left out",
+            ApbWarning,
+            stacklevel=2,
+        )
 
     def _heed(self, go_on: bool) -> None:
         if not go_on:
@@ -159,7 +176,11 @@ class _Run:
         self.save_wanted_at = None
         if self.writer is None or self.writer.saved_at == self.loop.timesteps:
             return
-        self.loop.prepare_to_save()
+        try:
+            self.loop.prepare_to_save()
+        except (KeyboardInterrupt, SimulationError) as error:
+            self._do_without_envs(error)
+            self.loop.prepare_to_save()
         before = dump_json(save_states(self.loop.callbacks))
         self._heed(self.loop.emit("on_checkpoint", self.writer.checkpoint()))
         if dump_json(save_states(self.loop.callbacks)) != before:

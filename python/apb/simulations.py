@@ -135,15 +135,26 @@ class Simulations:
         """Whether all simulations have just been reset, so that `snapshot` works for any env."""
         return self._just_reset or (self._rows.restartable and not self._episode_steps.any())
 
+    @property
+    def lost(self) -> bool:
+        """Whether the envs, a `VectorEnv`, were interrupted in the middle of a call, or failed in it."""
+        return self._rows.lost
+
     def restart_unfinished(self) -> NDArray[np.bool_]:
         """Cut off the episodes that are under way and start the next ones; afterwards `at_episode_start` holds.
 
         It is for envs whose state cannot be saved: with one simulation, call it when an episode has just ended, and
         nothing is cut off. Returns the simulations whose episode was cut off (truncated), bool (K, S). Such episodes
-        are not reported as `Episode`. A `VectorEnv` is reset as a whole.
+        are not reported as `Episode`. A `VectorEnv` is reset as a whole. Envs that are `lost` are left alone, and all
+        their episodes are cut off: the next ones start where the `snapshot` is restored.
         """
         unfinished = self._episode_steps > 0
-        if not self.at_episode_start:
+        if self.lost:
+            unfinished[:] = True
+            self._episode_index += 1
+            self._forget_episodes()
+            self._just_reset = True
+        elif not self.at_episode_start:
             if self._rows.restartable:
                 try:
                     self._start_next(unfinished)
@@ -213,7 +224,8 @@ class Simulations:
         self._reset_all()
         self._rows.load(states)
         self._just_reset = not arrays["episode_steps"].any()
-        self._observations = arrays["observations"].copy()
+        if states:  # else, in a `VectorEnv`, they are those of the reset
+            self._observations = arrays["observations"].copy()
         self._episode_steps = arrays["episode_steps"].copy()
         self._episode_return = arrays["episode_return"].copy()
         self.total_steps = values["total_steps"]
@@ -250,14 +262,17 @@ class Simulations:
 
     def _reset_all(self) -> None:
         """Start the episodes that `_episode_index` names in all rows."""
-        self._episode_steps[:] = 0
-        self._episode_return[:] = 0.0
+        self._forget_episodes()
         try:
             observations = self._rows.reset([self._seed(row) for row in range(self._episode_index.size)])
             self._observations = _finite_float32(observations, "the observation of reset()")
         except RowError as failure:
             self._fail(failure)
         self._just_reset = True
+
+    def _forget_episodes(self) -> None:
+        self._episode_steps[:] = 0
+        self._episode_return[:] = 0.0
 
     def _start_next(self, marked: NDArray[np.bool_]) -> None:
         """Start the next episode in the marked rows; the other rows go on."""

@@ -38,6 +38,7 @@ class VectorRows:
         self._size = flat_size(space)
         self._after_reset = np.empty((0, 0))
         self._resets_next = np.zeros(env.num_envs, bool)
+        self.lost = False
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
         """See `Rows`."""
@@ -57,10 +58,12 @@ class VectorRows:
 
     def step(self, actions: NDArray[np.floating]) -> RowStep:
         """See `Rows`."""
+        self.lost = True
         try:
             observations, rewards, terminated, truncated, info = self._env.step(actions)
         except (Exception, SystemExit) as error:
             raise RowError(None, f"step() raised {raised(error)}") from error
+        self.lost = False
         rows = self._env.num_envs
         result = RowStep.empty(rows, self._size)
         result.observations[:] = self._flat("step()", observations)
@@ -89,11 +92,13 @@ class VectorRows:
         """See `Rows`: the env belongs to the user."""
 
     def _call_reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None) -> NDArray[np.float64]:
+        self.lost = True
         try:
             # The base class declares one seed; every implementation takes one per sub-env, as its text says.
             observations, _ = self._env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
         except (Exception, SystemExit) as error:
             raise RowError(None, f"reset() raised {raised(error)}") from error
+        self.lost = False
         return self._flat("reset()", observations)
 
     def _final_observation(self, row: int, info: Any) -> NDArray[np.float64]:

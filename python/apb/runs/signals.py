@@ -21,7 +21,7 @@ class StopRequested(Exception):  # noqa: N818 - no error, as StopIteration is no
 
 class StopSignals:
     """A context in which the first SIGINT or SIGTERM only sets `requested` to its name; the second raises
-    `KeyboardInterrupt`.
+    `KeyboardInterrupt`, and sets `repeated`.
 
     The previous handlers come back at the end. A signal that the process was started to ignore (`nohup`, a background
     job) stays ignored. Python delivers signals to the main thread only; in any other thread this does nothing.
@@ -29,6 +29,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self.repeated = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -52,5 +53,6 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested is not None:
+            self.repeated = True
             raise KeyboardInterrupt(f"second stop signal ({signal.Signals(number).name})")
         self.requested = signal.Signals(number).name
