@@ -100,7 +100,17 @@ def test_a_batch_is_written_into_memory_that_is_allocated_once():
         assert getattr(first, name).is_contiguous()
 
 
-def test_the_bytes_of_the_rings_are_announced_and_a_ring_that_does_not_fit_is_refused(monkeypatch):
+def test_the_bytes_of_the_rings_are_logged_before_they_are_allocated(monkeypatch, caplog):
+    def full(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", full)
+    with caplog.at_level("INFO", "apb"), pytest.raises(MemoryError):
+        Replay([1, 2], 1_000_000, 17, 6, 4)
+    assert caplog.messages == ["replay: 336.0 MB when full (2 lane(s) of 1,000,000 transitions)"]
+
+
+def test_the_bytes_of_the_rings_are_known_and_a_ring_that_does_not_fit_is_refused(monkeypatch):
     assert Replay.required_bytes(2, 1000, 17, 6) == 2 * 1000 * (17 + 17 + 6 + 2) * 4
     assert Replay([1, 2], 1000, 17, 6, 4).table.nbytes == Replay.required_bytes(2, 1000, 17, 6)
     assert Replay.required_bytes(1, 10**6, 17, 6) <= 175 * 2**20

@@ -227,7 +227,7 @@ def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
     screen and into a file in the working directory, once for each env that is made.
     """
     previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(_log.info)
+    mujoco.set_mju_user_warning(_log.debug)
     try:
         return gymnasium.make(env, disable_env_checker=True, **kwargs)
     finally:

@@ -1,5 +1,6 @@
 """`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors, not copied."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from apb import _native, rng
 from apb.errors import ConfigError
 from apb.memory import available_memory
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class Replay:
     A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain
     arrays: `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows
     ever added.
+
+    The bytes that the rings will take are logged (`apb.replay`, INFO) before they are allocated.
 
     Args:
         seeds: One seed per lane, K in all; sampling is a pure function of (seed, draw).
@@ -58,6 +63,7 @@ class Replay:
                 f"{available_memory() / 2**20:,.0f} MiB are free; choose a smaller buffer_size"
             )
         lanes = len(seeds)
+        _log.info(f"replay: {needed / 1e6:,.1f} MB when full ({lanes} lane(s) of {capacity:,} transitions)")
         # Zero pages are only reserved here; they become resident as the ring fills.
         self.table = np.zeros((lanes, capacity, 2 * observation_size + action_size + 2), dtype=np.float32)
         self.position = np.zeros(lanes, dtype=np.int64)

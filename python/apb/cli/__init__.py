@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
@@ -107,7 +108,7 @@ def _dispatch(given: list[str]) -> int:
         ) from error
     options = parse(module.Options, verb, rest, EXIT_CODES)
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _log_shown():
         warnings.showwarning = _WarningPrinter()
         outcome = module.run(options)
     outcome.print(as_json=options.json)
@@ -144,6 +145,21 @@ def _module(verb: str) -> ModuleType:
             return info
         case _:
             raise NotImplementedError(f"verb {verb!r} has no module: add its import here")
+
+
+@contextlib.contextmanager
+def _log_shown() -> Iterator[None]:
+    """Show what the package logs, for example how large the replay will be."""
+    log, handler = logging.getLogger("apb"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("apb: %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 class _WarningPrinter:
