@@ -1,10 +1,12 @@
 """Fixtures that several test files share."""
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 from apb.cli import main
 from apb.runs import RunFolder
+from apb.runs import tensorboard as tensorboard_module
 from cli_runs import TWO_SEEDS, register_env
 from envs_for_tests import CountedPendulum
 
@@ -17,6 +19,13 @@ def interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def _no_tensorboard(monkeypatch):
+    """No events are written: they would take most of the time of short runs. Tests of events undo this."""
+    nothing_found = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: None))
+    monkeypatch.setattr(tensorboard_module, "importlib", nothing_found)
 
 
 @pytest.fixture(scope="module")

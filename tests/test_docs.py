@@ -11,6 +11,7 @@ import pytest
 from apb.cli import VERBS
 from apb.cli import _module as verb_module
 from apb.cli.parsing import parse
+from apb.environments import EnvSource
 from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
 from apb.settings import AdaptSettings
@@ -204,7 +205,7 @@ def test_every_example_runs(example, tmp_path):
     if example.stem == "policy_without_torch":
         backbone = apb.Backbone.random()
         adapter = apb.Adapter.initial(backbone, 3, 1)
-        env = apb.environments.EnvSource.resolve("Pendulum-v1")
+        env = EnvSource.resolve("Pendulum-v1")
         metadata = {"env_id": "Pendulum-v1", "env_kwargs": {}}
         policy = apb.Policy(backbone, adapter, env.observation_space, env.action_space, metadata=metadata)
         policy.save_pretrained(tmp_path / "my-policy")

@@ -1,23 +1,18 @@
 """Promises of `apb.runs.history`: records come back, a kill tears at most the last line, a resume cuts exactly."""
 
-import errno
+import importlib
+import importlib.util
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from apb.errors import ApbWarning, ConfigError, FileFormatError, RunFolderError
 from apb.runs import History, read_evaluations, read_history
 from apb.runs import tensorboard as tensorboard_module
-
-
-@pytest.fixture(autouse=True)
-def _no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: None)
 
 
 def evaluation(step: int) -> dict[str, Any]:
@@ -138,57 +133,58 @@ def test_a_full_disk_is_reported_with_the_last_good_checkpoint(tmp_path: Path) -
         assert part in message
 
 
-def test_numbers_go_to_tensorboard_when_it_is_installed_and_a_resume_hides_what_it_repeats(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[Any] = []
+# --- TensorBoard -----------------------------------------------------------------------------------------------------
 
-    class SummaryWriter:
-        def __init__(self, folder: str, purge_step: int | None) -> None:
-            calls.append(("open", Path(folder).name, purge_step))
 
-        def add_scalar(self, key: str, value: float, step: int) -> None:
-            calls.append((key, value, step))
+@pytest.fixture
+def _tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard_module, "importlib", importlib)
 
-        def flush(self) -> None: ...
 
-        def close(self) -> None:
-            calls.append("close")
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a folder of events: tag -> (step, value)."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    stand_in = ModuleType("torch.utils.tensorboard")
-    stand_in.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
-    monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: name)
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.usefixtures("_tensorboard")
+def test_tensorboard_shows_every_number_of_the_history_and_each_seed_as_a_run_of_its_own(tmp_path: Path) -> None:
     history = History(tmp_path)
-    history.append({"timesteps": 10, "rollout/ep_rew_mean": 2, "note": "text", "returns": [1.0]})
-    history.truncate(5)
-    for seed in (3, 4):
-        history.append_evaluation({"timesteps": 6, "seed": seed, "eval/mean_reward": 3.5 + seed})
+    for step in (10, 20):
+        history.append({"timesteps": step, "rollout/ep_rew_mean": step / 4, "train/updates": 7, "note": "text"})
+        for seed in (3, 4):
+            history.append_evaluation({"timesteps": step, "seed": seed, "eval/mean_reward": seed + 0.5, "returns": [1]})
+    assert scalars(tmp_path / "tensorboard")["train/updates"] == [(10, 7.0), (20, 7.0)], "while the run goes on"
     history.close()
-    assert calls == [
-        ("open", "tensorboard", None),
-        ("rollout/ep_rew_mean", 2.0, 10),
-        "close",
-        ("open", "seed-3", 6),
-        ("eval/mean_reward", 6.5, 6),
-        ("open", "seed-4", 6),
-        ("eval/mean_reward", 7.5, 6),
-        "close",
-        "close",
-    ]
+    shown = scalars(tmp_path / "tensorboard")
+    assert shown == {"rollout/ep_rew_mean": [(10, 2.5), (20, 5.0)], "train/updates": [(10, 7.0), (20, 7.0)]}
+    for seed in (3, 4):
+        shown = scalars(tmp_path / "tensorboard" / f"seed-{seed}")
+        assert shown == {"eval/mean_reward": [(10, seed + 0.5), (20, seed + 0.5)]}
 
 
-def test_what_tensorboard_cannot_write_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class SummaryWriter:
-        def __init__(self, folder: str, purge_step: int | None) -> None:
-            raise FileExistsError(errno.EEXIST, "File exists", folder)
+@pytest.mark.usefixtures("_tensorboard")
+def test_tensorboard_shows_once_what_a_resumed_run_repeats(tmp_path: Path) -> None:
+    for first, sign in ((10, 1), (30, -1)):
+        history = History(tmp_path)
+        history.truncate(first - 1)
+        for step in range(first, 50, 10):
+            history.append({"timesteps": step, "train/loss": sign * step})
+            evaluated = {"eval/mean_reward": sign * step, "eval/std_reward": 0.0, "returns": [1.0], "lengths": [1]}
+            history.append_evaluation({"timesteps": step, "seed": 3, **evaluated})
+        history.close()
+    values = [(10, 10.0), (20, 20.0), (30, -30.0), (40, -40.0)]
+    assert scalars(tmp_path / "tensorboard") == {"train/loss": values}
+    assert scalars(tmp_path / "tensorboard" / "seed-3")["eval/mean_reward"] == values
 
-    stand_in = ModuleType("torch.utils.tensorboard")
-    stand_in.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
-    monkeypatch.setattr(tensorboard_module.importlib.util, "find_spec", lambda name: name)
+
+@pytest.mark.usefixtures("_tensorboard")
+def test_what_tensorboard_cannot_write_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("not a folder")
     with pytest.raises(RunFolderError, match="tensorboard cannot be written: File exists; there is no checkpoint yet"):
-        History(tmp_path).append({"timesteps": 1})
+        History(tmp_path).append({"timesteps": 1, "train/loss": 1.0})
 
 
 def test_without_tensorboard_nothing_else_is_written(tmp_path: Path) -> None:

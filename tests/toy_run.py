@@ -143,4 +143,5 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
+    sys.modules["tensorboard"] = None  # type: ignore[assignment]  # no events, which take time and have it in their names
     continue_run(Path(sys.argv[1]), int(sys.argv[2]))
