@@ -8,7 +8,10 @@ import pytest
 
 PROGRAM = """
 import os, sys
-import apb
+import apb, torch
+
+# Then torch fills what it allocates.
+torch.use_deterministic_algorithms(True)
 
 def learn():
     apb.adapt("{env}", total_timesteps=60, learning_starts=20, eval_freq=0, n_seeds=2, num_threads=2, **{options})

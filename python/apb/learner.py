@@ -37,9 +37,10 @@ class Learner:
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
     ) -> None:
-        self.td3 = TD3(
-            backbone, shape, seeds, settings, trainable_backbone=trainable_backbone, device=device, pool=pool
-        )
+        with _one_torch_thread():
+            self.td3 = TD3(
+                backbone, shape, seeds, settings, trainable_backbone=trainable_backbone, device=device, pool=pool
+            )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self.sampling_seconds = 0.0
 
