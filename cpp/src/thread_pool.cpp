@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -47,8 +49,9 @@ struct ThreadPool::State {
   std::atomic<std::int64_t> next{0};   // the first task that nobody has taken
   std::atomic<int> working{0};         // workers inside the job
   std::atomic<std::uint64_t> jobs{0};  // counts jobs opened; workers watch it
-  bool open = false;                   // guarded by `mutex`, as are all changes of `jobs` and `stop`
+  bool open = false;                   // guarded by `mutex`, as are `failure` and all changes of `jobs` and `stop`
   bool stop = false;
+  std::exception_ptr failure;  // the first exception of the job
   std::mutex mutex;
   std::condition_variable wake;
   std::mutex caller;  // held by the thread whose job it is
@@ -65,8 +68,13 @@ struct ThreadPool::State {
     for (std::thread& worker : workers) worker.join();
   }
 
-  void take_tasks() {
-    for (std::int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) function(context, task);
+  void take_tasks() noexcept {
+    try {
+      for (std::int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) function(context, task);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
   }
 
   void work() {
@@ -142,6 +150,7 @@ void ThreadPool::run(std::int64_t tasks, Function function, void* context) {
     else
       std::this_thread::yield();
   }
+  if (state.failure) std::rethrow_exception(std::exchange(state.failure, nullptr));
 }
 
 }  // namespace apb

@@ -1,6 +1,7 @@
 // What apb/thread_pool.hpp promises; run under ThreadSanitizer by .ci/cpp-tests.
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -65,6 +66,59 @@ TEST(pool_serves_several_callers_at_once) {
   }
   for (std::thread& caller : callers) caller.join();
   CHECK(total.load() == 4 * 200 * 37);
+}
+
+TEST(pool_throws_what_a_task_throws_once_all_threads_are_out_and_works_on) {
+  for (const int threads : {1, 2, 4}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 200; ++round) {
+      std::atomic<int> inside{0};
+      std::atomic<int> begun{0};
+      CHECK_THROWS(std::out_of_range, pool.parallel_for(50, [&](std::int64_t task) {
+        inside.fetch_add(1);
+        begun.fetch_add(1);
+        for (int i = 0; i < 100; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
+        inside.fetch_sub(1);
+        if (task >= round % 7) throw std::out_of_range("task");  // several tasks of several threads, too
+      }));
+      CHECK(inside.load() == 0);
+      CHECK(begun.load() <= round % 7 + threads);  // a thread that failed begins no other task
+      std::vector<int> runs(64);
+      pool.parallel_for(64, [&](std::int64_t task) { ++runs[static_cast<std::size_t>(task)]; });
+      for (const int count : runs) CHECK(count == 1);
+    }
+  }
+}
+
+TEST(pool_throws_what_only_a_worker_met) {
+  ThreadPool pool(2);
+  const std::thread::id own = std::this_thread::get_id();
+  // The two tasks run on two threads, since each waits for the other.
+  std::atomic<int> started{0};
+  CHECK_THROWS(std::bad_alloc, pool.parallel_for(2, [&](std::int64_t) {
+    started.fetch_add(1);
+    while (started.load() < 2) std::this_thread::yield();
+    if (std::this_thread::get_id() != own) throw std::bad_alloc();
+  }));
+}
+
+TEST(pool_lets_no_call_wait_for_another) {
+  ThreadPool pool(2);
+  std::atomic<int> inside{0};
+  std::atomic<bool> other_is_done{false};
+  std::thread other([&] {
+    while (inside.load() < 2) std::this_thread::yield();
+    pool.parallel_for(8, [](std::int64_t) {});
+    other_is_done.store(true);
+  });
+  // A call whose tasks end after the other call only; would that wait for this one, both stood still.
+  const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  pool.parallel_for(2, [&](std::int64_t) {
+    inside.fetch_add(1);
+    while (!other_is_done.load() && std::chrono::steady_clock::now() < late) std::this_thread::yield();
+  });
+  CHECK(other_is_done.load());
+  other.join();
 }
 
 TEST(pool_ends_cleanly_at_any_moment) {

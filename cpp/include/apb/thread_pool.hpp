@@ -24,7 +24,8 @@ class ThreadPool {
   int num_threads() const { return num_threads_; }
 
   // Calls `body(task)` once for each task in [0, tasks), in any order and on any of the threads; returns when all are
-  // done. `body` must not throw and must not call this pool again.
+  // done. `body` must not call this pool again. The first exception that it throws is thrown here once no thread is in
+  // the call any more; some tasks may not have been begun then.
   template <class Body>
   void parallel_for(std::int64_t tasks, Body&& body) {
     static_assert(std::is_invocable_v<Body, std::int64_t>);
