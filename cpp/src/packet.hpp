@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__
+#error "apb cannot be built with -ffast-math or -ffinite-math-only: NaN must stay NaN. Take it out of CXXFLAGS."
+#endif
+
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
