@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <shared_mutex>
 #include <span>
 #include <vector>
 
+#include "apb/load_mutex.hpp"
 #include "apb/packed_affine.hpp"
 #include "apb/views.hpp"
 
@@ -31,12 +31,12 @@ class Backbone {
   std::int64_t widest() const;  // the largest padded number of columns of any activation, the input's included
   bool input_activation() const { return input_activation_; }
   const std::vector<PackedAffine>& layers() const { return layers_; }
-  std::shared_mutex& mutex() const { return mutex_; }  // shared while computing, exclusive while loading
+  LoadMutex& mutex() const { return mutex_; }  // shared while computing, exclusive while loading
 
  private:
   std::vector<PackedAffine> layers_;
   bool input_activation_;
-  mutable std::shared_mutex mutex_;
+  mutable LoadMutex mutex_;
 };
 
 }  // namespace apb
