@@ -69,8 +69,6 @@ const char* dtype_name() {
     return "float32";
   } else if constexpr (std::is_same_v<U, double>) {
     return "float64";
-  } else if constexpr (std::is_same_v<U, bool>) {
-    return "bool";
   } else if constexpr (std::is_same_v<U, std::int64_t>) {
     return "int64";
   } else {
@@ -79,15 +77,21 @@ const char* dtype_name() {
   }
 }
 
-inline py::array require_array(const Array& value, const char* name, const std::string& expected) {
+inline py::array require_array(const Array& value, const char* name, const char* expected) {
   if (!py::isinstance<py::array>(value)) {
     throw py::type_error(std::string(name) + " is " + std::string(py::str(py::type::of(value).attr("__name__"))) +
                          "; expected a numpy.ndarray of dtype " + expected + "; convert it with numpy.asarray");
   }
+  const bool plain = Py_TYPE(value.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+  if (!plain && py::isinstance(value, py::module_::import("numpy").attr("ma").attr("MaskedArray"))) {
+    throw py::type_error(std::string(name) +
+                         " is a masked array, whose mask would be ignored; expected a plain numpy.ndarray; fill it "
+                         "with numpy.ma.filled");
+  }
   return py::reinterpret_borrow<py::array>(value);
 }
 
-[[noreturn]] inline void refuse_dtype(const py::array& array, const char* name, const std::string& expected) {
+[[noreturn]] inline void refuse_dtype(const py::array& array, const char* name, const char* expected) {
   throw py::type_error(std::string(name) + " has dtype " + std::string(py::str(array.dtype())) + "; expected " +
                        expected + " in native byte order; convert it with numpy.asarray(..., dtype=...)");
 }
@@ -177,6 +181,15 @@ template <class T, int Rank>
 View<T, Rank> output(const Array& value, const char* name, const Shape<Rank>& shape,
                      Layout layout = Layout::contiguous) {
   return checked<T, Rank>(value, name, shape, layout);
+}
+
+// A bool array, as bytes of which every one but 0 is true: NumPy allows any, C++ would allow 0 and 1.
+template <int Rank>
+View<const std::uint8_t, Rank> flags_input(const Array& value, const char* name, const Shape<Rank>& shape,
+                                           Layout layout = Layout::contiguous) {
+  const py::array array = require_array(value, name, "bool");
+  if (!py::isinstance<py::array_t<bool, 0>>(array)) refuse_dtype(array, name, "bool");
+  return view_of<const std::uint8_t, Rank>(array, name, shape, layout);
 }
 
 // A float32 or float64 array.

@@ -5,6 +5,7 @@
 
 #include "arguments.hpp"
 #include "checks.hpp"
+#include "released.hpp"
 
 namespace py = pybind11;
 using apb::bind::Array;
@@ -28,7 +29,7 @@ void bind_evolution(py::module_& module) {
         const std::uint64_t g = counter_word(generation, "generation");
         require_not_empty(x, "out");
         require_disjoint({{"mean", m}, {"sigma", s}, {"keys", k}, {"out", x}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::evolution_ask(m, s, k, g, x, pool.value_or(nullptr));
       },
       py::arg("mean"), py::arg("sigma"), py::arg("keys"), py::arg("generation"), py::arg("out"),
@@ -61,7 +62,7 @@ Raises:
         const auto d = input<float, 1>(damping, "damping", {{{"K", lanes}}});
         require_not_empty(x, "members");
         require_disjoint({{"members", x}, {"weights", w}, {"mean", m}, {"variance", v}, {"damping", d}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::evolution_recombine(x, w, m, v, d, {mean_rate, variance_rate}, pool.value_or(nullptr));
       },
       py::arg("members"), py::arg("weights"), py::arg("mean"), py::arg("variance"), py::arg("damping"),
@@ -93,7 +94,7 @@ Raises:
         const auto values = apb::bind::real_input<2>(fitness, "fitness", {{{"K", lanes}, {"P", members}}});
         require_not_empty(ranks, "out");
         require_disjoint({{"fitness", values}, {"out", ranks}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::centered_ranks(values, ranks);
       },
       py::arg("fitness"), py::arg("out"),
@@ -124,7 +125,7 @@ Raises:
         require_not_empty(m, "mean");
         require_not_empty(w, "weights");
         require_disjoint({{"mean", m}, {"sigma", s}, {"weights", w}, {"keys", k}, {"moment1", m1}, {"moment2", m2}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::openai_es_step(m, s, w, k, g, {learning_rate, weight_decay, step}, m1, m2, pool.value_or(nullptr));
       },
       py::arg("mean"), py::arg("sigma"), py::arg("weights"), py::arg("keys"), py::arg("generation"),
@@ -140,12 +141,12 @@ The constants of Adam are those of its paper (Kingma and Ba 2015).
 
 Args:
     mean: float32 (K, n), updated.
-    sigma: float32 (K,), finite and > 0.
+    sigma: float32 (K,), > 0; 1 / (P sigma) is neither 0 nor infinite in float32.
     weights: float32 (K, P), finite: the fitness of the members, usually its `centered_ranks`.
     keys: uint64 (K, 2).
     generation: integer in [0, 2^64).
-    learning_rate: finite and >= 0.
-    weight_decay: finite and >= 0; the factor of an L2 penalty in the gradient.
+    learning_rate: >= 0; learning_rate / (1 - 0.9^step) is finite in float32.
+    weight_decay: >= 0, finite in float32; the factor of an L2 penalty in the gradient.
     moment1: float32 (K, n), updated; zeros before the first step.
     moment2: float32 (K, n), updated; zeros before the first step.
     step: how many steps the moments have seen, this one included; at least 1.

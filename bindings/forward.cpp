@@ -12,6 +12,7 @@
 #include "apb/population.hpp"
 #include "arguments.hpp"
 #include "checks.hpp"
+#include "released.hpp"
 
 namespace py = pybind11;
 using apb::Backbone;
@@ -38,17 +39,23 @@ std::vector<apb::LinearView> layers_of(const std::vector<Array>& weights, const 
   return layers;
 }
 
-apb::Transform transform_of(const Population& population, const OptionalArray& mean, const OptionalArray& inverse_std,
-                            double clip, const OptionalArray& scale, const OptionalArray& offset) {
-  const auto constants = [](const OptionalArray& value, const char* name, const char* axis,
-                            std::int64_t size) -> const float* {
-    return value ? apb::bind::input<float, 1>(*value, name, {{{axis, size}}}).data : nullptr;
-  };
-  return {constants(mean, "mean", "obs", population.observation_size()),
-          constants(inverse_std, "inverse_std", "obs", population.observation_size()), static_cast<float>(clip),
-          constants(scale, "scale", "act", population.action_size()),
-          constants(offset, "offset", "act", population.action_size())};
-}
+// The constants around the networks; the views of those that are None are empty.
+struct Constants {
+  apb::View<const float, 1> mean, inverse_std, scale, offset;
+
+  Constants(const Population& population, const OptionalArray& mean_array, const OptionalArray& inverse_std_array,
+            const OptionalArray& scale_array, const OptionalArray& offset_array) {
+    const auto take = [](const OptionalArray& value, const char* name, const char* axis, std::int64_t size) {
+      return value ? apb::bind::input<float, 1>(*value, name, {{{axis, size}}}) : apb::View<const float, 1>{};
+    };
+    mean = take(mean_array, "mean", "obs", population.observation_size());
+    inverse_std = take(inverse_std_array, "inverse_std", "obs", population.observation_size());
+    scale = take(scale_array, "scale", "act", population.action_size());
+    offset = take(offset_array, "offset", "act", population.action_size());
+  }
+
+  apb::Transform transform(double clip) const { return {mean.data, inverse_std.data, clip, scale.data, offset.data}; }
+};
 
 }  // namespace
 
@@ -67,14 +74,16 @@ Raises:
     TypeError: an array has another dtype.
     ValueError: no layer, or sizes that do not chain.)")
       .def(py::init([](const std::vector<Array>& weights, const std::vector<Array>& biases, bool input_activation) {
-             return std::make_shared<Backbone>(layers_of(weights, biases), input_activation);
+             const std::vector<apb::LinearView> layers = layers_of(weights, biases);
+             const apb::bind::Released released;
+             return std::make_shared<Backbone>(layers, input_activation);
            }),
            py::arg("weights"), py::arg("biases"), py::arg("input_activation"))
       .def(
           "load",
           [](Backbone& self, const std::vector<Array>& weights, const std::vector<Array>& biases) {
             const std::vector<apb::LinearView> layers = layers_of(weights, biases);
-            const py::gil_scoped_release release;
+            const apb::bind::Released released;
             self.load(layers);
           },
           py::arg("weights"), py::arg("biases"),
@@ -106,6 +115,7 @@ Args:
 The parameters are zero until `load`.)")
       .def(py::init([](const std::shared_ptr<Backbone>& backbone, std::int64_t members, std::int64_t observation_size,
                        std::int64_t action_size) {
+             const apb::bind::Released released;
              return std::make_unique<Population>(backbone, members, observation_size, action_size);
            }),
            py::arg("backbone").none(false), py::arg("members"), py::arg("observation_size"), py::arg("action_size"))
@@ -119,7 +129,7 @@ The parameters are zero until `load`.)")
           [](Population& self, const Array& adapters) {
             const auto view = apb::bind::input<float, 2>(adapters, "adapters",
                                                          {{{"M", self.members()}, {"n", self.num_parameters()}}});
-            const py::gil_scoped_release release;
+            const apb::bind::Released released;
             self.load(view);
           },
           py::arg("adapters"), R"(Take over the parameters of all members.
@@ -137,10 +147,15 @@ Args:
             const std::int64_t batch = std::visit([](const auto& view) { return view.shape[1]; }, from);
             const auto to = apb::bind::real_output<3>(
                 out, "out", {{{"M", self.members()}, {"B", batch}, {"act", self.action_size()}}}, Layout::strided);
-            require_disjoint({{"obs", from}, {"out", to}});
-            const apb::Transform transform = transform_of(self, mean, inverse_std, clip, scale, offset);
-            const py::gil_scoped_release release;
-            self.forward(from, to, transform, pool.value_or(nullptr));
+            const Constants constants(self, mean, inverse_std, scale, offset);
+            require_disjoint({{"obs", from},
+                              {"mean", constants.mean},
+                              {"inverse_std", constants.inverse_std},
+                              {"scale", constants.scale},
+                              {"offset", constants.offset},
+                              {"out", to}});
+            const apb::bind::Released released;
+            self.forward(from, to, constants.transform(clip), pool.value_or(nullptr));
           },
           py::arg("obs"), py::arg("out"), py::kw_only(), py::arg("mean") = py::none(),
           py::arg("inverse_std") = py::none(), py::arg("clip") = 0.0, py::arg("scale") = py::none(),
@@ -149,11 +164,11 @@ Args:
 
 Args:
     obs: float32 or float64 (M, B, obs), any strides; float64 is rounded to float32 first. B may be 0.
-    out: float32 or float64 (M, B, act), any strides without overlap, written. No part of it lies
-        between the ends of `obs`.
+    out: float32 or float64 (M, B, act), any strides without overlap, written. No part of it lies between the ends of another
+        array.
     mean: float32 (obs,), or None for 0.
     inverse_std: float32 (obs,), or None for 1.
-    clip: limit of the normalised observation, or 0 for none.
+    clip: limit of the normalised observation, > 0 as a float32, or 0 for none.
     scale: float32 (act,), or None for 1.
     offset: float32 (act,), or None for 0.
     pool: threads to use, or None for the calling thread alone.
@@ -163,9 +178,9 @@ NaN passes through to the actions of its row.)")
           "set_transform",
           [](Population& self, const OptionalArray& mean, const OptionalArray& inverse_std, double clip,
              const OptionalArray& scale, const OptionalArray& offset) {
-            const apb::Transform transform = transform_of(self, mean, inverse_std, clip, scale, offset);
-            const py::gil_scoped_release release;
-            self.set_transform(transform);
+            const Constants constants(self, mean, inverse_std, scale, offset);
+            const apb::bind::Released released;
+            self.set_transform(constants.transform(clip));
           },
           py::kw_only(), py::arg("mean") = py::none(), py::arg("inverse_std") = py::none(), py::arg("clip") = 0.0,
           py::arg("scale") = py::none(), py::arg("offset") = py::none(),
@@ -189,14 +204,14 @@ NaN passes through to the actions of its row.)")
                   row);
               py::array_t<float> actions(self.action_size());
               float* to = actions.mutable_data();
-              const py::gil_scoped_release release;
+              const apb::bind::Released released;
               self.act(rows, to);
               return actions;
             }
             const auto rows = apb::bind::real_input<2>(obs, "obs", {{{"B"}, {"obs", size}}}, Layout::strided);
             py::array_t<float> actions({static_cast<std::int64_t>(array.shape(0)), self.action_size()});
             float* to = actions.mutable_data();
-            const py::gil_scoped_release release;
+            const apb::bind::Released released;
             self.act(rows, to);
             return actions;
           },

@@ -12,6 +12,7 @@
 
 #include "arguments.hpp"
 #include "checks.hpp"
+#include "released.hpp"
 
 namespace py = pybind11;
 using apb::LayerStack;
@@ -59,6 +60,7 @@ std::vector<apb::Layer> layers_of(const LayerStack& stack, const std::vector<Pai
                           std::to_string(stack.num_layers()));
   }
   std::vector<apb::Layer> views;
+  views.reserve(layers.size());
   for (std::int64_t i = 0; i < stack.num_layers(); ++i) {
     views.push_back(layer_of<const float>(stack, layers[i], "layers", i, true));
   }
@@ -72,6 +74,7 @@ void require_apart(const Extent& written, const std::vector<Extent>& read) {
 
 std::vector<Extent> extents_of(const std::vector<apb::Layer>& layers) {
   std::vector<Extent> extents;
+  extents.reserve(4 * layers.size() + 1);  // room for those of the gradients and one more
   for (const apb::Layer& layer : layers) {
     extents.emplace_back("layers", layer.weight);
     extents.emplace_back("layers", layer.bias);
@@ -100,7 +103,7 @@ Raises:
     ValueError: a size is out of [1, 2^24], or their numbers do not match.
     MemoryError: the intermediate values do not fit into memory.)")
       .def(py::init<std::vector<std::int64_t>, std::vector<bool>, std::int64_t, std::int64_t>(), py::arg("sizes"),
-           py::arg("relus"), py::arg("networks"), py::arg("rows"))
+           py::arg("relus"), py::arg("networks"), py::arg("rows"), py::call_guard<apb::bind::Released>())
       .def(
           "forward",
           [](LayerStack& self, const std::vector<Pair>& layers, const Array& x, const Array& out,
@@ -113,7 +116,7 @@ Raises:
             auto read = extents_of(views);
             read.emplace_back("x", from);
             require_apart({"out", to}, read);
-            const py::gil_scoped_release release;
+            const apb::bind::Released released;
             self.forward(views, from, to, pool.value_or(nullptr));
           },
           py::arg("layers"), py::arg("x"), py::arg("out"), py::arg("pool") = py::none(),
@@ -138,6 +141,7 @@ Args:
             auto taken = extents_of(views);
             taken.emplace_back("slope", from);
             std::vector<std::optional<apb::LayerGradient>> to;
+            to.reserve(gradients.size());
             for (std::int64_t i = 0; i < self.num_layers(); ++i) {
               auto& place = to.emplace_back();
               if (!gradients[i]) continue;
@@ -147,7 +151,7 @@ Args:
                 taken.push_back(written);
               }
             }
-            const py::gil_scoped_release release;
+            const apb::bind::Released released;
             self.backward(views, from, to, pool.value_or(nullptr));
           },
           py::arg("layers"), py::arg("slope"), py::arg("gradients"), py::arg("pool") = py::none(),
@@ -174,7 +178,7 @@ Raises:
             auto read = extents_of(views);
             read.emplace_back("slope", from);
             require_apart({"out", to}, read);
-            const py::gil_scoped_release release;
+            const apb::bind::Released released;
             self.input_gradient(views, from, to, pool.value_or(nullptr));
           },
           py::arg("layers"), py::arg("slope"), py::arg("out"), py::arg("pool") = py::none(),

@@ -5,6 +5,7 @@
 
 #include "arguments.hpp"
 #include "checks.hpp"
+#include "released.hpp"
 
 namespace py = pybind11;
 using apb::bind::Array;
@@ -23,7 +24,7 @@ void bind_optimizer(py::module_& module) {
         const auto m = output<float, 1>(exp_avg, "exp_avg", {{{"n", theta.shape[0]}}});
         const auto v = output<float, 1>(exp_avg_sq, "exp_avg_sq", {{{"n", theta.shape[0]}}});
         require_disjoint({{"parameters", theta}, {"gradient", g}, {"exp_avg", m}, {"exp_avg_sq", v}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::adam_step(theta, g, m, v, step, {learning_rate, beta1, beta2, epsilon}, pool.value_or(nullptr));
       },
       py::arg("parameters"), py::arg("gradient"), py::arg("exp_avg"), py::arg("exp_avg_sq"), py::arg("step"),
@@ -40,7 +41,8 @@ Args:
     exp_avg: float32 (n,), m, written.
     exp_avg_sq: float32 (n,), v, written.
     step: t, 1 for the first step.
-    learning_rate, epsilon: finite and >= 0.
+    learning_rate: >= 0; learning_rate / (1 - beta1^t) is finite in float32.
+    epsilon: >= 0, finite in float32.
     beta1, beta2: in [0, 1); these defaults are those of `torch.optim.Adam`, as that of epsilon.
     pool: threads to use; the calling thread alone if None.
 
@@ -52,7 +54,7 @@ Raises:
         const auto to = output<float, 1>(target, "target", {{{"n"}}});
         const auto from = input<float, 1>(source, "source", {{{"n", to.shape[0]}}});
         require_disjoint({{"target", to}, {"source", from}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::polyak_step(to, from, tau, pool.value_or(nullptr));
       },
       py::arg("target"), py::arg("source"), py::arg("tau"), py::arg("pool") = py::none(),

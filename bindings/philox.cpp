@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "checks.hpp"
+#include "released.hpp"
 
 namespace py = pybind11;
 using apb::bind::Array;
@@ -26,7 +27,7 @@ void bind_philox(py::module_& module) {
       [](const Array& key, const Array& counter, const Array& out) {
         const apb::PhiloxStream stream = stream_of(key, counter);
         const auto to = apb::bind::output<std::uint64_t, 1>(out, "out", {{{"n"}}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         stream.raw(0, to.data, to.size());
       },
       py::arg("key"), py::arg("counter"), py::arg("out"),
@@ -41,7 +42,7 @@ Args:
       [](const Array& key, const Array& counter, const Array& out) {
         const apb::PhiloxStream stream = stream_of(key, counter);
         const auto to = apb::bind::real_output<1>(out, "out", {{{"n"}}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         std::visit([&](const auto& view) { stream.uniform(0, view.data, view.size()); }, to);
       },
       py::arg("key"), py::arg("counter"), py::arg("out"),
@@ -56,7 +57,7 @@ Args:
       [](const Array& key, const Array& counter, const Array& out) {
         const apb::PhiloxStream stream = stream_of(key, counter);
         const auto to = apb::bind::output<float, 1>(out, "out", {{{"n"}}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         stream.normal(0, to.data, to.size());
       },
       py::arg("key"), py::arg("counter"), py::arg("out"),

@@ -5,9 +5,11 @@
 
 #include "arguments.hpp"
 #include "checks.hpp"
+#include "released.hpp"
 
 namespace py = pybind11;
 using apb::bind::Array;
+using apb::bind::flags_input;
 using apb::bind::input;
 using apb::bind::Layout;
 using apb::bind::output;
@@ -33,8 +35,8 @@ void bind_replay(py::module_& module) {
         const auto o2 =
             real_input<3>(next_obs, "next_obs", {{{"K", lanes}, {"S", slots}, {"obs", width}}}, Layout::strided);
         const auto r = real_input<2>(reward, "reward", {{{"K", lanes}, {"S", slots}}}, Layout::strided);
-        const auto d = input<bool, 2>(terminated, "terminated", {{{"K", lanes}, {"S", slots}}}, Layout::strided);
-        const auto v = input<bool, 2>(valid, "valid", {{{"K", lanes}, {"S", slots}}}, Layout::strided);
+        const auto d = flags_input<2>(terminated, "terminated", {{{"K", lanes}, {"S", slots}}}, Layout::strided);
+        const auto v = flags_input<2>(valid, "valid", {{{"K", lanes}, {"S", slots}}}, Layout::strided);
         const auto t =
             output<float, 3>(table, "table", {{{"K", lanes}, {"capacity"}, {kRow, apb::replay_row_size(width, act)}}});
         const auto p = output<std::int64_t, 1>(position, "position", {{{"K", lanes}}});
@@ -50,7 +52,7 @@ void bind_replay(py::module_& module) {
                           {"next_obs", o2},
                           {"terminated", d},
                           {"valid", v}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::replay_add(t, p, n, {o, a, r, o2, d, v});
       },
       py::arg("table"), py::arg("position"), py::arg("size"), py::arg("obs"), py::arg("action"), py::arg("reward"),
@@ -104,7 +106,7 @@ Raises:
                           {"next_obs", o2},
                           {"not_terminated", d},
                           {"indices", i}});
-        const py::gil_scoped_release release;
+        const apb::bind::Released released;
         apb::replay_sample(t, n, k, position, {o, a, r, o2, d, i}, pool.value_or(nullptr));
       },
       py::arg("table"), py::arg("size"), py::arg("keys"), py::arg("draw"), py::arg("obs"), py::arg("action"),

@@ -66,6 +66,7 @@ def _mistakes(call: Call, name: str, array: np.ndarray) -> Iterator[tuple[str, o
     yield "complex", np.zeros_like(array, np.complex64), TypeError
     yield "int32", np.zeros_like(array, np.int32), TypeError
     yield "objects", array.astype(object), TypeError
+    yield "masked", np.ma.masked_array(array), TypeError
     if array.dtype.kind == "f" and name not in call.real:
         yield "float64", array.astype(np.float64), TypeError
     if array.dtype.itemsize > 1:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from apb import _native
+from bad_arrays import Call, in_one_buffer, shared_memory
 from native_cases import Case, random_case
 from numpy.typing import NDArray
 
@@ -45,6 +46,8 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
         ({"offset": np.zeros((2, 1), np.float32)}, ValueError, "offset has 2 dimensions"),
         ({"clip": -1.0}, ValueError, "clip = -1"),
         ({"clip": float("nan")}, ValueError, "clip = nan"),
+        ({"clip": 1e-50}, ValueError, "clip = 1e-50"),  # 0 as a float32, which would mean no clipping
+        ({"clip": -1e-50}, ValueError, "clip = -1e-50"),
         ({"pool": 4}, TypeError, "pool"),
     ],
 )
@@ -70,6 +73,28 @@ def test_forward_refuses_to_write_into_what_it_reads(out: NDArray[Any]) -> None:
 def test_forward_writes_beside_its_observations_in_one_buffer() -> None:
     buffer = np.zeros((2, 3, 7, 4), np.float32)
     SMALL.population().forward(buffer[0], buffer[1, :, :, :2])
+
+
+FORWARD = Call(
+    SMALL.population().forward,
+    lambda: {
+        "obs": X.copy(),
+        "mean": np.zeros(4, np.float32),
+        "inverse_std": np.ones(4, np.float32),
+        "scale": np.ones(2, np.float32),
+        "offset": np.zeros(2, np.float32),
+        "out": OUT.copy(),
+    },
+    written=frozenset({"out"}),
+)
+
+
+@pytest.mark.parametrize("names", shared_memory(FORWARD))
+def test_forward_refuses_to_write_into_any_of_its_arguments_and_takes_neighbours(names: tuple[str, str]) -> None:
+    arrays = [FORWARD.arguments()[name] for name in names]
+    FORWARD.having(**dict(zip(names, in_one_buffer(*arrays, offset=arrays[0].nbytes), strict=True)))
+    with pytest.raises(ValueError, match=rf"{names[1]} and {names[0]} share memory"):
+        FORWARD.having(**dict(zip(names, in_one_buffer(*arrays, offset=8), strict=True)))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +150,7 @@ def test_act_refuses_what_it_cannot_answer() -> None:
         (np.zeros((2, 2, 4), np.float32), ValueError, "obs has 3 dimensions"),
         (np.zeros(4, np.int32), TypeError, "obs has dtype int32"),
         ([0.0] * 4, TypeError, "obs is list"),
+        (np.ma.masked_array(np.zeros(4, np.float32)), TypeError, "obs is a masked array"),
         (np.full(4, np.nan, np.float32), ValueError, r"obs\[0, 0\] = nan"),
     ]:
         with pytest.raises(error, match=message):

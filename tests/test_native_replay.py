@@ -111,6 +111,17 @@ def test_strided_reversed_and_mixed_precision_inputs_are_stored_as_their_contigu
     np.testing.assert_array_equal(strided.table, plain.table)
 
 
+def test_every_byte_but_zero_is_true_in_bool_arrays_as_in_numpy():
+    step = transitions(np.random.default_rng(0), 1, 6)
+    step["valid"] = np.array([[1, 2, 0, 128, 255, 0]], np.uint8).view(bool)
+    step["terminated"] = np.array([[0, 2, 1, 254, 0, 1]], np.uint8).view(bool)
+    ring = empty_ring(1, 8)
+    add(ring, step)
+    assert ring.size[0] == 4
+    np.testing.assert_array_equal(ring.table[0, :4, -1], [1, 0, 0, 1])
+    np.testing.assert_array_equal(ring.table[0, :4, :OBS], step["obs"][0, [0, 1, 3, 4]])
+
+
 def test_a_truncated_transition_keeps_its_value_and_a_terminated_one_does_not():
     step = transitions(np.random.default_rng(0), 1, 2)
     step |= {"terminated": np.array([[False, True]]), "valid": np.array([[True, True]])}

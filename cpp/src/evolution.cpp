@@ -149,22 +149,24 @@ void openai_es_step(const View<float, 2>& mean, const View<const float, 1>& sigm
   const std::int64_t members = weights.shape[1];
   const double rate = options.learning_rate;
   const double decay = options.weight_decay;
-  require(rate >= 0.0 && std::isfinite(rate), "learning_rate", rate, "a finite number >= 0");
-  require(decay >= 0.0 && std::isfinite(decay), "weight_decay", decay, "a finite number >= 0");
-  require(options.step >= 1, "step", options.step, "1 in the first call, then 2, 3, ...");
-  for (std::int64_t lane = 0; lane < lanes; ++lane) {
-    const float s = sigma(lane);
-    if (!(s > 0.0f && std::isfinite(s))) refuse("sigma", {lane}, s, "a finite standard deviation > 0");
-    for (std::int64_t i = 0; i < members; ++i) {
-      const float w = weights(lane, i);
-      if (!std::isfinite(w)) refuse("weights", {lane, i}, w, "a finite number");
-    }
-  }
   const double exponent = static_cast<double>(options.step);
   const float step_size = static_cast<float>(rate / (1.0 - std::pow(static_cast<double>(kBeta1), exponent)));
   const float root_correction =
       static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(static_cast<double>(kBeta2), exponent)));
   const float shrink = static_cast<float>(decay);
+  const auto ascent_scale = [&](std::int64_t lane) { return 1.0f / (static_cast<float>(members) * sigma(lane)); };
+  require(options.step >= 1, "step", options.step, "1 in the first call, then 2, 3, ...");
+  require(rate >= 0.0 && std::isfinite(step_size), "learning_rate", rate, kFiniteRate);
+  require(decay >= 0.0 && std::isfinite(shrink), "weight_decay", decay, kFiniteRate);
+  for (std::int64_t lane = 0; lane < lanes; ++lane) {
+    if (!(ascent_scale(lane) > 0.0f && std::isfinite(ascent_scale(lane)))) {
+      refuse("sigma", {lane}, sigma(lane), "a standard deviation > 0, finite as a float32 as is 1 / (P sigma)");
+    }
+    for (std::int64_t i = 0; i < members; ++i) {
+      const float w = weights(lane, i);
+      if (!std::isfinite(w)) refuse("weights", {lane, i}, w, "a finite number");
+    }
+  }
   const auto update = [&](std::int64_t lane, std::int64_t first, std::int64_t count) {
     Buffer z;
     Buffer ascent{};
@@ -173,7 +175,7 @@ void openai_es_step(const View<float, 2>& mean, const View<const float, 1>& sigm
       draw_noise(keys, lane, generation, i / 2, first, count, z);
       for (std::int64_t j = 0; j < count; ++j) ascent[j] += w * z[j];
     }
-    const float scale = 1.0f / (static_cast<float>(members) * sigma(lane));
+    const float scale = ascent_scale(lane);
     float* m = &mean(lane, first);
     float* first_moment = &moment1(lane, first);
     float* second_moment = &moment2(lane, first);

@@ -50,10 +50,8 @@ void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gra
                const View<float, 1>& exp_avg_sq, std::int64_t step, const AdamSettings& settings, ThreadPool* pool) {
   const auto& [learning_rate, beta1, beta2, epsilon] = settings;
   require(step >= 1, "step", step, "1 in the first call, then 2, 3, ...");
-  require(learning_rate >= 0.0 && std::isfinite(learning_rate), "learning_rate", learning_rate, "a finite number >= 0");
   require(beta1 >= 0.0 && beta1 < 1.0, "beta1", beta1, "a number in [0, 1)");
   require(beta2 >= 0.0 && beta2 < 1.0, "beta2", beta2, "a number in [0, 1)");
-  require(epsilon >= 0.0 && std::isfinite(epsilon), "epsilon", epsilon, "a finite number >= 0");
   const auto t = static_cast<double>(step);
   const AdamRates rates{static_cast<float>(1.0 - beta1),
                         static_cast<float>(beta2),
@@ -61,6 +59,8 @@ void adam_step(const View<float, 1>& parameters, const View<const float, 1>& gra
                         static_cast<float>(learning_rate / (1.0 - std::pow(beta1, t))),
                         static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(beta2, t))),
                         static_cast<float>(epsilon)};
+  require(learning_rate >= 0.0 && std::isfinite(rates.rate), "learning_rate", learning_rate, kFiniteRate);
+  require(epsilon >= 0.0 && std::isfinite(rates.epsilon), "epsilon", epsilon, kFiniteRate);
   for_stretches(pool, parameters.shape[0], [&](std::int64_t first, std::int64_t end) {
     adam_stretch(end - first, rates, parameters.data + first, gradient.data + first, exp_avg.data + first,
                  exp_avg_sq.data + first);

@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <shared_mutex>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
+
+#include "require.hpp"
 
 namespace apb {
 namespace {
@@ -34,8 +37,8 @@ void read_row(const T* from, std::int64_t step, std::int64_t size, const Transfo
   if (transform.inverse_std != nullptr) {
     for (std::int64_t i = 0; i < size; ++i) to[i] *= transform.inverse_std[i];
   }
-  if (transform.clip > 0.0f) {  // NaN passes through
-    const float limit = transform.clip;
+  if (transform.clip > 0.0) {  // NaN passes through
+    const auto limit = static_cast<float>(transform.clip);
     for (std::int64_t i = 0; i < size; ++i) to[i] = to[i] > limit ? limit : to[i] < -limit ? -limit : to[i];
   }
 }
@@ -105,10 +108,8 @@ void Population::load(const View<const float, 2>& adapters) {
 }
 
 void Population::check(const Transform& transform) const {
-  if (!(transform.clip >= 0.0f)) {
-    throw std::invalid_argument("clip = " + std::to_string(transform.clip) +
-                                "; expected a number >= 0, where 0 means no clipping");
-  }
+  require(transform.clip == 0.0 || static_cast<float>(transform.clip) > 0.0f, "clip", transform.clip,
+          "a number > 0 as a float32, or 0 for no clipping");
 }
 
 void Population::forward(const RealInput<3>& observations, const RealOutput<3>& actions, const Transform& transform,

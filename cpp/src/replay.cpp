@@ -36,15 +36,15 @@ void require_finite(const char* name, std::int64_t lane, std::int64_t slot, doub
 
 // Calls body(lane, slot) for every valid slot, in the order in which they are stored.
 template <class Body>
-void for_each_valid(const View<const bool, 2>& valid, const Body& body) {
+void for_each_valid(const View<const std::uint8_t, 2>& valid, const Body& body) {
   for (std::int64_t lane = 0; lane < valid.shape[0]; ++lane) {
     for (std::int64_t slot = 0; slot < valid.shape[1]; ++slot) {
-      if (valid(lane, slot)) body(lane, slot);
+      if (valid(lane, slot) != 0) body(lane, slot);
     }
   }
 }
 
-void require_finite_rows(const char* name, const auto& rows, const View<const bool, 2>& valid) {
+void require_finite_rows(const char* name, const auto& rows, const View<const std::uint8_t, 2>& valid) {
   for_each_valid(valid, [&](std::int64_t lane, std::int64_t slot) {
     for (std::int64_t j = 0; j < rows.shape[2]; ++j) require_finite(name, lane, slot, rows(lane, slot, j));
   });
@@ -79,7 +79,7 @@ std::int64_t scaled(std::uint64_t word, std::int64_t n) {
 void replay_add(const View<float, 3>& table, const View<std::int64_t, 1>& position, const View<std::int64_t, 1>& size,
                 const Transitions& transitions) {
   const std::int64_t capacity = table.shape[1];
-  const View<const bool, 2>& valid = transitions.valid;
+  const View<const std::uint8_t, 2>& valid = transitions.valid;
   for (std::int64_t lane = 0; lane < table.shape[0]; ++lane) require_ring(lane, position(lane), size(lane), capacity);
   std::visit([&](const auto& obs) { require_finite_rows("obs", obs, valid); }, transitions.obs);
   std::visit([&](const auto& next_obs) { require_finite_rows("next_obs", next_obs, valid); }, transitions.next_obs);
@@ -95,7 +95,7 @@ void replay_add(const View<float, 3>& table, const View<std::int64_t, 1>& positi
     to = std::visit([&](const auto& next_obs) { return store(next_obs, lane, slot, to); }, transitions.next_obs);
     to = store(transitions.action, lane, slot, to);
     to[0] = static_cast<float>(reward_of(lane, slot));
-    to[1] = transitions.terminated(lane, slot) ? 0.0f : 1.0f;
+    to[1] = transitions.terminated(lane, slot) != 0 ? 0.0f : 1.0f;
     position(lane) = (position(lane) + 1) % capacity;
     size(lane) = std::min(size(lane) + 1, capacity);
   });

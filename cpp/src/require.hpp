@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -19,14 +21,19 @@ template <class Number>
     separator = ", ";
   }
   if (index.size() > 0) message.append("]");
-  throw std::invalid_argument(
-      message.append(" = ").append(std::to_string(found)).append("; expected ").append(expected));
+  std::ostringstream value;  // std::to_string would show 1e-39 as 0
+  value.precision(std::numeric_limits<Number>::digits10);
+  value << found;
+  throw std::invalid_argument(message.append(" = ").append(value.str()).append("; expected ").append(expected));
 }
 
 template <class Number>
 void require(bool valid, const char* name, Number found, const char* expected) {
   if (!valid) refuse(name, {}, found, expected);
 }
+
+// What is expected of a number that becomes a factor in single precision.
+inline constexpr const char* kFiniteRate = "a number >= 0 with which steps in float32 stay finite";
 
 // A number of things to allocate: from 1 on, and so small that the product of two does not overflow.
 inline void require_count(const char* what, std::int64_t value) {

@@ -15,7 +15,8 @@ class ThreadPool:
         num_threads: 1 to 1024. The thread that makes a call is one of them, so 1 starts no thread at all.
     
     Any Python thread may use the pool at any time; results do not depend on the number of threads. In a child made by
-    `os.fork()` the workers do not exist, and calls run on the calling thread.
+    `os.fork()` the workers do not exist, and calls run on the calling thread. An object that another thread was using at the moment
+    of the fork may stay locked in the child: a call that changes it, such as `load`, then waits for ever.
     
     Raises:
         ValueError: `num_threads` is out of range.
@@ -106,11 +107,11 @@ class Population:
         
         Args:
             obs: float32 or float64 (M, B, obs), any strides; float64 is rounded to float32 first. B may be 0.
-            out: float32 or float64 (M, B, act), any strides without overlap, written. No part of it lies
-                between the ends of `obs`.
+            out: float32 or float64 (M, B, act), any strides without overlap, written. No part of it lies between the ends of another
+                array.
             mean: float32 (obs,), or None for 0.
             inverse_std: float32 (obs,), or None for 1.
-            clip: limit of the normalised observation, or 0 for none.
+            clip: limit of the normalised observation, > 0 as a float32, or 0 for none.
             scale: float32 (act,), or None for 1.
             offset: float32 (act,), or None for 0.
             pool: threads to use, or None for the calling thread alone.
@@ -219,7 +220,8 @@ def adam_step(parameters: numpy.typing.NDArray[typing.Any], gradient: numpy.typi
         exp_avg: float32 (n,), m, written.
         exp_avg_sq: float32 (n,), v, written.
         step: t, 1 for the first step.
-        learning_rate, epsilon: finite and >= 0.
+        learning_rate: >= 0; learning_rate / (1 - beta1^t) is finite in float32.
+        epsilon: >= 0, finite in float32.
         beta1, beta2: in [0, 1); these defaults are those of `torch.optim.Adam`, as that of epsilon.
         pool: threads to use; the calling thread alone if None.
     
@@ -293,12 +295,12 @@ def openai_es_step(mean: numpy.typing.NDArray[typing.Any], sigma: numpy.typing.N
     
     Args:
         mean: float32 (K, n), updated.
-        sigma: float32 (K,), finite and > 0.
+        sigma: float32 (K,), > 0; 1 / (P sigma) is neither 0 nor infinite in float32.
         weights: float32 (K, P), finite: the fitness of the members, usually its `centered_ranks`.
         keys: uint64 (K, 2).
         generation: integer in [0, 2^64).
-        learning_rate: finite and >= 0.
-        weight_decay: finite and >= 0; the factor of an L2 penalty in the gradient.
+        learning_rate: >= 0; learning_rate / (1 - 0.9^step) is finite in float32.
+        weight_decay: >= 0, finite in float32; the factor of an L2 penalty in the gradient.
         moment1: float32 (K, n), updated; zeros before the first step.
         moment2: float32 (K, n), updated; zeros before the first step.
         step: how many steps the moments have seen, this one included; at least 1.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "apb/population.hpp"
 #include "check.hpp"
 #include "draws.hpp"
+#include "packet_math.hpp"
 
 using apb::Backbone;
 using apb::contiguous_view;
@@ -219,4 +221,19 @@ TEST(sizes_that_do_not_fit_are_refused) {
   CHECK_THROWS(std::invalid_argument, population.forward(in(x, 1, 1, 3), out(y, 1, 1, 2), {.clip = -1.0f}, nullptr));
   const Network other({4, 7}, false);
   CHECK_THROWS(std::invalid_argument, network.backbone->load(other.layers()));
+  // 2^24 maps of 2^20 · 2^20 floats: their product is 2^64, which a 64-bit number holds as 0.
+  CHECK_THROWS(std::bad_alloc, apb::PackedAffine(std::int64_t{1} << 24, 1 << 20, (1 << 20) - 1));
+}
+
+TEST(tanh_is_right_to_a_few_units_of_its_own_last_place) {
+  using apb::kLanes;
+  for (float x = 1e-6f; x < 12.0f;) {
+    float values[kLanes], results[kLanes];
+    for (float& value : values) value = x *= 1.001f;
+    apb::store(results, apb::tanh_packet(apb::load(values)));
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const double expected = std::tanh(static_cast<double>(values[lane]));
+      CHECK(std::abs(results[lane] - expected) <= 2.5 * 0x1p-24 * expected);
+    }
+  }
 }

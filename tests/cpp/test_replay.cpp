@@ -28,8 +28,8 @@ struct Replay {
   std::vector<float> next_obs = std::vector<float>(static_cast<std::size_t>(lanes * slots * kObs));
   std::vector<float> action = std::vector<float>(static_cast<std::size_t>(lanes * slots * kAct));
   std::vector<double> reward = std::vector<double>(static_cast<std::size_t>(lanes * slots));
-  std::unique_ptr<bool[]> terminated = std::make_unique<bool[]>(static_cast<std::size_t>(lanes * slots));
-  std::unique_ptr<bool[]> valid = std::make_unique<bool[]>(static_cast<std::size_t>(lanes * slots));
+  std::vector<std::uint8_t> terminated = std::vector<std::uint8_t>(static_cast<std::size_t>(lanes * slots));
+  std::vector<std::uint8_t> valid = terminated;
 
   Replay(std::int64_t k, std::int64_t c, std::int64_t s) : lanes(k), capacity(c), slots(s) {}
 
@@ -52,8 +52,8 @@ struct Replay {
                      contiguous_view<const float, 3>(action.data(), {lanes, slots, kAct}),
                      contiguous_view<const double, 2>(reward.data(), {lanes, slots}),
                      contiguous_view<const float, 3>(next_obs.data(), {lanes, slots, kObs}),
-                     contiguous_view<const bool, 2>(terminated.get(), {lanes, slots}),
-                     contiguous_view<const bool, 2>(valid.get(), {lanes, slots})});
+                     contiguous_view<const std::uint8_t, 2>(terminated.data(), {lanes, slots}),
+                     contiguous_view<const std::uint8_t, 2>(valid.data(), {lanes, slots})});
   }
 };
 
@@ -93,7 +93,7 @@ struct Batch {
 
 Replay full_replay() {
   Replay replay(3, 20, 2);
-  for (int i = 0; i < 6; ++i) replay.valid[i] = true;
+  for (int i = 0; i < 6; ++i) replay.valid[i] = 1;
   for (int step = 0; step < 12; ++step) replay.add(step);
   return replay;
 }
@@ -102,8 +102,9 @@ Replay full_replay() {
 
 TEST(rings_wrap_around_and_skip_what_is_not_valid) {
   Replay replay(2, 3, 2);
-  replay.valid[0] = replay.valid[2] = replay.valid[3] = true;  // lane 0 stores one slot of two, lane 1 both
-  replay.terminated[3] = true;
+  replay.valid[0] = replay.valid[2] = 1;  // lane 0 stores one slot of two, lane 1 both
+  replay.valid[3] = 254;
+  replay.terminated[3] = 2;
   for (int step = 0; step < 4; ++step) replay.add(step);
   CHECK(replay.size == std::vector<std::int64_t>{3, 3});
   CHECK(replay.position == std::vector<std::int64_t>{1, 2});

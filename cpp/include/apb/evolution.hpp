@@ -54,8 +54,8 @@ struct OpenaiEsOptions {
 // One step of OpenAI-ES, uphill, on the noise that `evolution_ask` drew for `generation` with one sigma (K,) per lane:
 //   g = 1 / (P sigma) * sum_i (w_2i - w_2i+1) z_i - weight_decay * mean
 // and then Adam (beta1 0.9, beta2 0.999, epsilon 1e-8) on `mean`, `moment1`, `moment2`, each (K, n). `weights` (K, P)
-// are usually centred ranks. Throws std::invalid_argument for a sigma that is not positive, a weight that is not
-// finite, or options out of range.
+// are usually centred ranks. Throws std::invalid_argument for a sigma or 1 / (P sigma) that is not positive and finite,
+// a weight that is not finite, or options out of range.
 void openai_es_step(const View<float, 2>& mean, const View<const float, 1>& sigma, const View<const float, 2>& weights,
                     const View<const std::uint64_t, 2>& keys, std::uint64_t generation, const OpenaiEsOptions& options,
                     const View<float, 2>& moment1, const View<float, 2>& moment2, ThreadPool* pool);

@@ -15,10 +15,10 @@ namespace apb {
 // Adam (Kingma & Ba 2015, algorithm 1), a few units in the last place from `torch.optim.Adam`:
 //   m += (1 - β1) (g - m),  v = β2 v + (1 - β2) g²,  θ -= α / (1 - β1^t) · m / (√v / √(1 - β2^t) + ε)
 struct AdamSettings {
-  double learning_rate;   // α, finite and >= 0
+  double learning_rate;   // α >= 0; α / (1 - β1^t) is finite in single precision
   double beta1 = 0.9;     // in [0, 1)
   double beta2 = 0.999;   // in [0, 1)
-  double epsilon = 1e-8;  // finite and >= 0
+  double epsilon = 1e-8;  // >= 0, finite in single precision
 };
 
 // Step number `step`, from 1 on. Throws std::invalid_argument for a number out of its range, before any change.

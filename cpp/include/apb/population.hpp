@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <shared_mutex>
 #include <vector>
 
 #include "apb/backbone.hpp"
+#include "apb/load_mutex.hpp"
 #include "apb/packed_affine.hpp"
 #include "apb/thread_pool.hpp"
 #include "apb/views.hpp"
@@ -18,9 +18,9 @@ namespace apb {
 struct Transform {
   const float* mean = nullptr;         // (observation_size)
   const float* inverse_std = nullptr;  // (observation_size)
-  float clip = 0.0f;
-  const float* scale = nullptr;   // (action_size)
-  const float* offset = nullptr;  // (action_size)
+  double clip = 0.0;                   // at least the smallest float32, or 0
+  const float* scale = nullptr;        // (action_size)
+  const float* offset = nullptr;       // (action_size)
 };
 
 // Policy of member m: a = tanh(T_m ψ(P_m s + p_m) + t_m).
@@ -65,7 +65,7 @@ class Population {
   std::int64_t width_;  // columns of a row of scratch memory
   std::vector<float> constants_;
   Transform transform_;
-  mutable std::shared_mutex mutex_;
+  mutable LoadMutex mutex_;
 };
 
 }  // namespace apb

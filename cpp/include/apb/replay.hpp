@@ -22,12 +22,13 @@ constexpr std::int64_t replay_row_size(std::int64_t observation_size, std::int64
 
 // One transition for each of the S slots of each lane. Those with valid = false are not stored.
 struct Transitions {
-  RealInput<3> obs;                // (K, S, obs)
-  View<const float, 3> action;     // (K, S, act)
-  RealInput<2> reward;             // (K, S)
-  RealInput<3> next_obs;           // (K, S, obs)
-  View<const bool, 2> terminated;  // (K, S)
-  View<const bool, 2> valid;       // (K, S)
+  RealInput<3> obs;             // (K, S, obs)
+  View<const float, 3> action;  // (K, S, act)
+  RealInput<2> reward;          // (K, S)
+  RealInput<3> next_obs;        // (K, S, obs)
+  // Not bool: arrays of NumPy may hold any byte, and every one but 0 counts as true.
+  View<const std::uint8_t, 2> terminated;  // (K, S)
+  View<const std::uint8_t, 2> valid;       // (K, S)
 };
 
 // Appends the valid transitions of each lane, slot by slot; where a ring is full, the oldest row is overwritten. Values

@@ -1,0 +1,129 @@
+"""Native calls among threads: at the end of the process, beside constructors, while others load, without memory."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from apb import _native
+from native_cases import random_case
+
+POLICY = """
+import sys, threading
+import apb, numpy as np
+from gymnasium.spaces import Box
+
+backbone = apb.Backbone.random(seed=0)
+spaces = Box(-np.inf, np.inf, (17,), np.float32), Box(-1, 1, (6,), np.float32)
+policy = apb.Policy(backbone, apb.Adapter.initial(backbone, 17, 6), *spaces)
+acting = threading.Event()
+
+def serve(obs):
+    while True:
+        policy(obs)
+        acting.set()
+"""
+
+
+def run(program: str) -> str:
+    """The output of a program that ends with exit code 0."""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_a_process_ends_well_while_a_daemon_thread_acts(rows: int) -> None:
+    program = f"""
+obs = np.zeros(({rows}, 17), np.float32)
+for _ in range(3):
+    threading.Thread(target=serve, args=[obs], daemon=True).start()
+acting.wait()
+print("the end")
+"""
+    for _ in range(3):
+        assert run(POLICY + program) == "the end\n"
+
+
+F32 = np.float32
+WIDE = _native.Backbone([np.zeros((8, 8), F32)], [np.zeros(8, F32)], False)
+WEIGHTS = [np.zeros((1500, 1500), F32)], [np.zeros(1500, F32)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: _native.LayerStack([500, 500], [True], 4, 1000), id="LayerStack"),
+        pytest.param(lambda: _native.Population(WIDE, 100, 1000, 8), id="Population"),
+        pytest.param(lambda: _native.Backbone(*WEIGHTS, False), id="Backbone"),
+        pytest.param(lambda: _native.ThreadPool(8), id="ThreadPool"),
+    ],
+)
+def test_other_threads_run_while_an_object_takes_and_fills_its_memory(make: Callable[[], object]) -> None:
+    go, ran, interval = threading.Semaphore(0), [], sys.getswitchinterval()
+    thread = threading.Thread(target=lambda: ran.append(go.acquire()))
+    thread.start()
+    try:
+        sys.setswitchinterval(1000)  # from here on this thread is asked for the lock in no call that keeps it
+        go.release()
+        for _ in range(200):
+            make()
+            if ran:
+                break
+        assert ran
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+
+
+def test_parameters_are_loaded_while_other_threads_act_without_a_pause() -> None:
+    case = random_case(np.random.default_rng(0), 17, 6, [17, 64, 64], False, 1)
+    population = case.population()
+    x = np.zeros((64, 17), F32)
+    stop = threading.Event()
+
+    def act() -> None:
+        while not stop.is_set():
+            population.act(x)
+
+    threads = [threading.Thread(target=act) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(20):
+            population.load(case.adapters)
+            population.set_transform(offset=np.full(6, number, F32))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert np.all(np.abs(population.act(x) - 19) <= 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_forward_pass_without_memory_raises_and_the_next_one_works(threads: int) -> None:
+    program = f"""
+import resource, time, numpy as np
+from apb import _native
+
+pool = _native.ThreadPool({threads})
+backbone = _native.Backbone([np.ones((8, 8), np.float32)], [np.ones(8, np.float32)], False)
+population = _native.Population(backbone, 1, 2**17, 2)  # 50 MB of intermediate values for each thread
+obs = np.broadcast_to(np.float32(1), (1, 150, 2**17))
+out = np.ones((1, 150, 2), np.float32)
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 40 * 2**20, -1))
+refused = 0
+for _ in range(20):
+    time.sleep(0.005)  # time for all threads to come upon it
+    try:
+        population.forward(obs, out, pool=pool)
+    except MemoryError:
+        refused += 1
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+population.forward(obs, out, pool=pool)
+print(refused, np.abs(out).max())
+"""
+    assert run(program) == "20 0.0\n"
