@@ -197,7 +197,7 @@ def test_a_changed_value_is_refused_by_its_checksum_and_a_file_blown_up_before_i
     hashed = []
     monkeypatch.setattr("apb.files.model_folders.sha256_file", hashed.append)
     os.truncate(folder / "model.safetensors", 2**40)
-    with pytest.raises(FileFormatError, match="holds 10[0-9]* bytes of values; its header describes"):
+    with pytest.raises(FileFormatError, match=r"holds 10[0-9]* bytes of values; its header describes"):
         Policy.from_pretrained(folder)
     assert hashed == []
 

@@ -160,7 +160,7 @@ def test_a_run_opens_by_its_folder_a_checkpoint_or_a_manifest(tmp_path: Path) ->
         run = RunFolder.open(tmp_path / "r" / place)
         assert (run.path, run.step) == (tmp_path / "r", 12000)
     for place in ("nothing", "r/best", "r/checkpoints"):
-        with pytest.raises(RunFolderError, match="does not exist; expected the folder of a run|is not a run"):
+        with pytest.raises(RunFolderError, match=r"does not exist; expected the folder of a run|is not a run"):
             RunFolder.open(tmp_path / place)
 
 
