@@ -1,4 +1,7 @@
 // What apb/thread_pool.hpp promises; run under ThreadSanitizer by .ci/cpp-tests.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <new>
@@ -119,6 +122,23 @@ TEST(pool_lets_no_call_wait_for_another) {
   });
   CHECK(other_is_done.load());
   other.join();
+}
+
+TEST(pool_works_in_children_forked_while_its_workers_go_to_sleep) {
+  ThreadPool pool(8);
+  for (int round = 0; round < 500; ++round) {
+    pool.parallel_for(8, [](std::int64_t) {});
+    const pid_t child = fork();
+    if (child == 0) {
+      // A worker may have held a lock of the pool just now. Without that worker, who waits for the lock waits for ever.
+      alarm(60);
+      int sum = 0;
+      pool.parallel_for(8, [&](std::int64_t task) { sum += static_cast<int>(task); });
+      _exit(sum == 28 ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+  }
 }
 
 TEST(pool_ends_cleanly_at_any_moment) {
