@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,7 @@ def test_tensorboard_shows_every_number_of_the_history_and_each_seed_as_a_run_of
 @pytest.mark.usefixtures("_tensorboard")
 def test_tensorboard_shows_once_what_a_resumed_run_repeats(tmp_path: Path) -> None:
     for first, sign in ((10, 1), (30, -1)):
+        time.sleep(1 if first > 10 else 0)  # TensorBoard orders files by the second in which they were begun
         history = History(tmp_path)
         history.truncate(first - 1)
         for step in range(first, 50, 10):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from apb import _native, rng
-from apb.errors import ConfigError
+from apb.errors import ConfigError, counted
 from apb.memory import available_memory
 
 _log = logging.getLogger(__name__)
@@ -57,13 +57,15 @@ class Replay:
         pool: "_native.ThreadPool | None" = None,
     ) -> None:
         needed = self.required_bytes(len(seeds), capacity, observation_size, action_size)
+        rings = f"{counted(len(seeds), 'seed')} with {capacity:,} transitions"
         if needed > available_memory():
             raise ConfigError(
-                f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB of replay memory for {len(seeds)} lane(s); "
+                f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB of replay memory for {rings}; "
                 f"{available_memory() / 2**20:,.0f} MiB are free; choose a smaller buffer_size"
             )
         lanes = len(seeds)
-        _log.info(f"replay: {needed / 1e6:,.1f} MB when full ({lanes} lane(s) of {capacity:,} transitions)")
+        size = f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e3:,.0f} kB"
+        _log.info(f"replay: {size} when full, for {rings}")
         # Zero pages are only reserved here; they become resident as the ring fills.
         self.table = np.zeros((lanes, capacity, 2 * observation_size + action_size + 2), dtype=np.float32)
         self.position = np.zeros(lanes, dtype=np.int64)

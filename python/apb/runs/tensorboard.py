@@ -1,11 +1,14 @@
 """`TensorBoard`: the numbers of a run's history as TensorBoard events, when the package is installed."""
 
 import importlib.util
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from apb.errors import ApbWarning
 
 
 class TensorBoard:
@@ -14,6 +17,11 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._enabled = all(importlib.util.find_spec(name) is not None for name in ("tensorboard", "torch"))
+        if self._enabled and not _is_text(folder):
+            warnings.warn(
+                f"TensorBoard cannot write below {folder}, whose name is not Unicode", ApbWarning, stacklevel=2
+            )
+            self._enabled = False
         self._purge_step: int | None = None
         self._writers: dict[Path, Any] = {}
 
@@ -42,3 +50,11 @@ class TensorBoard:
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # the bytes of a file name that are none stand as lone surrogates
+        return False
+    return True
