@@ -13,10 +13,8 @@ A save writes, in this order: new replay segments, the checkpoint folder (built 
 naming a complete checkpoint with all its segments.
 """
 
-import hashlib
 import itertools
 import os
-import re
 import shlex
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,27 +28,20 @@ from apb.files import (
     atomic_file,
     carry_over,
     discard,
-    dump_json,
     published_folder,
-    read_json,
     remove_leftovers,
     sha256_file,
     staged_folder,
     sync,
-    write_json_atomic,
 )
 from apb.runs.best import copy_best, restore_best, write_best
 from apb.runs.folder import STEP_NAME, RunFolder, last_good_checkpoint, latest_name, writing
+from apb.runs.manifest import read_manifest, write_manifest
 from apb.runs.replay_log import Ring, Segment, read_segments, remove_unlisted, write_segments
 from apb.runs.state_files import TrainingState, read_state, write_state
-from apb.system_info import package_version
 
-FORMAT = "apb-checkpoint"
-FORMAT_VERSION = 1
 READ_ATTEMPTS = 100
 """How often a checkpoint is looked for anew when a run that goes on has replaced it in the meantime."""
-
-_PART = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +117,7 @@ class CheckpointWriter:
                 policy_writer(staging / "policy")
                 write_state(staging / "training_state", state)
                 copy_best(self.run.best, staging)
-                _write_manifest(staging, step, self.identity, segments)
+                write_manifest(staging, step, self.identity, segments)
                 carry_over(folder, staging)
             self._publish_latest(step)
         except BaseException as error:
@@ -172,7 +163,7 @@ class CheckpointWriter:
         listed: list[Segment] = []
         for step in list_steps(self.run):
             try:
-                listed += _read_manifest(_folder(self.run, step)).segments
+                listed += read_manifest(_folder(self.run, step)).segments
             except (FileFormatError, MismatchError):
                 continue  # it cannot be loaded, so it needs no segments
         remove_unlisted(self.run.replay, listed)
@@ -270,17 +261,9 @@ def _read_latest(run: RunFolder) -> int | None:
     return None if name is None else int(name)
 
 
-@dataclass(frozen=True)
-class _Manifest:
-    step: int
-    identity: dict[str, str]
-    files: dict[str, tuple[int, str]]
-    segments: tuple[Segment, ...]
-
-
 def _load(run: RunFolder, step: int, identity: Mapping[str, str] | None) -> Checkpoint:
     folder = _folder(run, step)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     if manifest.step != step:
         raise FileFormatError(f"{folder} holds the checkpoint of timestep {manifest.step}")
     for name, (size, digest) in manifest.files.items():
@@ -301,58 +284,3 @@ def _load(run: RunFolder, step: int, identity: Mapping[str, str] | None) -> Chec
 
 def _folder(run: RunFolder, step: int) -> Path:
     return published_folder(run.checkpoints / f"{step:09d}")
-
-
-def _write_manifest(folder: Path, step: int, identity: Mapping[str, str], segments: tuple[Segment, ...]) -> None:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "apb_version": package_version("apb"),
-        "timesteps": step,
-        "identity": dict(identity),
-        "files": {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-            for path in paths
-        },
-        "replay": [segment.to_json() for segment in segments],
-    }
-    write_json_atomic(folder / "manifest.json", {**content, "sha256": _digest(content)})
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    """The checksum of a manifest itself: of everything in it but this."""
-    return hashlib.sha256(dump_json(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read_manifest(folder: Path) -> _Manifest:
-    path = folder / "manifest.json"
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise FileFormatError(f"{path} is not the manifest of a checkpoint")
-    if content.pop("sha256", None) != _digest(content):  # the same rule in every format version
-        raise FileFormatError(f"{path} does not have its own checksum; it was damaged or edited")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise MismatchError(
-            f"{path} has format_version {content.get('format_version')!r}; this version of apb reads {FORMAT_VERSION}:"
-            f" use the version that wrote it, {content.get('apb_version')!r}"
-        )
-    step, identity, files, replay = (content.get(key) for key in ("timesteps", "identity", "files", "replay"))
-    if (
-        type(step) is not int
-        or not isinstance(identity, dict)
-        or not isinstance(files, dict)
-        or not isinstance(replay, list)
-        or not all(isinstance(value, str) for value in identity.values())
-    ):
-        raise FileFormatError(f"{path} has a field of the wrong type")
-    for name, entry in files.items():
-        if not isinstance(entry, dict) or entry.keys() != {"bytes", "sha256"} or not _is_safe(name):
-            raise FileFormatError(f"{path} lists {name!r:.100} in a way that cannot be")
-    checked = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
-    return _Manifest(step, identity, checked, tuple(Segment.from_json(entry) for entry in replay))
-
-
-def _is_safe(name: str) -> bool:
-    """Whether a listed name is a plain relative path that stays inside the checkpoint."""
-    return len(name) <= 500 and all(_PART.fullmatch(part) and part.strip(".") for part in name.split("/"))
