@@ -208,7 +208,7 @@ STUDIES = {
     ),
     "learning-rate": Study(
         "The learning rate of TD3's code and that of its paper",
-        {"HalfCheetah-v5": 50_000},
+        {"HalfCheetah-v5": 50_000, "Hopper-v5": 50_000, "Walker2d-v5": 50_000},
         ("b-action", "b-action-fast", "td3", "td3-fast"),
         (0, 1, 2),
         (10_000, 30_000, 50_000),
