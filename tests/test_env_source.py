@@ -124,7 +124,7 @@ def test_an_unknown_id_is_refused_with_the_nearest_ones(env_id, near):
 
 
 def test_the_nearest_id_of_another_package_keeps_its_module():
-    with pytest.raises(UnknownNameError, match="did you mean 'gymnasium.envs.mujoco:HalfCheetah-v5'"):
+    with pytest.raises(UnknownNameError, match=r"did you mean 'gymnasium.envs.mujoco:HalfCheetah-v5'"):
         EnvSource.resolve("gymnasium.envs.mujoco:HalfCheeta-v5")
 
 
