@@ -144,7 +144,7 @@ def _module(verb: str) -> ModuleType:
 
             return info
         case _:
-            raise RuntimeError(f"verb {verb!r} stands in VERBS, and no module is imported for it here")
+            raise RuntimeError(f"verb {verb!r} has no module: add its import here")
 
 
 @contextlib.contextmanager
