@@ -29,6 +29,8 @@ class Method:
 ACTION_NOISE: dict[str, Any] = {"strategy": "action_noise"}
 PLAIN_TD3: dict[str, Any] = {"trainable_backbone": True} | ACTION_NOISE
 PUBLISHED_WARMUP = {"learning_starts": 25_000}
+PAPER_SETTINGS: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 100, "learning_starts": 10_000}
+"""What the published curves were made with (Fujimoto et al. 2018); the networks' widths stay ours."""
 
 METHODS = {
     "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
@@ -72,6 +74,9 @@ METHODS = {
     ),
     "td3-10k": Method("plain TD3, 10,000 random steps", {"reading": "A"}, PLAIN_TD3 | {"learning_starts": 10_000}),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
+    "td3-paper": Method(
+        "plain TD3, the paper's learning rate, batch and warm-up", {"reading": "A"}, PLAIN_TD3 | PAPER_SETTINGS
+    ),
     "sb3-td3-25k": Method("SB3's TD3, 25,000 random steps", {}, PUBLISHED_WARMUP, peer="sb3"),
 }
 
@@ -163,7 +168,7 @@ STUDIES = {
     "correctness": Study(
         "Plain TD3 against the published curves",
         {"HalfCheetah-v5": 300_000},
-        ("td3-25k", "sb3-td3-25k"),
+        ("td3-paper", "td3-25k", "sb3-td3-25k"),
         (0, 1, 2),
         (50_000, 100_000, 200_000, 300_000),
         "sb3-td3-25k",

@@ -15,8 +15,12 @@ namespace apb {
 namespace {
 
 constexpr std::int64_t kChunk = 256;  // rows per task; fixed, and small enough for a buffer on the stack
-constexpr std::int64_t kAhead = 16;   // rows fetched ahead: about as many misses as a core keeps in flight
 constexpr std::int64_t kCacheLine = 64;
+
+// A row is fetched twice before it is read: far ahead into the second-level cache, which keeps more misses in flight
+// than the first, then from there.
+constexpr std::int64_t kFar = 64, kNear = 8;
+constexpr int kSecondLevel = 2, kFirstLevel = 3;
 
 void require_ring(std::int64_t lane, std::int64_t position, std::int64_t size, std::int64_t capacity) {
   if (size < 0 || size > capacity) refuse("size", {lane}, size, "0 to the capacity, " + std::to_string(capacity));
@@ -62,11 +66,12 @@ const float* load(const float* from, std::int64_t count, float* to) {
   return from + count;
 }
 
+template <int kLevel>
 void prefetch(const float* row, std::int64_t columns) {
   const char* const bytes = reinterpret_cast<const char*>(row);
   const std::int64_t length = columns * static_cast<std::int64_t>(sizeof(float));
-  for (std::int64_t offset = 0; offset < length; offset += kCacheLine) __builtin_prefetch(bytes + offset);
-  __builtin_prefetch(bytes + length - 1);
+  for (std::int64_t offset = 0; offset < length; offset += kCacheLine) __builtin_prefetch(bytes + offset, 0, kLevel);
+  __builtin_prefetch(bytes + length - 1, 0, kLevel);
 }
 
 // floor(word * n / 2^64), in [0, n).
@@ -126,9 +131,10 @@ void replay_sample(const View<const float, 3>& table, const View<const std::int6
     for (std::int64_t b = 0; b < count; ++b) index[b] = scaled(words[b], size(lane));
 
     const auto row = [&](std::int64_t b) { return &table(lane, index[b], 0); };
-    for (std::int64_t b = 0; b < std::min(kAhead, count); ++b) prefetch(row(b), columns);
+    for (std::int64_t b = 0; b < std::min(kFar, count); ++b) prefetch<kSecondLevel>(row(b), columns);
     for (std::int64_t b = 0; b < count; ++b) {
-      if (b + kAhead < count) prefetch(row(b + kAhead), columns);
+      if (b + kFar < count) prefetch<kSecondLevel>(row(b + kFar), columns);
+      if (b + kNear < count) prefetch<kFirstLevel>(row(b + kNear), columns);
       const std::int64_t to = first + b;
       const float* from = row(b);
       from = load(from, observation_size, &batch.obs(lane, to, 0));
