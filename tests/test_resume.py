@@ -13,6 +13,7 @@ import gymnasium
 import pytest
 from apb import ApbWarning, Callback, FileFormatError, MismatchError, RunFolderError, adapt, resume
 from apb.runs import RunFolder, load_checkpoint
+from crashes import Crash, CrashAt
 from learning import SMALL, small_backbone
 from run_files import assert_same_outcome, forge_manifest, outcome
 
@@ -46,19 +47,6 @@ def make_options(env, strategy, **options):
 def run(run_dir, options, callback=None):
     options = dict(options)
     return adapt(options.pop("env"), small_backbone(), run_dir=run_dir, callback=callback, **options)
-
-
-class Crash(BaseException):
-    """Not an `Exception`: nothing may catch it and save, as nothing can when a process is killed."""
-
-
-class CrashAt(Callback):
-    def __init__(self, timesteps):
-        self.timesteps = timesteps
-
-    def on_step(self, state):
-        if state.timesteps >= self.timesteps:
-            raise Crash
 
 
 def crashed_and_resumed(run_dir, options, moments):

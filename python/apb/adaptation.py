@@ -21,6 +21,7 @@ from apb.errors import (
     InvalidEnvError,
     MismatchError,
     UnknownNameError,
+    counted,
     nearest,
     nearest_name,
     nearest_path,
@@ -237,10 +238,10 @@ def _resolve_device(options: dict[str, Any]) -> dict[str, Any]:
         ) from error
     if kind not in ("cpu", "cuda"):
         raise ConfigError(f"device = {device!r} is of kind {kind!r}; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"device = {device!r}, but torch {torch.__version__} finds no CUDA device; use 'cpu' or 'auto'"
-        )
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and (torch.device(device).index or 0) >= found:
+        devices = counted(found, "CUDA device") if found else "no CUDA device"
+        raise ConfigError(f"device = {device!r}, but torch {torch.__version__} finds {devices}; use 'cpu' or 'auto'")
     return options
 
 

@@ -1,0 +1,91 @@
+"""`device="cuda"` learns what a CPU learns, and its runs go on: on a GPU where torch finds one, else on an emulated
+device."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from adapt_runs import run, strategies
+from apb import ConfigError, resume
+from crashes import Crash, CrashAt
+from emulated_device import CUDA, emulated_cuda
+from run_files import assert_same_outcome, outcome
+
+EVERYTHING = {
+    "total_timesteps": 300,
+    "n_seeds": 2,
+    "eval_freq": 100,
+    "n_eval_episodes": 1,
+    "checkpoint_freq": 100,
+    "reset_interval": 150,
+    "normalize_observations": True,
+    "segment_length": 20,  # several generations, whose fitness asks the critics
+}
+
+
+@pytest.fixture(autouse=True)
+def cuda():
+    with nullcontext() if torch.cuda.is_available() else emulated_cuda():
+        yield
+
+
+@strategies
+@pytest.mark.parametrize("trainable_backbone", [False, True])
+def test_cuda_learns_what_a_cpu_learns(options, trainable_backbone):
+    on_cpu, on_cuda = (
+        run(**EVERYTHING, **options, trainable_backbone=trainable_backbone, device=device) for device in ("cpu", "cuda")
+    )
+    for expected, policy in zip(on_cpu.policies, on_cuda.policies, strict=True):
+        np.testing.assert_allclose(policy.adapter.parameters, expected.adapter.parameters, rtol=0, atol=2e-4)
+        assert not np.array_equal(policy.adapter.parameters, np.zeros_like(policy.adapter.parameters))
+    assert [e["timesteps"] for e in on_cuda.evaluations] == [e["timesteps"] for e in on_cpu.evaluations]
+
+
+@strategies
+def test_a_run_on_cuda_continues_exactly(options, tmp_path):
+    options = {**EVERYTHING, **options, "device": "cuda"}
+    run(run_dir=tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(run_dir=tmp_path / "cut", callback=CrashAt(230), **options)
+    resume(tmp_path / "cut")
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_run_goes_on_where_another_device_left_it(first, second, tmp_path):
+    whole = run(**EVERYTHING, device=first)
+    with pytest.raises(Crash):
+        run(run_dir=tmp_path / "cut", callback=CrashAt(230), **EVERYTHING, device=first)
+    result = resume(tmp_path / "cut", device=second)
+    for expected, policy in zip(whole.policies, result.policies, strict=True):
+        np.testing.assert_allclose(policy.adapter.parameters, expected.adapter.parameters, rtol=0, atol=2e-4)
+
+
+def test_auto_is_cuda_where_torch_finds_it(tmp_path):
+    run(run_dir=tmp_path / "run", device="auto")
+    assert '"device": "cuda"' in (tmp_path / "run" / "config.json").read_text()
+
+
+def test_a_device_that_is_not_there_is_refused():
+    count = torch.cuda.device_count()
+    with pytest.raises(ConfigError, match=rf"device = 'cuda:{count}', but torch .* finds {count} CUDA device"):
+        run(device=f"cuda:{count}")
+
+
+def test_the_device_takes_no_tensor_of_the_cpu_and_gives_none_away():
+    x = torch.zeros(2, 3, device="cuda")
+    assert x.device == CUDA
+    for mixed in (
+        lambda: x + torch.ones(2, 3),
+        lambda: torch.mm(torch.ones(2, 2), x),
+        lambda: x.add_(torch.ones(2, 3)),
+    ):
+        with pytest.raises(RuntimeError, match=r"on (the same|one) device"):
+            mixed()
+    for leak in (x.numpy, lambda: np.asarray(x)):
+        with pytest.raises(TypeError, match="convert cuda:0"):
+            leak()
+    x.copy_(torch.ones(2, 3))
+    assert x.flatten()[:2].mul_(2).device == CUDA
+    assert x.cpu().tolist() == [[2, 2, 1], [1, 1, 1]]
