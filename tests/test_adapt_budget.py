@@ -96,7 +96,7 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
 
     class Watch(Callback):
         def on_step(self, state):
-            seen.append((state.timesteps, loop.learner.td3.resets, int(loop.replay.size[0]), loop.learner.adapters()))
+            seen.append((state.timesteps, loop.learner.resets, int(loop.replay.size[0]), loop.learner.adapters()))
 
     options = {"total_timesteps": 240, "reset_interval": 90, "learning_starts": 30, **options}
     settings = AdaptSettings(**{**SMALL, **options})
@@ -120,7 +120,7 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
     before = next(adapters for steps, *_, adapters in seen if steps >= 90)
     assert (before != at_reset[0]).any(), "what an evaluation or checkpoint at the reset finds"
     # The step that ends the warm-up earns updates for all its simulations.
-    assert loop.learner.td3.updates == 240 - 30 + loop.simulations.slots, "updates go on as if nothing had happened"
+    assert loop.learner.updates == 240 - 30 + loop.simulations.slots, "updates go on as if nothing had happened"
     fresh.close()
 
 

@@ -27,7 +27,7 @@ def make(seeds=SEEDS, num_threads=1, backbone=None, trainable_backbone=False, **
 def learned(learner, replay, updates=7):
     learner.update(replay, updates - 3)
     learner.update(replay, 3)
-    return learner.td3.state()
+    return learner.state()
 
 
 @pytest.mark.parametrize("trainable", [False, True])
@@ -102,15 +102,15 @@ def test_a_saved_learner_continues_bit_for_bit_also_after_a_reset_and_with_other
     original.update(replay, 5)
     original.reset()
     original.update(replay, 3)
-    saved, counters = original.td3.state(), original.td3.counters()
-    resumed.td3.load_state(saved, counters)
-    assert resumed.td3.counters() == counters == {"updates": 8, "resets": 1, "actor_steps": 2, "critic_steps": 3}
+    saved, counters = original.state(), original.counters()
+    resumed.load_state(saved, counters)
+    assert resumed.counters() == counters == {"updates": 8, "resets": 1, "actor_steps": 2, "critic_steps": 3}
     for learner in (original, resumed):
         learner.update(replay, 4)
         learner.reset()
         learner.update(replay, 3)
-    assert same_arrays(original.td3.state(), resumed.td3.state())
-    assert original.td3.resets == resumed.td3.resets == 2
+    assert same_arrays(original.state(), resumed.state())
+    assert original.resets == resumed.resets == 2
 
 
 def test_a_reset_draws_new_weights_for_every_lane():

@@ -63,7 +63,7 @@ def test_a_saved_strategy_continues_bit_for_bit_from_the_middle_of_anything(name
     kept = {key: value.copy() for key, value in arrays.items()}
     assert json.loads(json.dumps(values)) == values
     resumed = Rig(name, population_size=4, length=uneven)
-    resumed.learner.td3.load_state(original.learner.td3.state(), original.learner.td3.counters())
+    resumed.learner.load_state(original.learner.state(), original.learner.counters())
     resumed.strategy.load_state(arrays, values)
     resumed.steps, resumed.age, resumed.paid = original.steps, original.age.copy(), original.paid.copy()
     resumed.episode = original.episode.copy()

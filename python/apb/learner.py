@@ -65,7 +65,7 @@ class Learner:
 
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()
-        batch = replay.sample(self.td3.updates)
+        batch = replay.sample(self.updates)
         batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
         batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start
@@ -87,7 +87,7 @@ class Learner:
             for lane in np.flatnonzero(~np.isfinite(losses)):
                 raise DivergenceError(
                     f"the {name} of lane {lane} (seed {self.td3.seeds[lane]}) is {losses[lane]} at update "
-                    f"{self.td3.updates}; expected a finite number: look at the scale of the rewards, or lower "
+                    f"{self.updates}; expected a finite number: look at the scale of the rewards, or lower "
                     "learning_rate"
                 )
 
@@ -95,14 +95,12 @@ class Learner:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
         first_update = {"actor_loss": self.td3.settings.policy_delay, "critic_loss": 1}
         return {
-            name: getattr(self.td3, name).cpu().numpy()
-            for name, first in first_update.items()
-            if self.td3.updates >= first
+            name: getattr(self.td3, name).cpu().numpy() for name, first in first_update.items() if self.updates >= first
         }
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""
-        self.td3.reset(self.td3.resets + 1)
+        self.td3.reset(self.resets + 1)
 
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
@@ -111,6 +109,28 @@ class Learner:
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n)."""
         self.td3.set_adapters(parameters)
+
+    @property
+    def updates(self) -> int:
+        """Updates of every lane so far."""
+        return self.td3.updates
+
+    @property
+    def resets(self) -> int:
+        """Periodic resets so far."""
+        return self.td3.resets
+
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """All arrays that an exact continuation needs, by name; see `TD3.state`."""
+        return self.td3.state()
+
+    def counters(self) -> dict[str, int]:
+        """All integers that an exact continuation needs."""
+        return self.td3.counters()
+
+    def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
+        """Continue from `state()` and the `counters()` that were saved with it."""
+        self.td3.load_state(state, counters)
 
     def backbones(self) -> list[Backbone]:
         """The backbone of each lane: K times the frozen one, or the trained copies."""

@@ -144,7 +144,7 @@ class AdaptationLoop:
         """
         begin = time.perf_counter()
         interval = self.settings.reset_interval
-        if interval and self.timesteps // interval > self.learner.td3.resets:
+        if interval and self.timesteps // interval > self.learner.resets:
             self.learner.reset()
             self.strategy.reset()
             self._share_backbones()
@@ -280,7 +280,7 @@ class AdaptationLoop:
             "timesteps": self.timesteps,
             **rollout,
             **losses,
-            "train/updates": self.learner.td3.updates,
+            "train/updates": self.learner.updates,
             "time/fps": fps,
             "time/seconds": self.wall_time,
         }
@@ -293,7 +293,7 @@ class AdaptationLoop:
         state = RunState(
             self.timesteps,
             self.settings.total_timesteps,
-            self.learner.td3.updates,
+            self.learner.updates,
             self.settings.seeds,
             dict(self.metrics),
             PolicyMaker(self.policies),

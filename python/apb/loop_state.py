@@ -33,9 +33,9 @@ def _plain_state(loop: AdaptationLoop) -> dict[str, Any]:
             "timesteps": loop.timesteps,
             "steps": loop.steps,
             "wall_time": float(loop.wall_time),
-            **loop.learner.td3.counters(),
+            **loop.learner.counters(),
         },
-        "learner": loop.learner.td3.state(),
+        "learner": loop.learner.state(),
         "normalizer": {} if loop.normalizer is None else loop.normalizer.state,
         "profile": dict(loop.profile),
     }
@@ -60,7 +60,7 @@ def load_loop_state(loop: AdaptationLoop, state: dict[str, Any]) -> None:
         loop.timesteps, loop.steps, loop.earlier_seconds = (
             counters[name] for name in ("timesteps", "steps", "wall_time")
         )
-        loop.learner.td3.load_state(state["learner"], counters)
+        loop.learner.load_state(state["learner"], counters)
         loop.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
         if loop.normalizer is not None:
             loop.normalizer.load_state(state["normalizer"])
