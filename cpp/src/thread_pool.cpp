@@ -2,6 +2,7 @@
 #include "apb/thread_pool.hpp"
 
 #include <atomic>
+#include <cfenv>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -42,10 +43,11 @@ constexpr int kSpins = 1000;
 }  // namespace
 
 struct ThreadPool::State {
-  // The job of the moment. `function`, `context` and `tasks` change only while it is closed and nobody works on it.
+  // The job of the moment. These change only while it is closed and nobody works on it.
   Function function = nullptr;
   void* context = nullptr;
   std::int64_t tasks = 0;
+  std::fenv_t arithmetic{};            // the caller's rounding, and what it does with denormal numbers
   std::atomic<std::int64_t> next{0};   // the first task that nobody has taken
   std::atomic<int> working{0};         // workers inside the job
   std::atomic<std::uint64_t> jobs{0};  // counts jobs opened; workers watch it
@@ -89,6 +91,7 @@ struct ThreadPool::State {
         if (!open) continue;
         working.fetch_add(1, std::memory_order_relaxed);
       }
+      std::fesetenv(&arithmetic);
       take_tasks();
       working.fetch_sub(1, std::memory_order_release);
     }
@@ -134,6 +137,7 @@ void ThreadPool::run(std::int64_t tasks, Function function, void* context) {
     state.function = function;
     state.context = context;
     state.tasks = tasks;
+    std::fegetenv(&state.arithmetic);
     state.next.store(0, std::memory_order_relaxed);
     state.open = true;
     state.jobs.fetch_add(1, std::memory_order_relaxed);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cfenv>
 #include <chrono>
 #include <new>
 #include <stdexcept>
@@ -51,6 +52,22 @@ TEST(pool_uses_its_workers) {
     while (started.load() < 2) std::this_thread::yield();
   });
   CHECK(started.load() == 2);
+}
+
+TEST(pool_computes_with_the_arithmetic_of_its_caller) {
+  ThreadPool pool(4);
+  const int before = std::fegetround();
+  for (const int rounding : {FE_DOWNWARD, FE_UPWARD, before}) {
+    std::fesetround(rounding);
+    std::atomic<int> started{0};
+    std::atomic<int> same{0};
+    pool.parallel_for(4, [&](std::int64_t) {  // on four threads, as above
+      started.fetch_add(1);
+      while (started.load() < 4) std::this_thread::yield();
+      same.fetch_add(std::fegetround() == rounding);
+    });
+    CHECK(same.load() == 4);
+  }
 }
 
 TEST(pool_serves_several_callers_at_once) {

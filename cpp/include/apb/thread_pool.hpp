@@ -10,7 +10,8 @@ namespace apb {
 // A pool of `num_threads` threads: the caller of `parallel_for` and `num_threads - 1` workers.
 //
 // - Any thread may call. While one call has the workers, another runs its tasks on its own thread: calls never wait for
-//   each other, and results never depend on who runs a task.
+//   each other, and results never depend on who runs a task: the workers take over the caller's floating-point
+//   environment (a program may round, or treat denormal numbers, in its own way).
 // - Idle workers spin for a few microseconds, then sleep.
 // - After fork(), the child has no workers; calls in it run on the calling thread.
 class ThreadPool {
