@@ -1,9 +1,11 @@
 """Promises of `Simulations`: no transition is lost or invented, and actions stay in bounds."""
 
+from contextlib import nullcontext
+
 import gymnasium
 import numpy as np
 import pytest
-from apb import rng
+from apb import ApbWarning, rng
 from apb.environments import ActionBounds, EnvSource, Simulations
 from envs_for_tests import CountingEnv, ScriptedEnv
 from gymnasium.spaces import Box
@@ -177,14 +179,29 @@ def test_vector_env_without_auto_reset_is_reset_with_seeds_and_only_where_episod
     assert envs[1].seeds == [rng.derive_seed(3, stream, 1)]
 
 
+class Reusing(CountingEnv):
+    """Writes all observations into one array."""
+
+    def __init__(self, lengths):
+        super().__init__(lengths)
+        self.buffer = np.zeros(3)
+
+    def _observe(self):
+        self.buffer[:] = super()._observe()
+        return self.buffer
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_a_lost_final_observation_is_told_once(mode):
+    simulations = Simulations(EnvSource.resolve(SyncVectorEnv([lambda: Reusing((2,))], autoreset_mode=mode)), 1, 1, [0])
+    simulations.reset()
+    expected = pytest.warns(ApbWarning, match=r"final_obs.*let it return copies, or use AutoresetMode.NEXT_STEP")
+    with expected if mode is AutoresetMode.SAME_STEP else nullcontext() as told:
+        run(simulations, 6)
+    assert told is None or len(told) == 1
+
+
 def test_an_env_that_reuses_its_buffer_does_not_change_what_was_returned():
-    class Reusing(CountingEnv):
-        buffer = np.zeros(3)
-
-        def _observe(self):
-            self.buffer[:] = super()._observe()
-            return self.buffer
-
     simulations = Simulations(EnvSource.resolve(lambda: Reusing((3,))), 1, 1, [0])
     simulations.reset()
     transitions = [simulations.step(np.zeros((1, 1, 1), np.float32)) for _ in range(4)]

@@ -19,8 +19,8 @@ from benchmarks.science.studies import EVAL_EPISODES, METHODS, STUDIES, Study
 COLORS = ("#0072b2", "#009e73", "#d55e00", "#000000", "#8c8c8c", "#cc79a7", "#e69f00", "#56b4e9")
 PUBLISHED_NOTE = (
     "*Published*: mean (lowest, highest) of the ten seeds that TD3's authors give in `learning_curves/` of their\n"
-    "repository. They took an older env, 10,000 random steps on HalfCheetah, networks of (400, 300), batches of 100 and\n"
-    "a learning rate of 1e-3; our defaults are those of their current code."
+    "repository. They took an older env, 10,000 random steps on HalfCheetah, networks of (400, 300), batches of\n"
+    "100 and a learning rate of 1e-3; our defaults are those of their current code."
 )
 
 

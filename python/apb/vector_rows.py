@@ -1,5 +1,6 @@
 """Rows that are the sub-envs of one `gymnasium.vector.VectorEnv`, in any of Gymnasium's three auto-reset modes."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from apb.env_rows import RowError, RowStep, returned_flags, returned_numbers, shown
 from apb.env_spaces import AnyVectorEnv, flat_size, require_observation_space
-from apb.errors import InvalidEnvError, raised
+from apb.errors import ApbWarning, InvalidEnvError, raised
 from apb.snapshots import EnvState
 
 
@@ -38,6 +39,7 @@ class VectorRows:
         self._size = flat_size(space)
         self._after_reset = np.empty((0, 0))
         self._resets_next = np.zeros(env.num_envs, bool)
+        self._warned = False
         self.lost = False
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -79,6 +81,7 @@ class VectorRows:
             self._after_reset = result.observations.copy()
             for row in np.flatnonzero(result.terminated | result.truncated):
                 result.observations[row] = self._final_observation(int(row), info)
+                self._warn_if_overwritten(int(row), result.observations[row])
         return result
 
     def save(self) -> list[EnvState]:
@@ -112,6 +115,18 @@ class VectorRows:
             ) from error
         final = returned_numbers(row, "step()", f"info['final_obs'][{row}]", value, self._shape)
         return final.astype(np.float64).ravel()
+
+    def _warn_if_overwritten(self, row: int, final: NDArray[np.float64]) -> None:
+        if self._warned or not np.array_equal(final, self._after_reset[row]):
+            return
+        self._warned = True
+        warnings.warn(
+            f"info['final_obs'][{row}] equals the observation after the reset: if sub-env {row} writes its observations"
+            " into one array, its reset has overwritten the final one, and what is learned from the ends of episodes is "
+            "wrong; let it return copies, or use AutoresetMode.NEXT_STEP",
+            ApbWarning,
+            stacklevel=2,
+        )
 
     def _flat(self, method: str, observations: Any) -> NDArray[np.float64]:
         rows = self._env.num_envs
