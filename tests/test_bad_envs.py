@@ -83,9 +83,12 @@ def test_what_a_vector_env_of_functions_is_told_to_do_works():
     assert evaluate(lambda observations: observations[:, :1], vector_env(), 3).lengths.tolist() == [3, 3, 3]
 
 
-def test_an_evaluation_env_of_other_shapes_is_refused():
-    with pytest.raises(InvalidEnvError, match=r"eval_env has observation_space .*expected the shape of env's"):
+def test_an_evaluation_env_of_other_shapes_or_bounds_is_refused():
+    with pytest.raises(InvalidEnvError, match=r"the observation_space of eval_env has shape \(17,\), expected \(3,\)"):
         run(eval_env="HalfCheetah-v5", eval_freq=10)
+    stronger = lambda: Spaces(CountingEnv.observation_space, Box(-5, 5, (1,)))  # noqa: E731
+    with pytest.raises(InvalidEnvError, match=r"the action_space of eval_env has low\[0\] = -5, expected -2 .* same"):
+        run(CountingEnv, eval_env=stronger, eval_freq=10)
 
 
 def test_a_policy_is_not_evaluated_in_an_env_of_other_shapes_or_bounds():

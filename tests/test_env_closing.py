@@ -77,7 +77,7 @@ def test_envs_are_closed_where_the_memory_does_not_suffice():
 
 
 def test_envs_are_closed_where_the_evaluation_env_does_not_fit():
-    with pytest.raises(InvalidEnvError, match="eval_env has"):
+    with pytest.raises(InvalidEnvError, match="of eval_env has shape"):
         run(Ledger, eval_env="HalfCheetah-v5", eval_freq=50)
 
 

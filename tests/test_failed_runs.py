@@ -59,6 +59,13 @@ def test_an_env_that_goes_wrong_in_the_middle_is_named_with_step_field_and_last_
         run(lambda: Faulty(fault, 5), learning_starts=1000)
 
 
+def test_an_env_that_goes_wrong_in_an_evaluation_is_told_from_the_one_that_is_learned_in():
+    with pytest.raises(
+        SimulationError, match=r"^in the evaluation at timestep 0: env .*after \d+ steps in total: step"
+    ):
+        run(eval_env=lambda: Faulty("raise", 30), eval_freq=50, n_eval_episodes=1)
+
+
 class FaultyPendulum(gymnasium.envs.classic_control.PendulumEnv):
     """Known to nobody, so that its checkpoints wait for the end of an episode, of 30 steps."""
 

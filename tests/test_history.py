@@ -46,7 +46,7 @@ def test_truncation_keeps_the_bytes_of_all_records_up_to_the_step(tmp_path: Path
         history.append({"timesteps": step, "time/fps": step / 7})
         history.append_evaluation(evaluation(step + 5))
     whole = (tmp_path / "history.jsonl").read_bytes()
-    history.truncate(20)
+    history.truncate(20, 21)
     assert (tmp_path / "history.jsonl").read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])
     assert [record["timesteps"] for record in read_evaluations(tmp_path)] == [15]
     history.append({"timesteps": 30, "time/fps": 30 / 7})
@@ -171,7 +171,7 @@ def test_tensorboard_shows_once_what_a_resumed_run_repeats(tmp_path: Path) -> No
     for first, sign in ((10, 1), (30, -1)):
         time.sleep(1 if first > 10 else 0)  # TensorBoard orders files by the second in which they were begun
         history = History(tmp_path)
-        history.truncate(first - 1)
+        history.truncate(first - 1, first)
         for step in range(first, 50, 10):
             history.append({"timesteps": step, "train/loss": sign * step})
             evaluated = {"eval/mean_reward": sign * step, "eval/std_reward": 0.0, "returns": [1.0], "lengths": [1]}

@@ -1,4 +1,5 @@
-"""A signal that comes after the budget is spent ends it in order; a resume makes up for the final evaluation."""
+"""A signal that comes in an evaluation, or after the budget is spent, ends the run in order; a resume makes up for the
+evaluation."""
 
 import json
 import os
@@ -6,8 +7,9 @@ import signal
 
 import pytest
 from adapt_runs import run
-from apb import Callback, resume
+from apb import ApbWarning, Callback, resume
 from cli_runs import ENV, FAST, PointEnv, call
+from run_files import assert_same_outcome, outcome
 
 OPTIONS = {"total_timesteps": 70, "eval_freq": 70, "n_eval_episodes": 2, "checkpoint_freq": 0, "learning_starts": 60}
 
@@ -47,3 +49,39 @@ def test_a_signal_in_the_final_evaluation_ends_it_at_once_with_exit_code_75(here
     assert resumed.code == 0
     assert resumed.json["final"] == whole["final"]
     assert resumed.json["stopped_by"] == "budget"
+
+
+EVERY_40 = OPTIONS | {"total_timesteps": 120, "eval_freq": 40, "learning_starts": 60, "batch_size": 8, "keep_last": 1}
+
+
+@pytest.mark.parametrize(
+    "stop_at",
+    [
+        pytest.param(7, id="before anything is learned"),
+        pytest.param(40 + 40 + 7, id="on the way"),
+        pytest.param(4 * 40 + 2 * 40 + 7, id="at the end"),
+    ],
+)
+def test_a_signal_in_an_evaluation_leaves_it_to_a_resume(stop_at, here, monkeypatch):
+    whole = run(ENV, run_dir="whole", **EVERY_40)
+    monkeypatch.setattr(PointEnv, "steps_of_all", 0)
+    monkeypatch.setattr(PointEnv, "stop_at", stop_at)
+    stopped = run(ENV, run_dir="cut", **EVERY_40)
+    assert stopped.stopped_by == "SIGTERM"
+    assert PointEnv.steps_of_all <= stop_at + 1, "no episode is played to its end"
+    assert stopped.evaluations == whole.evaluations[: len(stopped.evaluations)] != whole.evaluations
+    assert resume("cut").evaluations == whole.evaluations
+    assert_same_outcome(outcome("cut"), outcome("whole"))
+
+
+def test_an_evaluation_is_made_to_its_end_where_the_run_cannot_be_saved_yet(here, monkeypatch):
+    options = EVERY_40 | {"eval_freq": 30}  # in the middle of an episode
+    whole = run(ENV, run_dir="whole", **options)
+    monkeypatch.setattr(PointEnv, "steps_of_all", 0)
+    monkeypatch.setattr(PointEnv, "stop_at", 40 + 30 + 7)
+    with pytest.warns(ApbWarning, match="the run goes on to the end of one"):
+        stopped = run(ENV, run_dir="cut", **options)
+    assert (stopped.stopped_by, stopped.total_timesteps) == ("SIGTERM", 40)
+    assert stopped.evaluations == whole.evaluations[:2]
+    resume("cut")
+    assert_same_outcome(outcome("cut"), outcome("whole"))

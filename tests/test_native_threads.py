@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from apb import _native
 from native_cases import random_case
+from numpy.typing import NDArray
 
 POLICY = """
 import sys, threading
@@ -47,21 +48,72 @@ print("the end")
         assert run(POLICY + program) == "the end\n"
 
 
-F32 = np.float32
+F32, N = np.float32, 1_000_000
 WIDE = _native.Backbone([np.zeros((8, 8), F32)], [np.zeros(8, F32)], False)
 WEIGHTS = [np.zeros((1500, 1500), F32)], [np.zeros(1500, F32)]
+LAYERS = [(np.zeros((4, 500, 500), F32), np.zeros((4, 500), F32))]
+GRADIENT = [(np.zeros((4, 500, 500), F32), np.zeros((4, 500), F32))]
+LANE, KEY, KEYS, COUNTER = np.ones(1, F32), np.zeros(2, np.uint64), np.zeros((1, 2), np.uint64), np.zeros(4, np.uint64)
+NEVER, ALWAYS = np.zeros((1, N), np.bool_), np.ones((1, N), np.bool_)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda: _native.LayerStack([500, 500], [True], 4, 1000), id="LayerStack"),
-        pytest.param(lambda: _native.Population(WIDE, 100, 1000, 8), id="Population"),
-        pytest.param(lambda: _native.Backbone(*WEIGHTS, False), id="Backbone"),
-        pytest.param(lambda: _native.ThreadPool(8), id="ThreadPool"),
-    ],
-)
-def test_other_threads_run_while_an_object_takes_and_fills_its_memory(make: Callable[[], object]) -> None:
+def zeros(*shape: int) -> NDArray[np.float32]:
+    return np.zeros(shape, F32)
+
+
+STACK, POPULATION = _native.LayerStack([500, 500], [True], 4, 500), _native.Population(WIDE, 1, 500, 8)
+MANY, BROAD = _native.Population(WIDE, 100, 1000, 8), _native.Population(WIDE, 1, N, 8)
+CALLS: dict[str, Callable[[], object]] = {
+    "LayerStack": lambda: _native.LayerStack([500, 500], [True], 4, 1000),
+    "Population": lambda: _native.Population(WIDE, 100, 1000, 8),
+    "Backbone": lambda: _native.Backbone(*WEIGHTS, False),
+    "ThreadPool": lambda: _native.ThreadPool(8),
+    "Backbone.load": lambda backbone=_native.Backbone(*WEIGHTS, False): backbone.load(*WEIGHTS),
+    "Population.load": lambda: MANY.load(zeros(100, MANY.num_parameters)),
+    "Population.forward": lambda: POPULATION.forward(zeros(1, 1000, 500), zeros(1, 1000, 8)),
+    "Population.act": lambda: POPULATION.act(zeros(1000, 500)),
+    "Population.set_transform": lambda: BROAD.set_transform(mean=zeros(N)),
+    "LayerStack.forward": lambda: STACK.forward(LAYERS, zeros(4, 500, 500), zeros(4, 500, 500)),
+    "LayerStack.backward": lambda: STACK.backward(LAYERS, zeros(4, 500, 500), GRADIENT),
+    "LayerStack.input_gradient": lambda: STACK.input_gradient(LAYERS, zeros(4, 500, 500), zeros(4, 500, 500)),
+    "adam_step": lambda: _native.adam_step(zeros(N), zeros(N), zeros(N), zeros(N), 1, 1e-3),
+    "polyak_step": lambda: _native.polyak_step(zeros(N), zeros(N), 0.5),
+    "philox_raw": lambda: _native.philox_raw(KEY, COUNTER, np.zeros(N, np.uint64)),
+    "philox_uniform": lambda: _native.philox_uniform(KEY, COUNTER, zeros(N)),
+    "philox_normal": lambda: _native.philox_normal(KEY, COUNTER, zeros(N)),
+    "evolution_ask": lambda: _native.evolution_ask(zeros(1, N), np.ones((1, N), F32), KEYS, 0, zeros(1, 2, N)),
+    "evolution_recombine": lambda: _native.evolution_recombine(
+        zeros(1, 2, N), np.full((1, 2), 0.5, F32), zeros(1, N), np.ones((1, N), F32), LANE, 1, 1
+    ),
+    "centered_ranks": lambda: _native.centered_ranks(zeros(1, 5000), zeros(1, 5000)),
+    "openai_es_step": lambda: _native.openai_es_step(
+        zeros(1, N), LANE, zeros(1, 2), KEYS, 0, 1e-3, 0, zeros(1, N), zeros(1, N), 1
+    ),
+    "replay_add": lambda: _native.replay_add(
+        *(zeros(1, N, 5), np.zeros(1, np.int64), np.zeros(1, np.int64)),
+        *(zeros(1, N, 1), zeros(1, N, 1), zeros(1, N), zeros(1, N, 1), NEVER, ALWAYS),
+    ),
+    "replay_sample": lambda: _native.replay_sample(
+        *(zeros(1, N, 5), np.full(1, N), KEYS, 0, zeros(1, N, 1), zeros(1, N, 1), zeros(1, N), zeros(1, N, 1)),
+        zeros(1, N),
+    ),
+}
+
+
+def test_every_native_call_is_among_those_below() -> None:
+    functions = {name for name in dir(_native) if type(getattr(_native, name)) is type(_native.adam_step)}
+    methods = {
+        f"{kind.__name__}.{name}"
+        for kind in (_native.Backbone, _native.Population, _native.LayerStack)
+        for name in vars(kind)
+        if not name.startswith("_") and not isinstance(vars(kind)[name], property)
+    }
+    assert (functions | methods) - {"supported_isas"} <= CALLS.keys()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_other_threads_run_during_a_native_call(name: str) -> None:
+    make = CALLS[name]
     go, ran, interval = threading.Semaphore(0), [], sys.getswitchinterval()
     thread = threading.Thread(target=lambda: ran.append(go.acquire()))
     thread.start()

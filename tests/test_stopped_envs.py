@@ -94,16 +94,16 @@ def test_a_checkpoint_that_resets_envs_which_the_signal_stopped_is_written(tmp_p
     assert resume(tmp_path / "run", env=Stopped()).stopped_by == "budget"
 
 
-def test_envs_to_evaluate_in_that_a_signal_stops_cost_the_evaluation_only(tmp_path):
+def test_an_evaluation_whose_envs_a_signal_stops_is_made_by_the_resume(tmp_path):
     evaluated = Stopped(150, error=KeyboardInterrupt())
-    with pytest.warns(ApbWarning, match="an evaluation under way is left out"):
+    with pytest.warns(ApbWarning, match="an evaluation under way is left to a resume"):
         stopped = run(
             tmp_path / "run", "Pendulum-v1", total_timesteps=200, eval_env=evaluated, eval_freq=60, n_eval_episodes=2
         )
     assert (stopped.stopped_by, stopped.total_timesteps) == ("SIGINT", 180)
     assert [record["timesteps"] for record in stopped.evaluations] == [0, 60, 120]
     result = resume(tmp_path / "run", eval_env=Stopped())
-    assert [record["timesteps"] for record in result.evaluations] == [0, 60, 120, 200]
+    assert [record["timesteps"] for record in result.evaluations] == [0, 60, 120, 180, 200]
 
 
 def test_envs_that_fail_without_a_signal_or_at_a_second_one_end_the_run_as_before(tmp_path):

@@ -74,7 +74,7 @@ def continue_run(folder: Path, total: int) -> None:
             toy.restore(parent)
         writer = CheckpointWriter(run, IDENTITY, parent=parent)
         history = History(run.path)
-        history.truncate(toy.step if parent else -1)
+        history.truncate(toy.step if parent else -1, toy.step + 1 if parent else 0)
         while toy.step < total:
             toy.advance()
             score = float(toy.weights.sum())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from apb import spaces
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
 from apb.callbacks import Callback
 from apb.env_spaces import flat_size
@@ -285,9 +286,11 @@ def _eval_source(source: EnvSource, given: EnvSource | None, settings: AdaptSett
             )
         return source.separate()
     for name in ("observation_space", "action_space"):
-        if getattr(given, name).shape != getattr(source, name).shape:
+        words = spaces.differences(getattr(source, name), getattr(given, name))
+        if words:
             raise InvalidEnvError(
-                f"eval_env has {name} {getattr(given, name)}; expected the shape of env's, {getattr(source, name)}"
+                f"the {name} of eval_env {' and '.join(words)}: policies act in the spaces of env, "
+                f"{getattr(source, name)}; evaluate in an env of the same"
             )
     return given
 

@@ -19,7 +19,7 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState, save_states
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import ApbWarning, ConfigError, DivergenceError
+from apb.errors import ApbWarning, ConfigError, DivergenceError, SimulationError
 from apb.evaluation import EvalResult
 from apb.evaluator import Evaluator
 from apb.learner import Learner
@@ -65,6 +65,7 @@ class AdaptationLoop:
         save_states(self.callbacks)  # refuses now what a checkpoint could not hold
         self.timesteps = 0
         self.steps = 0
+        self.evaluated_to = 0
         self.metrics: dict[str, float] = {}
         self.profile = dict.fromkeys(PHASES, 0.0)
         self.earlier_seconds = 0.0
@@ -186,6 +187,20 @@ class AdaptationLoop:
         """Whether the last step reached or passed a multiple of `interval` timesteps; never for 0."""
         return interval > 0 and self.timesteps // interval > (self.timesteps - self._last_count) // interval
 
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether an evaluation has to be made now: before anything is learned, when the last one is a multiple of
+        `eval_freq` ago, and at the end, so that no curve ends before the run does. It is made once `evaluated` says
+        so."""
+        interval, last = self.settings.eval_freq, self.evaluated_to - 1
+        return interval > 0 and (
+            self.timesteps // interval > last // interval or (self.finished and self.timesteps > last)
+        )
+
+    def evaluated(self) -> None:
+        """The evaluation of this moment was made."""
+        self.evaluated_to = self.timesteps + 1
+
     def _random_actions(self) -> NDArray[np.float32]:
         actions = np.empty(
             (self.simulations.lanes, self.simulations.slots, self.simulations.bounds.size), dtype=np.float32
@@ -239,7 +254,10 @@ class AdaptationLoop:
             before_step()
             return self.actors.forward(adapters, observations)
 
-        results = self._evaluator.evaluate(act, stream)
+        try:
+            results = self._evaluator.evaluate(act, stream)
+        except SimulationError as error:
+            raise SimulationError(f"in the evaluation at timestep {self.timesteps}: {error}") from error
         self._spend(evaluation=time.perf_counter() - begin)
         return results
 

@@ -32,6 +32,7 @@ def _plain_state(loop: AdaptationLoop) -> dict[str, Any]:
         "counters": {
             "timesteps": loop.timesteps,
             "steps": loop.steps,
+            "evaluated_to": loop.evaluated_to,
             "wall_time": float(loop.wall_time),
             **loop.learner.counters(),
         },
@@ -57,8 +58,8 @@ def load_loop_state(loop: AdaptationLoop, state: dict[str, Any]) -> None:
         for name in ("recent_episodes", "metrics"):
             require_pairs(state[name], f"the state of {name}")
         counters = state["counters"]
-        loop.timesteps, loop.steps, loop.earlier_seconds = (
-            counters[name] for name in ("timesteps", "steps", "wall_time")
+        loop.timesteps, loop.steps, loop.evaluated_to, loop.earlier_seconds = (
+            counters[name] for name in ("timesteps", "steps", "evaluated_to", "wall_time")
         )
         loop.learner.load_state(state["learner"], counters)
         loop.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])

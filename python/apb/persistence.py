@@ -57,11 +57,20 @@ class RunWriter:
             self._load(checkpoint)
         identity = run_identity(loop.source, loop.backbone, loop.settings)
         self._writer = CheckpointWriter(run, identity, parent=checkpoint, keep_last=loop.settings.keep_last)
-        self.history.truncate(-1 if checkpoint is None else checkpoint.step)
+        self.history.truncate(*((-1, 0) if checkpoint is None else (checkpoint.step, loop.evaluated_to)))
         with writing(run.path, run.result):
             run.result.unlink(missing_ok=True)
-        self.saved_at: int | None = None if checkpoint is None else checkpoint.step
+        self.saved: tuple[int, int] | None = None if checkpoint is None else self._moment
         loop.run_dir = run.path
+
+    @property
+    def _moment(self) -> tuple[int, int]:
+        return self._loop.timesteps, self._loop.evaluated_to
+
+    @property
+    def holds_this_moment(self) -> bool:
+        """Whether the last checkpoint is of this very moment."""
+        return self.saved == self._moment
 
     def _load(self, checkpoint: Checkpoint) -> None:
         replay = self._loop.replay
@@ -100,7 +109,7 @@ class RunWriter:
         policies = loop.policies()
         state = loop_state(loop) | {"best_score": self.best_score}
         path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(policies, folder), ring)
-        self.saved_at = loop.timesteps
+        self.saved = self._moment
         loop.profile["checkpoint"] += time.perf_counter() - begin
         return path
 

@@ -88,7 +88,7 @@ class _Run:
         self.signals = signals
         self.history: list[dict[str, Any]] = [] if writer is None else writer.earlier_history()
         self.evaluations: list[dict[str, Any]] = [] if writer is None else writer.earlier_evaluations()
-        self.begun = writer is not None and writer.saved_at is not None
+        self.begun = writer is not None and writer.saved is not None
         self.save_wanted_at: int | None = None
         self.stop_wanted: str | None = None
 
@@ -98,16 +98,16 @@ class _Run:
         self._heed(loop.emit("on_start"))
         if not self.begun:
             loop.start()
-            if settings.eval_freq:
-                self._evaluate()
+        if loop.evaluation_due:
+            self._evaluate()
         ended = not loop.finished and self._rests()
         while not (ended or loop.finished):
             try:
                 self._heed(loop.step())
                 if loop.due(settings.log_freq):
                     self._record()
-                if settings.eval_freq and (loop.due(settings.eval_freq) or loop.finished):
-                    self._evaluate()  # at the end too, so that no curve ends before the run does
+                if loop.evaluation_due:
+                    self._evaluate()
             except (KeyboardInterrupt, SimulationError) as error:
                 self._do_without_envs(error)
             ended = self._rests()
@@ -150,7 +150,7 @@ class _Run:
             raise error
         warnings.warn(
             f"{signal}: an env was stopped as well ({raised(error)}), so the episodes under way are cut off, and an "
-            "evaluation under way is left out",
+            "evaluation under way is left to a resume",
             ApbWarning,
             stacklevel=2,
         )
@@ -166,7 +166,14 @@ class _Run:
             self.writer.history.append(record)
 
     def _evaluate(self) -> None:
-        results = self.loop.evaluate()
+        # A signal ends it at once, and a resume makes it anew; where the run has to go on to the end of an episode
+        # first, the policies would not be the same any more.
+        stoppable = self.writer is None or self.loop.can_save
+        try:
+            results = self.loop.evaluate(before_step=self.signals.check) if stoppable else self.loop.evaluate()
+        except StopRequested:
+            return
+        self.loop.evaluated()
         self.evaluations.extend(evaluation_records(self.loop, results))
         if self.writer is not None:
             self.writer.evaluation(results)
@@ -174,7 +181,7 @@ class _Run:
 
     def _save(self) -> None:
         self.save_wanted_at = None
-        if self.writer is None or self.writer.saved_at == self.loop.timesteps:
+        if self.writer is None or self.writer.holds_this_moment:
             return
         try:
             self.loop.prepare_to_save()

@@ -122,8 +122,8 @@ class VectorRows:
         self._warned = True
         warnings.warn(
             f"info['final_obs'][{row}] equals the observation after the reset: if sub-env {row} writes its observations"
-            " into one array, its reset has overwritten the final one, and what is learned from the ends of episodes is "
-            "wrong; let it return copies, or use AutoresetMode.NEXT_STEP",
+            " into one array, its reset has overwritten the final one, and what is learned from the ends of episodes "
+            "is wrong; let it return copies, or use AutoresetMode.NEXT_STEP",
             ApbWarning,
             stacklevel=2,
         )

@@ -73,12 +73,13 @@ class History:
         """Append a record, with its integer "timesteps", to `evaluations.jsonl`, as `append` does."""
         self._append(EVALUATIONS, record)
 
-    def truncate(self, step: int) -> None:
-        """Drop all records after timestep `step`, each file in one step; the others keep their bytes."""
-        for name in FIELDS:
+    def truncate(self, step: int, evaluated_to: int) -> None:
+        """Drop all records after timestep `step`, and the evaluations from `evaluated_to` on, each file in one step;
+        the others keep their bytes."""
+        for name, end in {HISTORY: step + 1, EVALUATIONS: evaluated_to}.items():
             path = self.folder / name
             lines = _complete_lines(path)
-            kept = [line for number, line in enumerate(lines, 1) if _parse(line, path, number)["timesteps"] <= step]
+            kept = [line for number, line in enumerate(lines, 1) if _parse(line, path, number)["timesteps"] < end]
             if len(kept) < len(lines):
                 with writing(self.folder, path), atomic_file(path) as file:
                     file.writelines(kept)
