@@ -51,6 +51,7 @@ print("the end")
 F32, N = np.float32, 1_000_000
 WIDE = _native.Backbone([np.zeros((8, 8), F32)], [np.zeros(8, F32)], False)
 WEIGHTS = [np.zeros((1500, 1500), F32)], [np.zeros(1500, F32)]
+LARGE = _native.Backbone(*WEIGHTS, False)
 LAYERS = [(np.zeros((4, 500, 500), F32), np.zeros((4, 500), F32))]
 GRADIENT = [(np.zeros((4, 500, 500), F32), np.zeros((4, 500), F32))]
 LANE, KEY, KEYS, COUNTER = np.ones(1, F32), np.zeros(2, np.uint64), np.zeros((1, 2), np.uint64), np.zeros(4, np.uint64)
@@ -68,7 +69,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "Population": lambda: _native.Population(WIDE, 100, 1000, 8),
     "Backbone": lambda: _native.Backbone(*WEIGHTS, False),
     "ThreadPool": lambda: _native.ThreadPool(8),
-    "Backbone.load": lambda backbone=_native.Backbone(*WEIGHTS, False): backbone.load(*WEIGHTS),
+    "Backbone.load": lambda: LARGE.load(*WEIGHTS),
     "Population.load": lambda: MANY.load(zeros(100, MANY.num_parameters)),
     "Population.forward": lambda: POPULATION.forward(zeros(1, 1000, 500), zeros(1, 1000, 8)),
     "Population.act": lambda: POPULATION.act(zeros(1000, 500)),

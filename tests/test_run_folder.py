@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apb import threads
-from apb._native import ThreadPool
 from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files import dump_json, read_json
 from apb.runs import EXIT_STOPPED, RunFolder, StopSignals, json_hash, numbered_folder
@@ -332,57 +330,3 @@ def test_system_info_names_the_commit_and_whether_files_differ(tmp_path: Path, m
 def test_neither_runs_nor_files_import_torch() -> None:
     code = "import sys, apb.runs, apb.files, apb.system_info, apb.threads; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def group(system: Path, name: str, **files: str) -> None:
-    folder = system / "sys/fs/cgroup" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, content in files.items():
-        (folder / file.replace("__", ".")).write_text(content)
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "groups", "quota"),
-    [
-        ("0::/a/b\n", {"a/b": {"cpu__max": "150000 100000\n"}}, 1.5),
-        ("0::/a/b\n", {"a/b": {"cpu__max": "max 100000\n"}, "a": {"cpu__max": "50000 100000\n"}}, 0.5),
-        ("0::/hidden\n", {"": {"cpu__max": "200000 100000\n"}}, 2.0),
-        ("0::/a\n", {"a": {"cpu__max": "max 100000\n"}}, None),
-        ("0::/a\n", {"a": {"cpu__max": "nonsense\n"}}, None),
-        ("4:cpu,cpuacct:/x\n0::/\n", {"cpu/x": {"cpu__cfs_quota_us": "300000", "cpu__cfs_period_us": "100000"}}, 3.0),
-        ("1:cpu:/x\n", {"cpu/x": {"cpu__cfs_quota_us": "-1", "cpu__cfs_period_us": "100000"}}, None),
-        ("2:memory:/x\n", {"cpu/x": {"cpu__cfs_quota_us": "100000", "cpu__cfs_period_us": "100000"}}, None),
-    ],
-)
-def test_the_smallest_quota_of_all_control_groups_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroup: str, groups: Any, quota: float | None
-) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text(cgroup)
-    for name, content in groups.items():
-        group(tmp_path, name, **content)
-    assert threads.cgroup_quota(tmp_path) == quota
-    monkeypatch.delenv("APB_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    assert threads.available_cpus(tmp_path) == (8 if quota is None else math.ceil(quota))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5}, raising=False)
-    assert threads.available_cpus(tmp_path) == 1
-
-
-def test_the_environment_variable_overrides_the_count_and_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "usable_cpus", lambda system: 2)
-    for number in (1, 7, 8):
-        monkeypatch.setenv("APB_NUM_THREADS", str(number))
-        assert threads.available_cpus() == number
-    for wrong in ("0", "-1", "9", "two", "1.5", "²", "9" * 30):
-        monkeypatch.setenv("APB_NUM_THREADS", wrong)
-        with pytest.raises(ConfigError, match=r"APB_NUM_THREADS = .* in \[1, 8\], up to four times the 2 cores"):
-            threads.available_cpus()
-
-
-def test_no_machine_gives_more_threads_than_the_native_core_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "usable_cpus", lambda system: 300)
-    assert threads.require_threads("num_threads", 1024) == threads.most_threads() == 1024
-    ThreadPool(1)
-    with pytest.raises(ValueError, match="1024"):
-        ThreadPool(1025)

@@ -1,25 +1,36 @@
-"""How many bytes this process may still allocate: free memory and the container's limit."""
+"""How many bytes this process may still allocate: free memory and its container's limits."""
 
 from pathlib import Path
 
+from apb.cgroups import control_groups
+
+LIMIT_AND_USAGE = {
+    "memory.max": "memory.current",  # v2
+    "memory.limit_in_bytes": "memory.usage_in_bytes",  # v1
+}
+
 
 def available_memory(system: Path = Path("/")) -> int:
-    """Bytes that can be allocated without swapping: `MemAvailable`, and what the control group's limit leaves; 2^62 if
-    neither is known.
+    """Bytes that can be allocated without swapping: `MemAvailable`, and what the limits of the control groups leave;
+    2^62 if nothing is known.
 
     `system` is the root under which /proc and /sys are looked up.
     """
-    found = [2**62]
     lines = _read(system / "proc/meminfo").splitlines()
-    found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    for limit, usage in (
-        ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
-        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        numbers = [_read(system / name).strip() for name in (limit, usage)]
-        if all(number.isdigit() for number in numbers):
-            found.append(max(0, int(numbers[0]) - int(numbers[1])))
-    return min(found)
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for group in control_groups("memory", system):
+        for names in LIMIT_AND_USAGE.items():
+            numbers = [_read(group / name).strip() for name in names]
+            if all(number.isdigit() for number in numbers):
+                limit, usage = map(int, numbers)
+                found.append(max(0, limit - usage + _reclaimable(group)))
+    return min(found, default=2**62)
+
+
+def _reclaimable(group: Path) -> int:
+    """Bytes of files that lie in memory unused, which count as usage and make room when it is needed."""
+    stat = dict(line.split()[:2] for line in _read(group / "memory.stat").splitlines() if " " in line)
+    return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))  # v1's with the groups below, or v2's
 
 
 def _read(path: Path) -> str:

@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 
+from apb.cgroups import control_groups
 from apb.errors import ConfigError, require_integer
 
 MAX_THREADS = 1024
@@ -50,27 +51,8 @@ def usable_cpus(system: Path = Path("/")) -> int:
 
 def cgroup_quota(system: Path = Path("/")) -> float | None:
     """The smallest CPU quota, in CPUs, of the control groups (v1 or v2) around this process; None without a limit."""
-    try:
-        lines = (system / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    quotas: list[float] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            mounts, read = ["sys/fs/cgroup", "sys/fs/cgroup/unified"], _quota_v2
-        elif "cpu" in controllers.split(","):
-            mounts, read = ["sys/fs/cgroup/cpu", f"sys/fs/cgroup/{controllers}"], _quota_v1
-        else:
-            continue
-        # A limit on any group above counts too; inside a container the path may name a group that is not visible.
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount in mounts:
-            for depth in range(len(parts) + 1):
-                quota = read(system.joinpath(mount, *parts[:depth]))
-                if quota is not None:
-                    quotas.append(quota)
-    return min(quotas, default=None)
+    quotas = (quota for group in control_groups("cpu", system) for quota in (_quota_v2(group), _quota_v1(group)))
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota_v2(group: Path) -> float | None:
