@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apb.errors import ConfigError, FileFormatError, MismatchError
+from apb.errors import ConfigError, FileFormatError, MismatchError, require_integer, require_number
 from apb.files import dump_json
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class StopTrainingOnRewardThreshold(Callback):
     """Stop when every lane's mean evaluation return has reached `reward_threshold`. Named as in SB3."""
 
     def __init__(self, reward_threshold: float) -> None:
-        self.reward_threshold = reward_threshold
+        self.reward_threshold = require_number("reward_threshold", reward_threshold)
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> bool:
         """See `Callback`."""
@@ -150,9 +150,7 @@ class StopTrainingOnNoModelImprovement(Callback):
     """
 
     def __init__(self, max_no_improvement_evals: int) -> None:
-        if max_no_improvement_evals < 1:
-            raise ConfigError(f"max_no_improvement_evals = {max_no_improvement_evals}; expected at least 1")
-        self.max_no_improvement_evals = max_no_improvement_evals
+        self.max_no_improvement_evals = require_integer("max_no_improvement_evals", max_no_improvement_evals, 1, 10**9)
         self._best: float | None = None
         self._without = 0
 
