@@ -30,7 +30,8 @@ ACTION_NOISE: dict[str, Any] = {"strategy": "action_noise"}
 PLAIN_TD3: dict[str, Any] = {"trainable_backbone": True} | ACTION_NOISE
 PUBLISHED_WARMUP = {"learning_starts": 25_000}
 PAPER_SETTINGS: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 100, "learning_starts": 10_000}
-"""What the published curves were made with (Fujimoto et al. 2018); the networks' widths stay ours."""
+"""Those of the published curves (Fujimoto et al. 2018), as far as options have them: the widths of the networks stay
+ours, and learning begins after the random steps."""
 
 METHODS = {
     "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
