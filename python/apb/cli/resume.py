@@ -37,17 +37,23 @@ class Options:
 
 
 def run(options: Options) -> Outcome:
-    """Resume with a progress bar, and summarise the run folder; or only that, where nothing is left to do."""
+    """Resume with a progress bar, and summarise the run folder; or only that, of a run that has ended."""
     opened, path = open_run(options.path), options.path.absolute()  # before an env is made that changes the folder
     env = _env(options)
-    words = [] if env is None else env.words
-    if opened.step is None and opened.result.is_file():
-        summary = RunSummary.read(opened)
-        if summary.finished:
-            outcome = summary.outcome(words)
-            spent = f"its budget of {summary.result['timesteps']:,} steps"
-            said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
-            return Outcome(outcome.data, [said, *outcome.shown])
+    ended = opened.step is None and opened.result.is_file() and RunSummary.read(opened).finished
+    # Whoever says how to go on must hear whether that is possible, which only a resume finds out.
+    if not ended or any(given is not None for given in (env, options.num_threads, options.device)):
+        _resume(opened, path, env, options)
+    summary = RunSummary.read(RunFolder.open(opened.path))
+    outcome = summary.outcome([] if env is None else env.words)
+    if not ended:
+        return outcome
+    spent = f"its budget of {summary.result['timesteps']:,} steps"
+    said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
+    return Outcome(outcome.data, [said, *outcome.shown])
+
+
+def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Options) -> None:
     from apb.adaptation import resume
     from apb.progress import ProgressBarCallback
 
@@ -58,7 +64,6 @@ def run(options: Options) -> Outcome:
             if options.env is None:
                 error.add_note(ENV_HINT)
             raise
-    return RunSummary.read(RunFolder.open(opened.path)).outcome(words)
 
 
 def _env(options: Options) -> EnvSource | None:
