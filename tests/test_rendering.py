@@ -8,7 +8,14 @@ import gymnasium
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from apb.errors import ConfigError, InvalidEnvError, MismatchError, RunFolderError, UnknownNameError
+from apb.errors import (
+    ConfigError,
+    InvalidEnvError,
+    MismatchError,
+    RunFolderError,
+    SimulationError,
+    UnknownNameError,
+)
 from apb.evaluation import evaluate
 from apb.policy import Policy
 from apb.rendering import choose_opengl, render
@@ -114,6 +121,25 @@ def test_an_env_that_draws_something_else_is_refused(policy, tmp_path, monkeypat
     monkeypatch.setattr(PointEnv, "render", lambda env: frame)
     with pytest.raises(InvalidEnvError, match="expected uint8"):
         render(policy, ENV, tmp_path / "film.gif")
+
+
+def raises(env, returned):
+    raise RuntimeError("no more")
+
+
+@pytest.mark.parametrize("method", ["reset", "step"])
+@pytest.mark.parametrize(
+    ("fail", "words"),
+    [(raises, "RuntimeError: no more"), (lambda env, returned: returned[:1], "not enough values to unpack")],
+)
+def test_an_env_that_misbehaves_is_told_by_its_name_as_in_an_evaluation(
+    policy, tmp_path, monkeypatch, method, fail, words
+):
+    whole = getattr(PointEnv, method)
+    monkeypatch.setattr(PointEnv, method, lambda env, *given, **named: fail(env, whole(env, *given, **named)))
+    with pytest.raises(SimulationError, match=rf"env {ENV}, in step \d of the film: {method}\(\) raised .*{words}"):
+        render(policy, ENV, tmp_path / "film.gif")
+    assert not any(tmp_path.iterdir())
 
 
 def fail_to_draw(env):

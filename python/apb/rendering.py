@@ -12,9 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import rng
+from apb.env_rows import EnvRows, RowError
 from apb.env_source import EnvSource
 from apb.env_spaces import AnyEnv
-from apb.errors import ConfigError, InvalidEnvError, RunFolderError, raised, require_integer, require_range
+from apb.errors import (
+    ConfigError,
+    InvalidEnvError,
+    RunFolderError,
+    SimulationError,
+    raised,
+    require_integer,
+    require_range,
+)
 from apb.policy import Policy
 
 FORMATS = ("mp4", "gif")
@@ -52,8 +61,9 @@ def render(
 
     Raises:
         MismatchError: the policy is of other spaces. InvalidEnvError: the env cannot draw itself here; the message
-            tells what to install. UnknownNameError: no such env. ConfigError: an argument is out of range, or another
-            ending. RunFolderError: the film cannot be written.
+            tells what to install. UnknownNameError: no such env. SimulationError: it raised, or returned something
+            malformed. ConfigError: an argument is out of range, or another ending. RunFolderError: the film cannot be
+            written.
     """
     target = Path(path)
     kind = target.suffix.lower().removeprefix(".")
@@ -64,12 +74,12 @@ def render(
     first_seed = rng.derive_seed(seed, rng.Stream.EVALUATE, 0, 0)
     hint = _opengl_hint(os.environ.get("MUJOCO_GL"), choose_opengl())
     source = EnvSource.resolve(env, dict(env_kwargs or {}) | {"render_mode": "rgb_array"})
-    with closing(source.make()) as made:
-        policy.check_env(made)
-        steps_per_second = float(made.metadata.get("render_fps") or MAX_FPS)
+    policy.check_env(source)
+    with closing(EnvRows([source.make()], owned=True)) as rows:
+        steps_per_second = float(rows.envs[0].metadata.get("render_fps") or MAX_FPS)
         stride = max(1, round(steps_per_second / MAX_FPS))
         steps = max(1, round(seconds * steps_per_second))
-        frames = _frames(policy, made, first_seed, steps, stride, source.name, hint)
+        frames = _frames(policy, rows, first_seed, steps, stride, source, hint)
         _write(frames, target, kind, steps_per_second / stride)
     return target
 
@@ -100,17 +110,27 @@ def choose_opengl() -> dict[str, str]:
 
 
 def _frames(
-    policy: Policy, env: AnyEnv, seed: int, steps: int, stride: int, name: str, hint: str
+    policy: Policy, rows: EnvRows, seed: int, steps: int, stride: int, source: EnvSource, hint: str
 ) -> Iterator[NDArray[np.uint8]]:
-    observation, _ = env.reset(seed=seed)
-    yield _draw(env, name, hint)
-    for step in range(1, steps + 1):
-        observation, _, terminated, truncated, _ = env.step(policy(observation))
-        ended = bool(terminated or truncated)
-        if ended or step % stride == 0:
-            yield _draw(env, name, hint)
-        if ended:
-            return
+    (env,) = rows.envs
+    shape = source.observation_space.shape
+    step = 0
+    try:
+        observations = rows.reset([seed])
+        yield _draw(env, source.name, hint)
+        for step in range(1, steps + 1):
+            made = rows.step(policy(observations.reshape(1, *shape)))
+            observations = made.observations
+            ended = bool(made.terminated[0] or made.truncated[0])
+            if ended or step % stride == 0:
+                yield _draw(env, source.name, hint)
+            if ended:
+                return
+    except RowError as failure:
+        raise SimulationError(
+            f"env {source.name}, in step {step} of the film: {failure.what}. Check the env with "
+            "gymnasium.utils.env_checker.check_env"
+        ) from failure.__cause__
 
 
 def _draw(env: AnyEnv, name: str, hint: str) -> NDArray[np.uint8]:
