@@ -104,6 +104,20 @@ def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, 
     ]
 
 
+def test_runs_of_one_name_are_called_by_the_shortest_ends_of_their_paths_that_differ(tmp_path, drawn):
+    names = ["a/x/run", "b/x/run", "b/run", "run", "other"]
+    plot_runs([write_run(tmp_path / name, np.zeros((2, 1, 2))) for name in names], tmp_path / "a.png")
+    called = [label.partition(", ")[0] for label in drawn[2]["legend"]]
+    assert called == ["a/x/run", "b/x/run", "b/run", f"{tmp_path.name}/run", "other"]
+
+
+def test_a_run_that_is_given_twice_is_drawn_once(tmp_path, drawn):
+    run = write_run(tmp_path / "run", np.zeros((2, 1, 2)))
+    (tmp_path / "link").symlink_to(run)
+    plot_runs([run, tmp_path / "run" / ".." / "run", tmp_path / "link"], tmp_path / "a.png")
+    assert drawn[2]["legend"] == ["seed 0 ± standard deviation over 2 episodes"]
+
+
 def test_each_env_has_a_panel_of_its_own(tmp_path, drawn):
     envs = {"a": "Hopper-v5", "b": "Pendulum-v1", "c": "Hopper-v5"}
     runs = [write_run(tmp_path / name, GENERATOR.normal(size=(2, 1, 3)), env=env) for name, env in envs.items()]

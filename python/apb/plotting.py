@@ -29,7 +29,7 @@ class LearningCurve:
     """Evaluation returns of one run.
 
     Attributes:
-        run: Name of the run folder.
+        run: The run folder, absolute and without links: what tells it from every other.
         env: Env id.
         strategy: How it explored.
         seeds: The K seeds.
@@ -39,7 +39,7 @@ class LearningCurve:
         episodes: Episodes per evaluation.
     """
 
-    run: str
+    run: Path
     env: str
     strategy: str
     seeds: tuple[int, ...]
@@ -70,7 +70,7 @@ class LearningCurve:
         timesteps = sorted(step for step, lanes in by_timestep.items() if set(lanes) == set(seeds))
         rows = [[by_timestep[step][seed] for seed in seeds] for step in timesteps]
         return cls(
-            run.path.resolve().name,
+            run.path.resolve(),
             config["env"],
             config["strategy"],
             seeds,
@@ -90,7 +90,7 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
     fewer than five, their range.
 
     Args:
-        run_dirs: Run folders, at least one.
+        run_dirs: Run folders, at least one. One that is given twice is drawn once.
         path: The picture, `.png`, `.svg` or `.pdf`; replaced if it exists.
 
     Raises:
@@ -102,7 +102,7 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
         raise ConfigError("no run to plot; expected at least one run folder")
     if target.suffix.lower().removeprefix(".") not in FORMATS:
         raise ConfigError(f"{str(target)!r} is not a picture; expected a name that ends with .{', .'.join(FORMATS)}")
-    curves = [LearningCurve.read(run_dir) for run_dir in run_dirs]
+    curves = list({curve.run: curve for curve in map(LearningCurve.read, run_dirs)}.values())
     # The object interface: pyplot keeps figures in a global list and may open a window system.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -174,4 +174,13 @@ def _label(curve: LearningCurve, curves: Sequence[LearningCurve]) -> str:
         statistic = "mean" if count < 4 else "interquartile mean"
         drawn = f"{statistic} of {count} seeds, {seed_band(curve.returns.T)[2]}"
     strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
-    return ", ".join([*([curve.run] if len(curves) > 1 else []), *strategy, drawn])
+    name = [_name(curve.run, [other.run for other in curves])] if len(curves) > 1 else []
+    return ", ".join([*name, *strategy, drawn])
+
+
+def _name(run: Path, runs: Sequence[Path]) -> str:
+    """The shortest end of the path `run` that no other of `runs` has."""
+    count = 1
+    while sum(other.parts[-count:] == run.parts[-count:] for other in runs) > 1:
+        count += 1
+    return str(Path(*run.parts[-count:]))
