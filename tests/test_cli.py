@@ -199,7 +199,8 @@ def test_plot_overlays_runs_in_the_current_folder(here, finished, capsys):
     other = write_run(here / "other", np.zeros((3, 1, 2)))
     assert call(capsys, "plot", finished, other).out == "learning curve: curve.png\n"
     assert (here / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert call(capsys, "plot", other, "-o", "a.svg", "--json").json["picture"] == "a.svg"
+    for output in (("-o", "a.svg"), ("-o=a.svg",), ("--output=a.svg",)):
+        assert call(capsys, "plot", other, *output, "--json").json["picture"] == "a.svg"
 
 
 def test_plot_of_one_run_goes_into_its_folder(here, capsys):

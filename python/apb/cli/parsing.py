@@ -113,22 +113,25 @@ def how_to_say(verb: str, word: str) -> str:
 
 def _check_names(options: type, verb: str, arguments: Sequence[str]) -> None:
     """Refuse what the parser would misread or only call unrecognised: positional arguments by their names, options that
-    are not there, and flags with a value.
+    are not there or have one dash, and flags with a value.
     """
     fields = {field.name: field for field in dataclasses.fields(options)}
     named = {name: field for name, field in fields.items() if tyro.conf.Positional not in get_args(field.type)}
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        if not _OPTION.match(argument) or argument in ("-h", "--help", *_aliases(named.values())):
-            continue
         word, _, value = argument.partition("=")
+        if not _OPTION.match(word) or word in ("-h", "--help", *_aliases(named.values())):
+            continue
         name = word.lstrip("-").replace("-", "_")
         bare = name.removeprefix("no_")
-        if getattr(named.get(bare), "type", None) is bool:
+        flag = named.get(bare) if word.startswith("--") else None
+        if flag is not None and flag.type is bool:
+            off = f"--no-{bare} for False" if flag.default else "leave it out for False"
+            hint = f"--{bare} alone for True, {off}".replace("_", "-")
+            if name != bare and not flag.default:
+                raise UnknownNameError(f"apb {verb} has no option {word}: {hint}")
             if value or following.lower() in ("true", "false"):
-                off = f"--no-{bare} for False" if named[bare].default else "leave it out for False"
-                hint = f"--{bare} alone for True, {off}".replace("_", "-")
                 raise ConfigError(f"{word} is a flag and takes no value: {hint}")
-        elif name not in named:
+        elif name not in named or not word.startswith("--"):
             raise UnknownNameError(_unknown(word, name, verb, fields, named))
 
 
@@ -145,6 +148,9 @@ def _unknown(
     near = nearest_name(name, named)
     if near is not None:
         return f"apb {verb} has no option {word}; did you mean --{near.replace('_', '-')}?"
+    for alias in _aliases(fields.values()):
+        if word.startswith(alias):
+            return f"apb {verb} has no option {word}; did you mean {alias} {word.removeprefix(alias)}?"
     known = [field.name for field in dataclasses.fields(AdaptSettings)]
     if verb == "resume" and (name in known or usual_name(name, known)):
         return f"apb resume has no option {word}; {FIXED}"
