@@ -73,6 +73,11 @@ def test_spaces_that_are_not_a_box_of_floats_are_refused(argument, space):
         EnvSource.resolve(env_with(**{argument: space}))
 
 
+def test_spaces_that_are_refused_are_those_of_an_env_with_a_name_and_actions_come_first():
+    with pytest.raises(InvalidEnvError, match=r"env FrozenLake-v1: action_space = Discrete\(4\) is not supported"):
+        EnvSource.resolve("FrozenLake-v1")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "message"),
     [
@@ -153,7 +158,7 @@ def test_an_error_without_words_is_told_by_its_place():
     [
         ("", {}, "cannot be made"),
         ("no spaces allowed", {}, "cannot be made"),
-        ("no_such_module_at_all:Env-v0", {}, "cannot be made: ModuleNotFoundError"),
+        ("no_such_module_at_all:Env-v0", {}, "cannot be made: ModuleNotFoundError.*`python -m apb`.* PYTHONPATH=. "),
         ("HalfCheetah-v2", {}, "cannot be made: "),
         ("Pendulum-v1", {"gravity": 1}, "env_kwargs = {'gravity': 1} cannot be made: TypeError"),
         (broken_factory, {}, "calling it raised OSError: no such robot"),

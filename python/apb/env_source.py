@@ -54,12 +54,16 @@ class EnvSource:
             observation_space, action_space = described.single_observation_space, described.single_action_space
         else:
             observation_space, action_space = described.observation_space, described.action_space
-        self.observation_space: Box = require_observation_space(observation_space)
-        self.action_space: Box = require_action_space(action_space)
         spec = described.spec
         self.env_id: str | None = None if spec is None else spec.id
-        self.running_statistics = _running_statistics(described)
         self._class = type(described.unwrapped).__name__
+        try:
+            # Actions first: advice on observations is of no use where the actions are of another kind.
+            self.action_space: Box = require_action_space(action_space)
+            self.observation_space: Box = require_observation_space(observation_space)
+        except InvalidEnvError as error:
+            raise InvalidEnvError(f"env {self.name}: {error}") from error
+        self.running_statistics = _running_statistics(described)
         self.typed: str | None = None
         self.instance = instance
         self.can_make = make is not None
@@ -166,8 +170,9 @@ class EnvSource:
                     f"env = {env_id!r} is not registered{_nearest_ids(env_id)}{other}; {error}"
                 ) from error
             except (Exception, SystemExit) as error:
+                where = _WHERE_MODULES_ARE if ":" in env_id and isinstance(error, ModuleNotFoundError) else ""
                 raise InvalidEnvError(
-                    f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {raised(error)}"
+                    f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {raised(error)}{where}"
                 ) from error
 
         return cls._from_maker(make, kwargs)
@@ -218,6 +223,12 @@ class EnvSource:
         if self.instance is None:
             return self
         return self._from_maker(self.make, self.identity["kwargs"] if self.identity["recreatable"] else None)
+
+
+_WHERE_MODULES_ARE = (
+    " Expected a module that is installed, or whose folder is on Python's path: `python -m apb` in place of `apb`, or "
+    "PYTHONPATH=. before it, adds the current folder"
+)
 
 
 def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
