@@ -1,5 +1,7 @@
 """An env that cannot be learned or evaluated in is refused before the first step, with what would do instead."""
 
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from apb import (
     UnknownNameError,
     evaluate,
 )
+from apb.rendering import render
 from envs_for_tests import CountingEnv
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import SyncVectorEnv
@@ -91,6 +94,15 @@ def test_an_evaluation_env_of_other_shapes_or_bounds_is_refused():
         run(CountingEnv, eval_env=stronger, eval_freq=10)
 
 
+def test_what_holds_a_policy_is_refused_with_where_the_policy_is(tmp_path):
+    holder = SimpleNamespace(policy=make_policy(3, 1))  # as the result of `adapt` is one
+    for use in (lambda: evaluate(holder, "Pendulum-v1", 1), lambda: render(holder, "Pendulum-v1", tmp_path / "a.gif")):
+        with pytest.raises(
+            ConfigError, match=r"policy is a SimpleNamespace; expected an apb\.Policy.*pass its `\.policy`"
+        ):
+            use()
+
+
 def test_a_policy_is_not_evaluated_in_an_env_of_other_shapes_or_bounds():
     policy = make_policy(3, 1)
     with pytest.raises(MismatchError, match=r"the env's observation_space has shape \(17,\), expected \(3,\)"):
@@ -102,6 +114,9 @@ def test_a_policy_is_not_evaluated_in_an_env_of_other_shapes_or_bounds():
     for arguments in (("Pendulum-v1", policy), (gymnasium.make("Pendulum-v1"), policy), ("a/folder", "Pendulum-v1")):
         with pytest.raises(ConfigError, match=r"expected evaluate\(policy, env\), and a policy that is loaded"):
             evaluate(*arguments)
+    for actions in ("a", None, [[1.0], [2.0, 3.0]], [[1j], [1j]]):
+        with pytest.raises(ConfigError, match=r"the policy returned actions = .*; expected numbers of shape \(2, 1\)"):
+            evaluate(lambda observations, actions=actions: actions, "Pendulum-v1", 2)
     with pytest.raises(ConfigError, match=r"policy is a int; expected an apb.Policy"):
         evaluate(7, "Pendulum-v1", 1)
     for name, value in (("n_eval_episodes", 0), ("seed", -1)):

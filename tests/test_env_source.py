@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from apb.environments import EnvSource, Simulations
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
+from apb.rendering import render
 from envs_for_tests import CountingEnv
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import ClipReward
+from policies import make_policy
 
 FLOATS = Box(-1, 1, (3,), np.float32)
 IMAGE = Box(0, 255, (8, 8, 3), np.uint8)
@@ -142,6 +144,27 @@ def test_an_id_like_no_other_is_told_how_to_name_an_env_of_another_package():
 @pytest.mark.parametrize("env", [CountingEnv, CountingEnv(), lambda: ClipReward(CountingEnv(), -1, 1)])
 def test_an_env_without_id_is_called_by_its_class(env):
     assert EnvSource.resolve(env).name == "CountingEnv"
+
+
+@pytest.mark.parametrize("kwargs", ["abc", "", [1], (), 5, False])
+def test_arguments_of_an_env_that_are_no_mapping_are_refused(kwargs, tmp_path):
+    message = r"env_kwargs = .* is a \w+; expected a dict of arguments"
+    with pytest.raises(ConfigError, match=message):
+        EnvSource.resolve("Pendulum-v1", kwargs)
+    with pytest.raises(ConfigError, match=message):
+        render(make_policy(3, 1), "Pendulum-v1", tmp_path / "a.gif", env_kwargs=kwargs)
+
+
+def test_an_error_whose_text_fails_is_told_by_its_class_and_place():
+    class WorseError(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    def fails():
+        raise WorseError
+
+    with pytest.raises(InvalidEnvError, match=r"raised WorseError: at .*test_env_source\.py:\d+"):
+        EnvSource.resolve(fails)
 
 
 def test_an_error_without_words_is_told_by_its_place():

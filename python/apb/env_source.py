@@ -16,7 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWra
 from apb.env_changes import changed_since_made
 from apb.env_rows import close_env
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, raised
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, raised, require_arguments
 
 EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
 """What functions of this package accept as `env`."""
@@ -110,15 +110,16 @@ class EnvSource:
         Raises:
             UnknownNameError: No env of that id is registered.
             InvalidEnvError: The env cannot be made, or its spaces are not supported.
-            ConfigError: `env_kwargs` without an id.
+            ConfigError: `env_kwargs` without an id, or no mapping.
         """
+        kwargs = require_arguments("env_kwargs", env_kwargs)
         if isinstance(env, str):
-            source = cls._from_id(env, dict(env_kwargs or {}))
+            source = cls._from_id(env, kwargs)
             source.typed = env if ":" in env else None
             return source
-        if env_kwargs:
+        if kwargs:
             raise ConfigError(
-                f"env_kwargs = {dict(env_kwargs)!r} was given with env = {env!r}; expected an id. "
+                f"env_kwargs = {kwargs!r} was given with env = {env!r}; expected an id. "
                 "Configure the env object or the factory itself"
             )
         if isinstance(env, EnvSource):
@@ -127,8 +128,8 @@ class EnvSource:
             spec = _spec_of_single(env)
             return cls(env, None if spec is None else _make_from(spec), instance=env)
         if isinstance(env, EnvSpec):
-            kwargs = None if env.additional_wrappers else _rebuilding_kwargs(env)
-            return cls._from_maker(_make_from(env), kwargs)
+            rebuilding = None if env.additional_wrappers else _rebuilding_kwargs(env)
+            return cls._from_maker(_make_from(env), rebuilding)
         if callable(env):
             return cls._from_maker(lambda: _called("env", env), None)
         raise InvalidEnvError(

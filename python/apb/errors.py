@@ -4,10 +4,11 @@ import difflib
 import math
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 
 class ApbError(Exception):
@@ -139,7 +140,9 @@ def counted(number: int, noun: str) -> str:
 
 def raised(error: BaseException) -> str:
     """Return class and text of an error in somebody else's code; where it lies, if there is no text."""
-    text = str(error)
+    text = ""
+    with suppress(Exception):  # its text may be made by code that fails too
+        text = str(error)
     if not text and (frames := traceback.extract_tb(error.__traceback__)):
         text = f"at {frames[-1].filename}:{frames[-1].lineno}"
     return f"{type(error).__name__}: {text}"
@@ -147,9 +150,14 @@ def raised(error: BaseException) -> str:
 
 def require_integer(argument: str, value: object, low: int, high: int) -> int:
     """Return `value` as an int if it is one in [low, high], or such a float (1e5); raise `ConfigError` otherwise."""
-    whole = getattr(value, "is_integer", bool)()  # of the floats of Python and NumPy
-    if isinstance(value, bool) or not (whole or isinstance(value, Integral)):
-        raise ConfigError(f"{argument} = {value!r} is a {type(value).__name__}; expected an integer in [{low}, {high}]")
+    try:
+        whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    except OverflowError:  # a fraction beyond the floats, and beyond any range
+        whole = True
+    if isinstance(value, bool) or not whole:
+        raise ConfigError(
+            f"{argument} = {_shown(value)} is a {type(value).__name__}; expected an integer in [{low}, {high}]"
+        )
     integer = int(value)  # type: ignore[call-overload]
     require_range(argument, integer, low, high)
     return int(integer)
@@ -175,6 +183,13 @@ def require_flag(argument: str, value: object) -> bool:
     return bool(value)
 
 
+def require_arguments(argument: str, value: object) -> dict[str, Any]:
+    """Return `value`, a mapping from names or None, as a new dict; raise `ConfigError` for anything else."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{argument} = {_shown(value)} is a {type(value).__name__}; expected a dict of arguments")
+    return dict(value or {})
+
+
 def require_path(argument: str, value: object) -> Path:
     """Return `value`, text or a path object, as a `Path`; raise `ConfigError` for what no file can be called."""
     name = os.fspath(value) if isinstance(value, str | os.PathLike) else value
@@ -196,5 +211,5 @@ def require_range(argument: str, value: float, low: float, high: float, *, low_o
 def _shown(value: object) -> str:
     try:
         return f"{value!r:.100}"
-    except ValueError:  # Python does not write out integers of more than 4300 digits
-        return "an integer of very many digits"
+    except Exception:  # Python does not write out integers of more than 4300 digits, for one
+        return f"a {type(value).__name__}"

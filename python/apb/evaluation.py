@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
+from apb.env_rows import RowError, returned_numbers
 from apb.environments import EnvLike, EnvSource, Simulations
 from apb.errors import ConfigError, SimulationError, counted, require_integer
 from apb.policy import Policy
@@ -85,7 +86,8 @@ def evaluate(
 
     Raises:
         InvalidEnvError, UnknownNameError: the env cannot be used. MismatchError: the policy is of another shape.
-            SimulationError: the env raised or returned something malformed.
+            SimulationError: the env raised or returned something malformed. ConfigError: `policy` is none, or returned no
+            actions; or an argument is out of range.
     """
     n_eval_episodes = require_integer("n_eval_episodes", n_eval_episodes, 1, 100_000)
     seed = require_integer("seed", seed, 0, rng.MAX_SEED)
@@ -104,6 +106,12 @@ def evaluate(
             simulations, n_eval_episodes, lambda observations: predict(observations[0])[None]
         )
     return EvalResult(returns[0], lengths[0])
+
+
+def no_policy(value: object, expected: str) -> ConfigError:
+    """The error on what was given in place of a policy, perhaps what a policy is a part of: the result of `adapt`."""
+    hint = "; pass its `.policy`" if isinstance(getattr(value, "policy", None), Policy) else ""
+    return ConfigError(f"policy is a {type(value).__name__}; expected {expected}{hint}")
 
 
 def parallel_episodes(source: EnvSource, episodes: int) -> int:
@@ -160,16 +168,14 @@ def _predictor(
         return policy(observations)
 
     if not (hasattr(policy, "predict") or callable(policy)):
-        raise ConfigError(
-            f"policy is a {type(policy).__name__}; expected an apb.Policy, an object with predict(), or a function"
-        )
+        raise no_policy(policy, "an apb.Policy, an object with predict(), or a function")
 
     def predict(observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        actions = np.asarray(call(observations.reshape(-1, *shape).astype(dtype, copy=False)), dtype=np.float64)
-        if actions.shape != (len(observations), *low.shape):
-            raise ConfigError(
-                f"the policy returned actions of shape {actions.shape}; expected {(len(observations), *low.shape)}"
-            )
+        returned = call(observations.reshape(-1, *shape).astype(dtype, copy=False))
+        try:
+            actions = returned_numbers(None, "the policy", "actions", returned, (len(observations), *low.shape))
+        except RowError as failure:
+            raise ConfigError(failure.what) from failure
         unit: NDArray[np.float32] = (2 * (actions - low) / span - 1).reshape(len(observations), -1).astype(np.float32)
         return unit
 

@@ -21,9 +21,11 @@ from apb.errors import (
     RunFolderError,
     SimulationError,
     raised,
+    require_arguments,
     require_integer,
     require_range,
 )
+from apb.evaluation import no_policy
 from apb.policy import Policy
 
 FORMATS = ("mp4", "gif")
@@ -65,15 +67,18 @@ def render(
             malformed. ConfigError: an argument is out of range, or another ending. RunFolderError: the film cannot be
             written.
     """
+    if not isinstance(policy, Policy):
+        raise no_policy(policy, "an apb.Policy")
     target = Path(path)
     kind = target.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise ConfigError(f"{str(target)!r} is not a film; expected a name that ends with .{' or .'.join(FORMATS)}")
     require_range("seconds", seconds, 0, 3600, low_open=True)
     seed = require_integer("seed", seed, 0, rng.MAX_SEED)
+    kwargs = require_arguments("env_kwargs", env_kwargs) | {"render_mode": "rgb_array"}
     first_seed = rng.derive_seed(seed, rng.Stream.EVALUATE, 0, 0)
     hint = _opengl_hint(os.environ.get("MUJOCO_GL"), choose_opengl())
-    source = EnvSource.resolve(env, dict(env_kwargs or {}) | {"render_mode": "rgb_array"})
+    source = EnvSource.resolve(env, kwargs)
     policy.check_env(source)
     with closing(EnvRows([source.make()], owned=True)) as rows:
         steps_per_second = float(rows.envs[0].metadata.get("render_fps") or MAX_FPS)
