@@ -218,6 +218,19 @@ def test_render_films_the_run_in_its_env(here, finished, capsys, monkeypatch):
     assert (here / "film.gif").read_bytes().startswith(b"GIF89a")
 
 
+def test_what_is_written_under_a_name_that_nobody_asked_for_replaces_nothing(here, finished, capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    other = write_run(here / "other", np.zeros((3, 1, 2)))
+    holidays = [here / name for name in ("finished.mp4", "curve.png")]
+    for path in holidays:
+        path.write_text("holiday")
+    (here / "finished-1.mp4").symlink_to("nowhere")
+    assert call(capsys, "render", finished, "--seconds", 0.1).out == "film: finished-2.mp4\n"
+    for name in ("curve-1.png", "curve-2.png"):
+        assert call(capsys, "plot", finished, other).out == f"learning curve: {name}\n"
+    assert [path.read_text() for path in holidays] == ["holiday"] * 2
+
+
 def test_info_tells_versions_and_instruction_sets_and_who_said_how_many_threads_and_no_paths(capsys, monkeypatch):
     monkeypatch.setenv("APB_NUM_THREADS", "1")
     called = call(capsys, "info", "--json")

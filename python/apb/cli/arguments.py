@@ -1,7 +1,9 @@
 """Arguments that several verbs take: JSON objects, and the runs and policies that a path stands for."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,6 +79,12 @@ def existing(path: Path) -> Path:
     if path.exists():
         return path
     raise RunFolderError(f"{str(path)!r} does not exist{nearest_path(path, DEFAULT_ROOT)}")
+
+
+def free_path(path: Path) -> Path:
+    """`path`, or the first of <stem>-1, <stem>-2, ... where nothing is: for a name that the user has not given."""
+    names = chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count(1)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def open_run(path: Path) -> RunFolder:

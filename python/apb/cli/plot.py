@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from apb.cli.arguments import open_run
+from apb.cli.arguments import free_path, open_run
 from apb.cli.outcome import Outcome
 from apb.plotting import CURVE_FILE, plot_runs
 from apb.runs import short_path
@@ -26,8 +26,8 @@ class Options:
     ]
     """Run folders, at least one."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Picture to write: .png, .svg or .pdf. Default: curve.png in the run folder, or in the current one
-    for several runs."""
+    """Picture to write: .png, .svg or .pdf. Replaced if it exists. Default: curve.png in the run folder; for several
+    runs, the first free of curve.png, curve-1.png, ... in the current one."""
     json: bool = False
     """Print one JSON object on standard output."""
 
@@ -35,5 +35,6 @@ class Options:
 def run(options: Options) -> Outcome:
     """Draw."""
     runs = [short_path(open_run(path).path) for path in options.runs]
-    path = plot_runs(runs, options.output or (runs[0] if len(runs) == 1 else Path()) / CURVE_FILE)
+    own = runs[0] / CURVE_FILE if len(runs) == 1 else free_path(Path(CURVE_FILE))
+    path = plot_runs(runs, options.output or own)
     return Outcome({"picture": str(path), "runs": [str(run) for run in runs]}, [f"learning curve: {path}"])

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from apb.cli.arguments import JsonObject, choose_env, find_policies, json_object
+from apb.cli.arguments import JsonObject, choose_env, find_policies, free_path, json_object
 from apb.cli.outcome import Outcome
 
 
@@ -22,7 +22,8 @@ class Options:
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id. Default: the env that the policy was adapted to."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Film to write: .mp4 or .gif. Default: <name of the folder>.mp4 in the current folder."""
+    """Film to write: .mp4 or .gif. Replaced if it exists. Default: the first free of <name of the folder>.mp4,
+    <name of the folder>-1.mp4, ... in the current folder."""
     seed: int = 0
     """Seed of the episode, in [0, 2^63): the film shows the first episode of `apb eval` with this seed."""
     seconds: float = 20.0
@@ -39,7 +40,7 @@ def run(options: Options) -> Outcome:
 
     saved = find_policies(options.path)[0]
     env, kwargs = choose_env(saved, options.env, json_object("--env-kwargs", options.env_kwargs))
-    output = options.output or Path(f"{options.path.resolve().name}.mp4")
+    output = options.output or free_path(Path(f"{options.path.resolve().name}.mp4"))
     film = render(saved.policy, env, output, env_kwargs=kwargs, seed=options.seed, seconds=options.seconds)
     data = {"film": str(film), "policy": str(saved.path), "env": env, "env_kwargs": kwargs, "seed": options.seed}
     return Outcome(data, [f"film: {film}"])
