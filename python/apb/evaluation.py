@@ -86,8 +86,8 @@ def evaluate(
 
     Raises:
         InvalidEnvError, UnknownNameError: the env cannot be used. MismatchError: the policy is of another shape.
-            SimulationError: the env raised or returned something malformed. ConfigError: `policy` is none, or returned no
-            actions; or an argument is out of range.
+            SimulationError: the env raised or returned something malformed. ConfigError: `policy` is none, or
+            returned no actions; or an argument is out of range.
     """
     n_eval_episodes = require_integer("n_eval_episodes", n_eval_episodes, 1, 100_000)
     seed = require_integer("seed", seed, 0, rng.MAX_SEED)
