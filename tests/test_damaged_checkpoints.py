@@ -1,18 +1,20 @@
 """A checkpoint is checked before use: damage is skipped with a warning, and what is forged or foreign is refused."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apb import files
 from apb.errors import ApbWarning, FileFormatError, MismatchError, RunFolderError
-from apb.runs import CheckpointWriter, RunFolder, load_checkpoint
+from apb.runs import CheckpointWriter, RunFolder, list_steps, load_checkpoint
 from run_files import forge_manifest
-from toy_run import IDENTITY, assert_is_at, assert_loads, assert_no_debris, opened_at, save, saved
+from toy_run import IDENTITY, assert_is_at, assert_loads, assert_no_debris, contents, opened_at, save, saved
 
 # --- damage ----------------------------------------------------------------------------------------------------------
 
@@ -77,6 +79,74 @@ def test_a_run_with_nothing_but_damage_is_refused(run: RunFolder) -> None:
         (run.checkpoints / folder / "manifest.json").write_text("{}")
     with pytest.raises(RunFolderError, match="no intact checkpoint"), pytest.warns(ApbWarning):
         load_checkpoint(run)
+
+
+def test_a_damaged_checkpoint_is_set_aside_when_the_run_goes_on(run: RunFolder) -> None:
+    saved(run, 5, 10)
+    newest = run.checkpoints / "000000010"
+    (newest / "policy" / "notes.txt").write_text("walks best")
+    (newest / "policy" / "model.safetensors").write_bytes(b"edited")
+    before = contents(newest)
+    for number in (1, 2):
+        aside = run.checkpoints / f"000000010.damaged-{number}"
+        with pytest.warns(ApbWarning, match="checkpoint 10 is damaged and skipped"):
+            parent = load_checkpoint(run)
+        with pytest.warns(ApbWarning, match=f"the damaged checkpoint 10 is kept as {aside}"):
+            writer = CheckpointWriter(run, IDENTITY, parent=parent)
+        assert list_steps(run) == [5]
+        assert contents(aside) == before
+        save(writer, 10)
+        assert_is_at(run, 10)
+        shutil.rmtree(newest)
+        shutil.copytree(aside, newest)
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    saved(run, 5, 10)
+    before = contents(run.path)
+    for victim in [path for path in (run.checkpoints / "000000010").rglob("*") if path.is_file()]:
+        with monkeypatch.context() as patch:
+            unreadable(patch, victim, code, call)
+            with pytest.raises(RunFolderError, match=f"10 may be good.*{victim} cannot be read: {os.strerror(code)}"):
+                load_checkpoint(run)
+        assert contents(run.path) == before
+    assert_is_at(run, 10)
+
+
+def test_the_segments_of_a_checkpoint_that_cannot_be_read_are_kept(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = saved(run, 5, 10)
+    with monkeypatch.context() as patch:
+        unreadable(patch, run.checkpoints / "000000010" / "manifest.json", errno.EIO, "open")
+        save(writer, 30)  # the ring has wrapped, so the segments of step 10 are no longer its own
+    for step in (10, 30):
+        assert load_checkpoint(opened_at(run, step)).step == step
+
+
+def unreadable(patch: pytest.MonkeyPatch, victim: Path, code: int, call: str) -> None:
+    """Let a call that opens or reads `victim` fail."""
+
+    def fail(*arguments: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    if call == "open":
+        opener = os.open
+        patch.setattr(os, "open", lambda path, *rest: (fail if Path(path) == victim else opener)(path, *rest))
+        return
+    inode, fdopen = victim.stat().st_ino, os.fdopen
+
+    def failing(descriptor: int, *rest: Any) -> Any:
+        file = fdopen(descriptor, *rest)
+        if os.fstat(descriptor).st_ino != inode:
+            return file
+        return type("Failing", (BufferedReader,), {"read": fail, "readinto": fail})(file.detach())
+
+    patch.setattr(os, "fdopen", failing)
 
 
 # --- manifests of others ---------------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 Every write goes to a temporary beside its destination and takes its place in one step, so that a kill or a full disk
 leaves either the old or the new. Every read checks size, structure, names, types and values before it returns; what
-is wrong with a file is a `FileFormatError`.
+is wrong with a file is a `FileFormatError`, and one that cannot be read a `RunFolderError`.
 """
 
 from apb.files.atomic import (
     atomic_file,
     carry_over,
     discard,
+    free_name,
     published_folder,
     remove_leftovers,
     staged_folder,
@@ -21,6 +22,7 @@ from apb.files.json_files import (
     open_regular,
     parse_json,
     read_json,
+    require_content,
     sha256_file,
     write_json_atomic,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "carry_over",
     "discard",
     "dump_json",
+    "free_name",
     "kind_of_folder",
     "list_of",
     "object_with",
@@ -47,6 +50,7 @@ __all__ = [
     "read_json",
     "read_tensors",
     "remove_leftovers",
+    "require_content",
     "require_fields",
     "sha256_file",
     "staged_folder",

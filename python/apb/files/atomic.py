@@ -14,6 +14,7 @@ What a kill leaves behind is hidden (`.<name>.<random>.tmp`) and removed by the 
 
 import ctypes
 import errno
+import itertools
 import os
 import re
 import secrets
@@ -144,6 +145,12 @@ def remove_leftovers(folder: Path, name: str | None = None, *, older_than: float
         if not old_enough:
             continue
         _remove(leftover)
+
+
+def free_name(path: Path) -> Path:
+    """The first of `<path>-1`, `<path>-2`, ... that nothing has, for what is put aside."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def discard(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from apb.errors import ConfigError, FileFormatError
+from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files.atomic import atomic_file
 
 MAX_JSON_BYTES = 64 * 2**20
@@ -91,21 +91,36 @@ def sha256_file(path: PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_content(path: PathLike, size: int, sha256: str) -> None:
+    """Raise `FileFormatError` unless `path` is a file of that size and checksum."""
+    with open_regular(path) as (file, found):
+        if found != size or hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise FileFormatError(f"{path} differs from its manifest (size or checksum)")
+
+
 @contextmanager
 def open_regular(path: PathLike) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a file for reading and give its size; a pipe or device is refused instead of waited for."""
+    """Open a file for reading and give its size; a pipe or device is refused instead of waited for.
+
+    Raises `FileFormatError` when there is no such file, and `RunFolderError` when it cannot be read, now or in the
+    block (permissions, a failing disk, too many open files): what is in it may be good, so nobody may take it for
+    damaged.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise FileFormatError(f"{path} is not a regular file")
+        with os.fdopen(descriptor, "rb") as file:
+            yield file, status.st_size
     except (FileNotFoundError, NotADirectoryError):
         raise FileFormatError(f"there is no file {path}; check the path, or write it again") from None
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be read: {error.strerror}; expected a file that you may read") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise FileFormatError(f"{path} is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        yield file, status.st_size
+        raise RunFolderError(
+            f"{path} cannot be read: {error.strerror}; expected a file that you may read: look at its permissions and "
+            "its disk, and try again"
+        ) from error
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,13 +13,12 @@ A save writes, in this order: new replay segments, the checkpoint folder (built 
 naming a complete checkpoint with all its segments.
 """
 
-import itertools
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,10 @@ from apb.files import (
     atomic_file,
     carry_over,
     discard,
+    free_name,
     published_folder,
     remove_leftovers,
-    sha256_file,
+    require_content,
     staged_folder,
     sync,
 )
@@ -46,13 +46,17 @@ READ_ATTEMPTS = 100
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that passed all checks: `step` in timesteps, its folder, its identity, state and replay segments."""
+    """A checkpoint that passed all checks: `step` in timesteps, its folder, its identity, state and replay segments.
+
+    `damaged` are the steps of others that would have been taken before it, and did not pass.
+    """
 
     step: int
     path: Path
     identity: Mapping[str, str]
     state: TrainingState
     segments: tuple[Segment, ...]
+    damaged: tuple[int, ...] = ()
 
     @property
     def policy(self) -> Path:
@@ -69,7 +73,8 @@ class CheckpointWriter:
 
     `identity` says what the checkpoints belong to (`env`, `backbone_hash`, `config_hash`, ...). `parent` is the
     checkpoint that the run continues from (None: a new run); later ones, of a future that is now abandoned, are
-    deleted. `keep_last` (at least 1, default 2) is how many are kept.
+    deleted; damaged ones that it was taken instead of are set aside, since their policies may be all that is left of
+    days of learning. `keep_last` (at least 1, default 2) is how many are kept.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class CheckpointWriter:
             if parent is not None:
                 self._publish_latest(parent.step)
                 restore_best(parent.path, run.best)
+                self._set_aside(parent.damaged)
             self._delete_unwanted(self._step)
 
     def save(
@@ -146,10 +152,15 @@ class CheckpointWriter:
     def _publish_latest(self, step: int) -> None:
         latest = self.run.checkpoints / "LATEST"
         if latest.is_dir():  # somebody's; a file cannot take the place of a folder
-            names = (latest.with_name(f"LATEST.moved-{number}") for number in itertools.count(1))
-            latest.rename(next(name for name in names if not os.path.lexists(name)))
+            latest.rename(free_name(latest.with_name("LATEST.moved")))
         with atomic_file(latest) as file:
             file.write(f"{step:09d}\n".encode())
+
+    def _set_aside(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            aside = free_name(self.run.checkpoints / f"{step:09d}.damaged")
+            _folder(self.run, step).rename(aside)
+            warnings.warn(f"the damaged checkpoint {step} is kept as {aside}", ApbWarning, stacklevel=4)
 
     def _delete_unwanted(self, step: int) -> None:
         steps = list_steps(self.run)
@@ -166,6 +177,8 @@ class CheckpointWriter:
                 listed += read_manifest(_folder(self.run, step)).segments
             except (FileFormatError, MismatchError):
                 continue  # it cannot be loaded, so it needs no segments
+            except RunFolderError:
+                return  # nobody knows which segments it needs
         remove_unlisted(self.run.replay, listed)
 
 
@@ -196,8 +209,9 @@ def load_checkpoint(run: RunFolder, *, identity: Mapping[str, str] | None = None
 
     Sizes and checksums of all its files and replay segments are verified, and its identity is compared with `identity`
     if given. When LATEST, or the checkpoint that it names, is damaged, an `ApbWarning` says so and the newest intact
-    one is loaded. Raises `RunFolderError` when there is none, `FileFormatError` when the one asked for is damaged, and
-    `MismatchError`, naming field and both values, when it belongs to something else or to another format version.
+    one is loaded. Raises `RunFolderError` when there is none, or one cannot be read, `FileFormatError` when the one
+    asked for is damaged, and `MismatchError`, naming field and both values, when it belongs to something else or to
+    another format version.
     """
     steps = list_steps(run)
     if run.step is not None:
@@ -246,13 +260,20 @@ def _newest_intact(
         warnings.warn(
             f"{run.checkpoints / 'LATEST'} is missing or damaged; taking the newest", ApbWarning, stacklevel=3
         )
+    damaged: list[int] = []
     for candidate in sorted(steps, key=lambda step: (step != latest, -step)):
         try:
-            return _load(run, candidate, identity)
+            return replace(_load(run, candidate, identity), damaged=tuple(damaged))
         except FileFormatError as error:
             if _standing(run) != standing:
                 return None
             warnings.warn(f"checkpoint {candidate} is damaged and skipped: {error}", ApbWarning, stacklevel=3)
+            damaged.append(candidate)
+        except RunFolderError as error:
+            raise RunFolderError(
+                f"checkpoint {candidate} may be good, so the run was left as it is: {error}, or name the one to "
+                f"continue from, {run.checkpoints}/<step> with a step among {[f'{step:09d}' for step in steps]}"
+            ) from error
     return None
 
 
@@ -267,9 +288,7 @@ def _load(run: RunFolder, step: int, identity: Mapping[str, str] | None) -> Chec
     if manifest.step != step:
         raise FileFormatError(f"{folder} holds the checkpoint of timestep {manifest.step}")
     for name, (size, digest) in manifest.files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != size or sha256_file(path) != digest:
-            raise FileFormatError(f"{path} is missing or differs from its manifest (size or checksum)")
+        require_content(folder / name, size, digest)
     for segment in manifest.segments:
         segment.verify(run.replay)
     for field in sorted(identity.keys() | manifest.identity.keys()) if identity is not None else ():

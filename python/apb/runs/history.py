@@ -1,6 +1,5 @@
 """`History`: what a run measured, one JSON record per line, readable while it runs and exact after a resume."""
 
-import itertools
 import os
 import shutil
 import warnings
@@ -15,6 +14,7 @@ from apb.files import (
     Kind,
     append_jsonl,
     atomic_file,
+    free_name,
     list_of,
     open_regular,
     parse_json,
@@ -47,8 +47,8 @@ class History:
     step is saved: on resume, `truncate(step)` keeps the records up to and including `step`.
 
     Lines that are no records are taken out with an `ApbWarning`; the file as it was is kept as `<name>.damaged-<n>`.
-    Raises `RunFolderError` for a file that is a link, or cannot be written, and `FileFormatError` for one that is no
-    file or has more than 1 GiB.
+    Raises `RunFolderError` for a file that is a link, or cannot be read or written, and `FileFormatError` for one that
+    is no file or has more than 1 GiB.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -139,8 +139,7 @@ def _repair(path: Path) -> None:
     lines = _complete_lines(path)
     good = [line for line in lines if _is_record(line, path)]
     if len(good) < len(lines):
-        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
-        aside = next(name for name in names if not os.path.lexists(name))
+        aside = free_name(path.with_name(f"{path.name}.damaged"))
         shutil.copy2(path, aside)
         with atomic_file(path) as file:
             file.writelines(good)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, FileFormatError
-from apb.files import discard, read_tensors, remove_leftovers, sha256_file, write_tensors
+from apb.files import discard, read_tensors, remove_leftovers, require_content, sha256_file, write_tensors
 
 SEGMENT_BYTES = 16 * 2**20  # a segment is read as a whole, so its size bounds what a resume needs beside the ring
 
@@ -72,11 +72,7 @@ class Segment:
 
     def verify(self, folder: Path) -> None:
         """Raise `FileFormatError` unless the file in `folder` has the recorded size and checksum."""
-        path = folder / self.name
-        if not path.is_file() or path.stat().st_size != self.bytes:
-            raise FileFormatError(f"replay segment {path} is missing or does not have {self.bytes} bytes")
-        if sha256_file(path) != self.sha256:
-            raise FileFormatError(f"replay segment {path} does not have the checksum of its manifest")
+        require_content(folder / self.name, self.bytes, self.sha256)
 
 
 def write_segments(folder: Path, ring: Ring, previous: Sequence[Segment] = ()) -> tuple[Segment, ...]:
