@@ -112,6 +112,43 @@ def test_saving_over_files_of_the_user_that_have_our_names_is_refused(name, cont
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
 
 
+def test_saving_over_something_of_another_kind_is_refused(folder, tmp_path):
+    policy = make_policy(5, 3)
+    saved = {"policy": policy, "backbone": policy.backbone, "adapter": policy.adapter}
+    for kind in ("backbone", "adapter"):
+        saved[kind].save_pretrained(tmp_path / kind)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"job": "adapt"}')
+    for held in (*saved, "run"):
+        before = {path.name: path.read_bytes() for path in (tmp_path / held).iterdir()}
+        for kind in saved.keys() - {held}:
+            with pytest.raises(
+                RunFolderError, match=f"{tmp_path / held} already holds an? {held}, .*give another name"
+            ):
+                saved[kind].save_pretrained(tmp_path / held)
+        assert {path.name: path.read_bytes() for path in (tmp_path / held).iterdir()} == before
+
+
+def test_a_folder_of_another_version_of_the_same_kind_is_replaced(folder):
+    edit_config(folder, lambda config: config.update(format_version=99))
+    make_policy().save_pretrained(folder)
+    Policy.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", [".", "../policy", "link"])
+def test_the_current_folder_is_not_replaced_under_whoever_works_in_it(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder.parent / "link").symlink_to(folder)
+    place = folder.parent / name if name == "link" else name
+    with pytest.raises(RunFolderError, match=r"is the current folder, .* give the name of a folder in it"):
+        make_policy().save_pretrained(place)
+    assert folder.samefile(".")
+    make_policy().save_pretrained("within")
+    shutil.rmtree(folder)
+    for _ in range(2):  # a current folder that is no more does not matter
+        make_policy().save_pretrained(folder)
+
+
 def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunFolderError, match=r"file/policy cannot be written: .*what was there before is kept"):

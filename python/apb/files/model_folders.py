@@ -48,7 +48,7 @@ def write_folder(
     tensors: Mapping[str, NDArray[Any]],
     texts: Mapping[str, str] | None = None,
 ) -> Path:
-    """Publish the folder `path` in one step, replacing as a whole one that this function wrote there before.
+    """Publish the folder `path` in one step, replacing as a whole one that this function wrote there in this format.
 
     Args:
         config: JSON values with "format" and "format_version"; the package version and checksums are added.
@@ -57,12 +57,13 @@ def write_folder(
             them.
 
     Raises:
-        ConfigError: a value cannot be written. RunFolderError: `path` is a file, holds something else, or cannot be
-            written (disk full, no permission).
+        ConfigError: a value cannot be written. RunFolderError: `path` is a file, holds something else, is the current
+            folder, or cannot be written (disk full, no permission).
     """
     require_path("path", path)
     try:
-        _require_ours(Path(path), {CONFIG_FILE, TENSORS_FILE, *(texts or {})})
+        _require_not_current(Path(path))
+        _require_ours(Path(path), {CONFIG_FILE, TENSORS_FILE, *(texts or {})}, config["format"])
         with staged_folder(path) as staging:
             write_tensors(staging / TENSORS_FILE, tensors)
             stamp = {"apb_version": version("apb"), "tensors_sha256": sha256_file(staging / TENSORS_FILE)}
@@ -80,8 +81,17 @@ def write_folder(
     return Path(path)
 
 
-def _require_ours(folder: Path, names: set[str]) -> None:
-    """Raise `RunFolderError` if `folder` has files of these names that `write_folder` did not write."""
+def _require_not_current(folder: Path) -> None:
+    """Raise `RunFolderError` if `folder` is the current one: whoever works in it would be left in the replaced one."""
+    if folder.exists() and folder.samefile(os.curdir):
+        raise RunFolderError(
+            f"path = {str(folder)!r} is the current folder, which cannot be replaced while work goes on in it; "
+            "expected another one: give the name of a folder in it, or change to its parent"
+        )
+
+
+def _require_ours(folder: Path, names: set[str], format: str) -> None:
+    """Raise `RunFolderError` if `folder` has files of these names that are not of a folder of this format."""
     present = sorted(name for name in names if os.path.lexists(folder / name))
     if not present:
         return
@@ -89,10 +99,11 @@ def _require_ours(folder: Path, names: set[str]) -> None:
         config = read_json(folder / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
     except FileFormatError:
         config = None
-    if not (isinstance(config, dict) and str(config.get("format")).startswith("apb")):
+    if not (isinstance(config, dict) and config.get("format") == format):
+        what = kind_of_folder(config) or f"{', '.join(present)}, and no {CONFIG_FILE} with format {format!r}"
         raise RunFolderError(
-            f"folder {folder} already holds {', '.join(present)}, and no {CONFIG_FILE} of this package; expected a new "
-            "or empty folder, or one that save_pretrained wrote: give another name, or move these files away"
+            f"folder {folder} already holds {what}; expected a new or empty folder, or one that the same function "
+            "wrote: give another name, or move it away"
         )
 
 
