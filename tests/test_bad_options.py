@@ -218,6 +218,17 @@ def test_what_is_no_callback_is_refused(callback):
         run(callback=callback)
 
 
+@pytest.mark.parametrize("state", [None, [1, 2], [["a", 1]], 3, "ab"], ids=repr)
+def test_a_callback_whose_state_is_no_dict_is_refused_before_the_first_step(state):
+    class Best(Callback):
+        def state_dict(self):
+            return state
+
+    returned = rf"state_dict\(\) of callback Best returned {re.escape(repr(state))}; expected a dict"
+    with pytest.raises(ConfigError, match=returned):
+        run(callback=Best())
+
+
 def test_a_callback_whose_state_is_no_json_is_refused_before_the_first_step():
     class Best(Callback):
         def state_dict(self):

@@ -84,14 +84,19 @@ class Callback:
 
 
 def save_states(callbacks: Sequence[Callback]) -> list[list[Any]]:
-    """Class name and state of each callback that keeps one, that is, whose class overrides `state_dict`.
+    """Class name and state, a dict, of each callback that keeps one, that is, whose class overrides `state_dict`.
 
     Raises:
-        ConfigError: a state is not JSON; names the class.
+        ConfigError: a state is no dict, or is not JSON; names the class.
     """
     states: list[list[Any]] = []
     for callback in _with_state(callbacks):
         name, state = type(callback).__name__, callback.state_dict()
+        if not isinstance(state, dict):
+            raise ConfigError(
+                f"state_dict() of callback {name} returned {state!r:.100}; expected a dict of JSON values, "
+                "{} where there is nothing to keep"
+            )
         try:
             dump_json(state)
         except (ConfigError, TypeError, ValueError) as error:
