@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from adapt_runs import run, same_policies
-from apb import Callback, resume
+from apb import Callback, ConfigError, resume
 from apb.callbacks import StopTrainingOnNoModelImprovement, StopTrainingOnRewardThreshold
+from apb.runs import RunFolder, load_checkpoint
 from run_files import assert_same_outcome, outcome, without_times
 
 
@@ -195,3 +196,43 @@ def test_what_a_hook_changes_when_a_checkpoint_is_written_is_in_the_checkpoint(t
     resume(tmp_path / "cut" / "checkpoints" / "000000060", callback=(cut := Notes()))
     assert whole.seen == cut.seen == ["000000030", "000000060", "000000090"]
     assert (tmp_path / "cut" / "checkpoints" / "000000060" / "notes.txt").read_text() == "mine"
+
+
+class Keeping(Callback):
+    """Has the state that it is given, and stops after the first step."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def on_step(self, state):
+        return False
+
+    def state_dict(self):
+        return self.kept
+
+
+def nested(levels, value):
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("levels", range(58, 65))
+def test_a_state_of_any_depth_comes_back_or_is_refused_before_the_first_step(levels, tmp_path):
+    callback = Keeping(nested(levels, 1))
+    if levels > 60:
+        with pytest.raises(ConfigError, match=r"state_dict\(\) of callback Keeping .*deeper than 64 levels"):
+            run(run_dir=tmp_path / "run", callback=callback)
+        assert not (tmp_path / "run").exists()
+    else:
+        run(run_dir=tmp_path / "run", callback=callback)
+        kept = load_checkpoint(RunFolder.open(tmp_path / "run")).state["callbacks"]
+        assert kept == [["Keeping", callback.kept]]
+
+
+@pytest.mark.parametrize("state", [{"a": "x" * 2**26}, nested(30, [0] * 10**6)], ids=["long", "indented"])
+def test_a_state_that_makes_a_file_too_large_to_be_read_is_refused_before_the_first_step(state):
+    with pytest.raises(ConfigError, match=r"state_dict\(\) of callback Keeping .*expected at most 67,108,864"):
+        run(callback=Keeping(state))
+    with pytest.raises(ConfigError, match=r"state_dict\(\) of callback Keeping .*expected at most 67,108,864"):
+        run(callback=[Keeping({"a": "x" * 2**25})] * 2)

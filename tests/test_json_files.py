@@ -52,6 +52,33 @@ def test_what_json_has_not_is_refused_by_its_place(tmp_path: Path, value: Any, p
     assert list(tmp_path.iterdir()) == []
 
 
+@given(st.integers(60, 68), st.sampled_from([1, [], {}, "a", {"k": None}]), st.booleans())
+def test_what_is_written_is_as_deep_as_what_is_read(depth: int, innermost: Any, as_list: bool) -> None:
+    value = innermost
+    for _ in range(depth):
+        value = [value] if as_list else {"k": value}
+    content = json.dumps(value).encode()
+    try:
+        files.parse_json(content, "value")
+    except FileFormatError:
+        with pytest.raises(ConfigError, match="nested deeper than 64 levels"):
+            files.dump_json(value)
+    else:
+        assert files.dump_json(value).encode() == content
+
+
+def test_a_file_is_written_up_to_the_size_that_is_read(tmp_path: Path) -> None:
+    value = {"a": ["\u00e9" * 10, 3]}
+    files.write_json_atomic(tmp_path / "j", value)
+    size = (tmp_path / "j").stat().st_size
+    assert files.dump_json_file(value, max_bytes=size).encode() == (tmp_path / "j").read_bytes()
+    assert files.read_json(tmp_path / "j", max_bytes=size) == value
+    with pytest.raises(ConfigError, match=f"has {size} bytes as a line of JSON; expected at most {size - 1}"):
+        files.dump_json_file(value, max_bytes=size - 1)
+    with pytest.raises(FileFormatError, match=f"has {size} bytes; expected JSON of at most {size - 1}"):
+        files.read_json(tmp_path / "j", max_bytes=size - 1)
+
+
 BAD_JSON = {
     "NaN": b'{"a": NaN}',
     "Infinity": b"[-Infinity]",

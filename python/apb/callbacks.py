@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apb.errors import ConfigError, FileFormatError, MismatchError, require_integer, require_number
-from apb.files import dump_json
+from apb.files import dump_json_file
 
 if TYPE_CHECKING:
     from apb.environments import Episode
@@ -87,7 +87,7 @@ def save_states(callbacks: Sequence[Callback]) -> list[list[Any]]:
     """Class name and state, a dict, of each callback that keeps one, that is, whose class overrides `state_dict`.
 
     Raises:
-        ConfigError: a state is no dict, or is not JSON; names the class.
+        ConfigError: a state is no dict, not JSON, or too deep or large for a checkpoint; names the class.
     """
     states: list[list[Any]] = []
     for callback in _with_state(callbacks):
@@ -97,14 +97,14 @@ def save_states(callbacks: Sequence[Callback]) -> list[list[Any]]:
                 f"state_dict() of callback {name} returned {state!r:.100}; expected a dict of JSON values, "
                 "{} where there is nothing to keep"
             )
+        states.append([name, state])
         try:
-            dump_json(state)
+            dump_json_file({"callbacks": states})  # as deep, and with as much white space, as in a checkpoint
         except (ConfigError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"state_dict() of callback {name} is not JSON: {error}; return finite numbers, text, lists and dicts "
-                "(None instead of an infinity)"
+                f"state_dict() of callback {name} is not JSON that a checkpoint can hold: {error}; return finite "
+                "numbers, text, lists and dicts (None instead of an infinity), not deeply nested, and no large arrays"
             ) from error
-        states.append([name, state])
     return states
 
 

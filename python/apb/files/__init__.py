@@ -19,6 +19,7 @@ from apb.files.fields import COUNT, NUMBER, TEXT, Kind, list_of, object_with, re
 from apb.files.json_files import (
     append_jsonl,
     dump_json,
+    dump_json_file,
     open_regular,
     parse_json,
     read_json,
@@ -39,6 +40,7 @@ __all__ = [
     "carry_over",
     "discard",
     "dump_json",
+    "dump_json_file",
     "free_name",
     "kind_of_folder",
     "list_of",

@@ -55,20 +55,32 @@ def parse_json(data: bytes, source: PathLike) -> Any:
     raise FileFormatError(f"{source} is nested too deeply; expected at most {MAX_JSON_DEPTH} levels")
 
 
-def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+def dump_json(
+    value: Any, *, indent: int | None = None, sort_keys: bool = False, max_bytes: int = MAX_JSON_BYTES
+) -> str:
     """Return `value` as JSON text; NumPy scalars count as numbers.
 
-    Raises `ConfigError`, naming the place, for NaN, infinity, keys that are not text, and anything that JSON has not.
+    Raises `ConfigError`, naming the place, for NaN, infinity, keys that are not text, and anything that JSON has not,
+    and for what `read_json` would not take: values nested deeper than 64 levels, and text that is larger than
+    `max_bytes` as a line.
     """
     _check_json(value, "value", 0)
-    return json.dumps(value, allow_nan=False, indent=indent, sort_keys=sort_keys, default=_plain_scalar)
+    text = json.dumps(value, allow_nan=False, indent=indent, sort_keys=sort_keys, default=_plain_scalar)
+    if len(text) >= max_bytes:  # it is ASCII
+        raise ConfigError(f"value has {len(text) + 1:,} bytes as a line of JSON; expected at most {max_bytes:,}")
+    return text
+
+
+def dump_json_file(value: Any, *, max_bytes: int = MAX_JSON_BYTES) -> str:
+    """Return what `write_json_atomic` writes for `value`, and raise what it would raise."""
+    return dump_json(value, indent=2, max_bytes=max_bytes) + "\n"
 
 
 def write_json_atomic(path: PathLike, value: Any) -> None:
     """Write `value` to `path` as indented JSON; a kill or a full disk leaves what was there before."""
-    text = dump_json(value, indent=2)
+    text = dump_json_file(value)
     with atomic_file(path) as file:
-        file.write(text.encode() + b"\n")
+        file.write(text.encode())
 
 
 def append_jsonl(path: PathLike, record: Mapping[str, Any]) -> None:
@@ -153,7 +165,7 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _check_json(value: Any, place: str, depth: int) -> None:
-    if depth > MAX_JSON_DEPTH:
+    if depth >= MAX_JSON_DEPTH:  # as `parse_json` counts: the innermost value is a level too
         raise ConfigError(f"{place:.200} is nested deeper than {MAX_JSON_DEPTH} levels")
     if isinstance(value, Mapping):
         for key, child in value.items():
