@@ -146,3 +146,17 @@ def test_an_env_object_that_cannot_be_made_again_is_evaluated_elsewhere_or_not_a
     assert result.final == ()
     result = run(CountingEnv((3,)), total_timesteps=20, eval_env=CountingEnv((5,)), eval_freq=20, n_eval_episodes=2)
     assert result.evaluations[0]["lengths"] == [5, 5]
+
+
+def test_an_env_whose_policies_could_not_be_saved_is_refused_before_the_first_step(monkeypatch):
+    monkeypatch.setattr("apb.files.model_folders.MAX_CONFIG_BYTES", 1100)
+    stepped = []
+
+    class Watched(gymnasium.Wrapper):
+        def step(self, action):
+            stepped.append(action)
+            return super().step(action)
+
+    with pytest.raises(ConfigError, match=r"config\.json of apb\.policy cannot be saved: .*spaces of fewer elements"):
+        run(lambda: Watched(gymnasium.make("Pendulum-v1")), eval_freq=0)
+    assert stepped == []

@@ -8,15 +8,16 @@ import apb.policy
 import numpy as np
 import pytest
 import safetensors.numpy
+from apb import files
 from apb.adapter import Adapter
 from apb.backbone import Backbone
-from apb.errors import ApbError, ConfigError, FileFormatError, MismatchError, RunFolderError
+from apb.errors import ApbError, ConfigError, FileFormatError, InvalidEnvError, MismatchError, RunFolderError
 from apb.files import model_folders
 from apb.policy import Policy
 from gymnasium.spaces import Box
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from policies import make_policy, policies, sign
+from policies import action_box, make_policy, policies, random_adapter, sign
 
 
 @pytest.fixture(scope="module")
@@ -426,3 +427,38 @@ def test_metadata_that_json_cannot_hold_is_refused_before_anything_is_written(tm
         make_policy(metadata={"score": float("nan")})
     with pytest.raises(ConfigError, match="object"):
         make_policy(metadata={"score": object()})
+
+
+# --- what could not be read back
+
+
+def wide_policy(shape, bound, metadata=None):
+    size = int(np.prod(shape))
+    backbone = Backbone.random(0, input_size=1, hidden_sizes=(1, 1))
+    adapter = random_adapter(backbone, size, 1)
+    return Policy(backbone, adapter, Box(-bound, bound, shape, np.float32), action_box(1), metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("shape", "bound", "metadata", "error", "words"),
+    [
+        ((1,) * 9, 1.0, {}, InvalidEnvError, "has 9 dimensions and 1 elements; expected at most 8 and 1,000,000"),
+        ((1001, 1000), 1.0, {}, InvalidEnvError, "2 dimensions and 1,001,000 elements; expected at most 8"),
+        ((300_000,), 3.4e38, {}, ConfigError, r"cannot be saved: value has [0-9,]+ bytes.*spaces of fewer"),
+        ((2,), 1.0, {"a": "x" * 2**24}, ConfigError, r"cannot be saved: value has [0-9,]+ bytes.*less metadata"),
+        ((2,), 1.0, {"a": json.loads("[" * 63 + "]" * 63)}, ConfigError, "cannot be saved: .*deeper than 64 levels"),
+    ],
+    ids=["dimensions", "elements", "bounds", "metadata", "depth"],
+)
+def test_a_policy_that_could_not_be_read_back_is_refused_when_it_is_made(shape, bound, metadata, error, words):
+    with pytest.raises(error, match=words):
+        wide_policy(shape, bound, metadata)
+
+
+def test_a_policy_as_large_as_can_be_comes_back(tmp_path):
+    config = make_policy(metadata={"a": ""})._config()
+    room = model_folders.MAX_CONFIG_BYTES - model_folders.STAMP_BYTES - len(files.dump_json_file(config))
+    policy = make_policy(metadata={"a": "x" * room})
+    assert Policy.from_pretrained(policy.save_pretrained(tmp_path / "p")).metadata == policy.metadata
+    with pytest.raises(ConfigError, match="cannot be saved"):
+        make_policy(metadata={"a": "x" * (room + 1)})

@@ -19,6 +19,8 @@ AnyEnv = gymnasium.Env[Any, Any]
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 
 FLOAT_DTYPES = ("float16", "float32", "float64")  # what a saved policy can name
+MAX_DIMENSIONS = 8
+MAX_SIZE = 1_000_000  # elements of a space: bounds what a hostile config can allocate
 
 
 class ActionBounds:
@@ -71,7 +73,7 @@ def flat_size(space: spaces.Box) -> int:
 
 
 def require_observation_space(space: gymnasium.Space[Any]) -> spaces.Box:
-    """Return `space` if it is a `Box` of floats; raise `InvalidEnvError` otherwise."""
+    """Return `space` if it is a `Box` of floats that a policy can be saved with; raise `InvalidEnvError` otherwise."""
     box = _require_float_box("observation_space", space, _OBSERVATION_ADVICE)
     if np.isnan(box.low).any() or np.isnan(box.high).any():
         raise InvalidEnvError(f"observation_space = {box} has NaN bounds; expected numbers or infinities")
@@ -110,4 +112,9 @@ def _require_float_box(argument: str, space: gymnasium.Space[Any], advice: str) 
         raise InvalidEnvError(f"{argument} = {space} has dtype {space.dtype}; expected a Box of floats; {advice}")
     if flat_size(space) == 0:
         raise InvalidEnvError(f"{argument} = {space} has no elements; expected at least one; {advice}")
+    if len(space.shape) > MAX_DIMENSIONS or flat_size(space) > MAX_SIZE:
+        raise InvalidEnvError(
+            f"{argument} = {space} has {len(space.shape)} dimensions and {flat_size(space):,} elements; expected at "
+            f"most {MAX_DIMENSIONS} and {MAX_SIZE:,}, which a saved policy can have; {advice}"
+        )
     return space

@@ -109,6 +109,7 @@ class AdaptationLoop:
         self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
         self.recent_episodes: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._share_statistics()
+        self.policies()  # refuses now what could not be saved
         # Envs come last, so that none is left open by what fails before.
         with ExitStack() as opened:
             self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)

@@ -42,7 +42,7 @@ class Policy:
     Raises:
         InvalidEnvError: a space is not supported. MismatchError: sizes differ, or the adapter belongs to another
             backbone.
-        ConfigError: metadata has values that are not JSON.
+        ConfigError: metadata has values that are not JSON, or the policy is too large to be saved.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Policy:
                 f"normalizer is for {normalizer.observation_size} elements; "
                 f"observation_space has {shape.observation_size}"
             )
+        files.require_config(self._config())
         self._bounds = env_spaces.ActionBounds(self.action_space)
         self.scale, self.offset = self._bounds.scale, self._bounds.offset
         native_backbone = _native.Backbone(list(backbone.weights), list(backbone.biases), backbone.input_activation)
@@ -143,16 +144,6 @@ class Policy:
         A few observations and their actions go with it, and are replayed by `from_pretrained`.
         """
         probes = _probe_observations(self)
-        config = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "observation_space": spaces.to_json(self.observation_space),
-            "action_space": spaces.to_json(self.action_space),
-            "backbone": self.backbone.description(),
-            "adapter": self.adapter.description(),
-            "normalizer": None if self.normalizer is None else {"clip": self.normalizer.clip},
-            "metadata": self.metadata,
-        }
         tensors: dict[str, NDArray[Any]] = {
             f"backbone.{name}": array for name, array in self.backbone.tensors().items()
         }
@@ -160,7 +151,7 @@ class Policy:
         if self.normalizer is not None:
             tensors |= {"normalizer.mean": self.normalizer.mean, "normalizer.inverse_std": self.normalizer.inverse_std}
         tensors |= {"parity.observations": probes, "parity.actions": self._act(probes)}
-        return files.write_folder(path, config, tensors, texts={"README.md": model_card(self)})
+        return files.write_folder(path, self._config(), tensors, texts={"README.md": model_card(self)})
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "Policy":
@@ -211,6 +202,19 @@ class Policy:
         # The native object cannot be copied or sent to another process; the parts that it was built from can.
         parts = (self.backbone, self.adapter, self.observation_space, self.action_space, self.normalizer, self.metadata)
         return type(self), parts
+
+    def _config(self) -> dict[str, Any]:
+        """What `config.json` of a saved policy says."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "observation_space": spaces.to_json(self.observation_space),
+            "action_space": spaces.to_json(self.action_space),
+            "backbone": self.backbone.description(),
+            "adapter": self.adapter.description(),
+            "normalizer": None if self.normalizer is None else {"clip": self.normalizer.clip},
+            "metadata": self.metadata,
+        }
 
     def _act_any(self, observation: ArrayLike) -> NDArray[Any]:
         """Actions for whatever NumPy can read as observations, or an error that says what is wrong with it."""

@@ -8,11 +8,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from apb.env_spaces import FLOAT_DTYPES
+from apb.env_spaces import FLOAT_DTYPES, MAX_DIMENSIONS, MAX_SIZE
 from apb.errors import FileFormatError
-
-MAX_DIMENSIONS = 8
-MAX_SIZE = 1_000_000  # elements of a space read from a file: bounds what a hostile config can allocate
 
 
 def to_json(space: Box) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from apb.files.json_files import (
     sha256_file,
     write_json_atomic,
 )
-from apb.files.model_folders import kind_of_folder, read_folder, write_folder
+from apb.files.model_folders import kind_of_folder, read_folder, require_config, write_folder
 from apb.files.tensor_files import read_tensors, write_tensors
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "read_json",
     "read_tensors",
     "remove_leftovers",
+    "require_config",
     "require_content",
     "require_fields",
     "sha256_file",

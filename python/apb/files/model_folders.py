@@ -10,14 +10,23 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from apb.errors import FileFormatError, MismatchError, RunFolderError, nearest_path, require_path
+from apb.errors import ConfigError, FileFormatError, MismatchError, RunFolderError, nearest_path, require_path
 from apb.files.atomic import published_folder, staged_folder
-from apb.files.json_files import PathLike, dump_json, parse_json, read_json, sha256_file, write_json_atomic
+from apb.files.json_files import (
+    PathLike,
+    dump_json,
+    dump_json_file,
+    parse_json,
+    read_json,
+    sha256_file,
+    write_json_atomic,
+)
 from apb.files.tensor_files import check_header, read_tensors, write_tensors
 
 CONFIG_FILE = "config.json"
 TENSORS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 16 * 2**20
+STAMP_BYTES = 1000  # at most what `write_folder` adds: the package version and checksums
 
 KINDS = {
     "apb.policy": "a policy, which apb.Policy.from_pretrained, `apb eval` and `apb render` take",
@@ -61,6 +70,7 @@ def write_folder(
             folder, or cannot be written (disk full, no permission).
     """
     require_path("path", path)
+    require_config(config)
     try:
         _require_not_current(Path(path))
         _require_ours(Path(path), {CONFIG_FILE, TENSORS_FILE, *(texts or {})}, config["format"])
@@ -79,6 +89,17 @@ def write_folder(
             "may write to"
         ) from error
     return Path(path)
+
+
+def require_config(config: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for values that `write_folder` cannot write, or that could not be read back."""
+    try:
+        dump_json_file(config, max_bytes=MAX_CONFIG_BYTES - STAMP_BYTES)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{CONFIG_FILE} of {config.get('format')} cannot be saved: {error}; give less metadata, or spaces of fewer "
+            "elements"
+        ) from error
 
 
 def _require_not_current(folder: Path) -> None:
