@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-from apb import ApbWarning, Callback, FileFormatError, MismatchError, RunFolderError, adapt, resume
+from apb import ApbWarning, Callback, FileFormatError, MismatchError, RunFolderError, SimulationError, adapt, resume
 from apb.runs import RunFolder, load_checkpoint
 from crashes import Crash, CrashAt
 from learning import SMALL, small_backbone
@@ -197,6 +197,37 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path):
     assert_same_outcome(outcome(tmp_path / "run"), before)
     assert [r.returns.tolist() for r in again.final] == [r.returns.tolist() for r in first.final]
     assert again.history == first.history
+
+
+class Expiring(gymnasium.Wrapper):
+    """Pendulum, with a licence for so many steps of all of them."""
+
+    left = 10**9
+
+    def __init__(self):
+        super().__init__(gymnasium.make("Pendulum-v1", max_episode_steps=13))
+
+    def step(self, action):
+        Expiring.left -= 1
+        if Expiring.left < 0:
+            raise RuntimeError("the licence has expired")
+        return super().step(action)
+
+
+def test_a_finished_run_keeps_its_result_when_it_is_resumed_and_fails(tmp_path, monkeypatch):
+    options = make_options("Pendulum-v1", "action_noise", total_timesteps=120, keep_last=9)
+    run(tmp_path / "run", options | {"env": Expiring, "env_kwargs": None})
+    result = tmp_path / "run" / "result.json"
+    before = result.read_bytes()
+    monkeypatch.setattr(Expiring, "left", 5)
+    with pytest.raises(SimulationError, match="the licence has expired"):
+        resume(tmp_path / "run", env=Expiring)
+    assert result.read_bytes() == before
+    older = sorted((tmp_path / "run" / "checkpoints").glob("0*"))[0]
+    monkeypatch.setattr(Expiring, "left", 5)
+    with pytest.raises(SimulationError, match="the licence has expired"):
+        resume(older, env=Expiring)
+    assert not result.exists(), "a run that went back has not finished"
 
 
 def test_the_evaluation_at_the_end_belongs_to_the_last_checkpoint(tmp_path):
