@@ -17,10 +17,12 @@ from apb import (
     ConfigError,
     FileFormatError,
     MismatchError,
+    Policy,
     RunFolderError,
     UnknownNameError,
     resume,
 )
+from apb.files import atomic
 from apb.runs import RunFolder, load_checkpoint
 from learning import small_backbone
 
@@ -267,6 +269,27 @@ def test_a_full_disk_while_a_run_is_resumed_is_one_error_that_says_what_is_kept(
     kept = f"the last good checkpoint is {finished / 'checkpoints' / '000000070'}"
     with pytest.raises(RunFolderError, match=f"cannot be written: No space left on device; {kept}; make room"):
         resume(finished)
+
+
+def test_a_disk_that_fills_while_the_best_policy_is_written_says_what_is_kept(tmp_path, monkeypatch):
+    def full(path):
+        if path.name == "model.safetensors" and ".best." in path.parent.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return beside(path)
+
+    beside = atomic._temporary_beside
+    monkeypatch.setattr(atomic, "_temporary_beside", full)
+    words = f"^{tmp_path / 'run' / 'best'} cannot be written: No space left on device; there is no checkpoint yet; .*"
+    with pytest.raises(RunFolderError, match=words + f"continue with `apb resume {tmp_path / 'run'}`"):
+        run(run_dir=tmp_path / "run", eval_freq=50)
+
+
+def test_a_run_that_lost_its_replay_says_where_its_policies_are(finished):
+    shutil.rmtree(finished / "replay")
+    with pytest.warns(ApbWarning), pytest.raises(RunFolderError, match=f"{finished}/checkpoints/<step>/policy") as told:
+        resume(finished)
+    assert str(finished / "best") in str(told.value)
+    Policy.from_pretrained(finished / "checkpoints" / "000000070" / "policy")
 
 
 def test_a_rewind_that_fails_deletes_nothing(tmp_path):

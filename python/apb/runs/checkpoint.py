@@ -228,7 +228,7 @@ def load_checkpoint(run: RunFolder, *, identity: Mapping[str, str] | None = None
     if steps:
         raise RunFolderError(
             f"{run.path} has no intact checkpoint: all are damaged, those of the steps {steps}; start the run again in "
-            "a new folder"
+            f"a new folder. Policies that are whole can still be used: {run.checkpoints}/<step>/policy, {run.best}"
         )
     if (holder := run.holder) is not None:
         raise RunFolderError(f"{run.path} has no checkpoint yet, and is in use by process {holder}; {_first_due(run)}")

@@ -253,15 +253,19 @@ def newest_name(path: Path) -> str | None:
 
 @contextmanager
 def writing(run: Path, what: Path) -> Iterator[None]:
-    """Turn an `OSError` of the block, which writes `what`, into a `RunFolderError`: what is kept, and what to do."""
+    """Turn an `OSError` of the block, which writes `what`, into a `RunFolderError`: what is kept, and what to do.
+
+    So too one that a part of `what` was refused for already, in words that know nothing of the run.
+    """
     try:
         yield
-    except RunFolderError:
-        raise
     except OSError as error:
+        reason = error.__cause__ if isinstance(error, RunFolderError) else error
+        if not isinstance(reason, OSError):
+            raise
         raise RunFolderError(
-            f"{what} cannot be written: {error.strerror or error}; {last_good_checkpoint(run)}; make room, or make it "
-            f"a place that you may write to, and continue with `apb resume {shlex.quote(str(run))}`"
+            f"{what} cannot be written: {reason.strerror or reason}; {last_good_checkpoint(run)}; make room, or make "
+            f"it a place that you may write to, and continue with `apb resume {shlex.quote(str(run))}`"
         ) from error
 
 
