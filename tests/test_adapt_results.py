@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from adapt_runs import run, same_policies, strategies
 from apb import Backbone, Callback, Policy, adapt
-from apb.runs import read_evaluations, read_history
-from learning import SMALL, same_arrays
+from apb.environments import EnvSource
+from apb.loop import AdaptationLoop
+from apb.runner import run_to_end
+from apb.runs import StopSignals, read_evaluations, read_history
+from apb.settings import AdaptSettings
+from learning import SMALL, same_arrays, small_backbone
 
 # --- lanes and seeds -------------------------------------------------------------------------------------------------
 
@@ -68,6 +72,18 @@ def test_a_loss_is_recorded_from_its_first_step_on():
     assert [record["timesteps"] for record in history if "train/critic_loss" in record] == list(range(64, 71))
     assert [record["timesteps"] for record in history if "train/actor_loss" in record] == list(range(67, 71))
     assert all(record["train/actor_loss"] for record in history if "train/actor_loss" in record)
+
+
+def test_a_record_has_the_mean_loss_of_all_lanes_and_counts_the_steps_of_all():
+    settings = AdaptSettings(**{**SMALL, "total_timesteps": 70, "n_seeds": 3})
+    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
+    run_to_end(loop, None, StopSignals())
+    record, losses = loop.record(), loop.learner.losses()
+    assert sorted(losses) == ["actor_loss", "critic_loss"]
+    for name, values in losses.items():
+        assert len(set(values)) == 3
+        assert record[f"train/{name}"] == pytest.approx(sum(map(float, values)) / 3)
+    assert record["time/fps"] * record["time/seconds"] == pytest.approx(70 * 3)
 
 
 def test_all_time_is_accounted_for_and_what_is_no_phase_is_rest():

@@ -294,14 +294,14 @@ class AdaptationLoop:
             if len(recent)
             else {}
         )
-        fps = self.timesteps * self.simulations.lanes / max(self.wall_time, 1e-9)
+        seconds = self.wall_time
         self.metrics = {
             "timesteps": self.timesteps,
             **rollout,
             **losses,
             "train/updates": self.learner.updates,
-            "time/fps": fps,
-            "time/seconds": self.wall_time,
+            "time/fps": self.timesteps * self.simulations.lanes / max(seconds, 1e-9),
+            "time/seconds": seconds,
         }
         return self.metrics
 
