@@ -97,6 +97,26 @@ def test_the_policy_carries_the_statistics_that_it_was_learned_with(made):
     )
 
 
+def test_every_update_sees_the_replay_under_the_statistics_of_the_moment():
+    options = {**SMALL, "total_timesteps": 80, "n_seeds": 2, "normalize_observations": True}
+    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), AdaptSettings(**options))
+    update, updates = loop.learner.td3.update, []
+
+    def watched(batch):
+        seen = loop.replay.table[:, : loop.timesteps, :3].astype(np.float64)
+        mean, variance = (statistic(axis=1, keepdims=True) for statistic in (seen.mean, seen.var))
+        plain = loop.replay.sample(loop.learner.updates)
+        for name in ("observation", "next_observation"):
+            expected = np.clip((getattr(plain, name).numpy() - mean) / np.sqrt(variance + 1e-8), -10, 10)
+            np.testing.assert_allclose(getattr(batch, name), expected, rtol=1e-4, atol=1e-4)
+        updates.append(loop.timesteps)
+        return update(batch)
+
+    loop.learner.td3.update = watched
+    run_to_end(loop, None, StopSignals())
+    assert updates == list(range(64, 81))
+
+
 def loop_observations(made):
     """What was acted on in 300 steps of Pendulum, from the log of its only env."""
     (env,) = [env for env in made if env.actions]
