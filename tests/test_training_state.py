@@ -8,8 +8,10 @@ import pytest
 from apb import FileFormatError, MismatchError
 from apb.callbacks import StopTrainingOnNoModelImprovement
 from apb.environments import EnvSource
-from apb.loop import AdaptationLoop
+from apb.loop import PHASES, AdaptationLoop
 from apb.loop_state import load_loop_state, loop_state
+from apb.runner import run_to_end
+from apb.runs import StopSignals
 from apb.settings import AdaptSettings
 from learning import SMALL, small_backbone
 
@@ -105,3 +107,18 @@ def test_a_training_state_of_other_shapes_is_refused_before_it_is_used(name):
         state["counters"][counter] = value
         with pytest.raises(FileFormatError, match=f"{counter} = "):
             load_loop_state(loop, state)
+
+
+def test_a_run_that_continues_counts_the_time_from_before_too():
+    begun = make("HalfCheetah-v5")
+    begun.start()
+    state = loop_state(begun)
+    state["counters"]["wall_time"] = 1000.0
+    state["profile"] = dict.fromkeys(PHASES, 100.0)
+    resumed = make("HalfCheetah-v5")
+    load_loop_state(resumed, state)
+    result = run_to_end(resumed, None, StopSignals())
+    assert result.wall_time > 1000
+    assert all(result.profile[phase] >= 100 for phase in PHASES)
+    assert result.profile["rest"] >= 400
+    assert sum(result.profile.values()) == pytest.approx(result.wall_time)
