@@ -1,8 +1,11 @@
 """What the verbs of the command line promise: results, for people and for programs."""
 
 import dataclasses
+import io
 import json
+import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +14,11 @@ import gymnasium
 import numpy as np
 import pytest
 from apb.cli import adapt
+from apb.cli.summary import RunSummary
+from apb.runs import RunFolder
 from apb.settings import AdaptSettings
 from cli_runs import ENV, FAST, TWO_SEEDS, PointEnv, call, write_run
+from rich.console import Console
 
 # --- adapt -----------------------------------------------------------------------------------------------------------
 
@@ -149,6 +155,39 @@ def test_a_signal_stops_a_run_with_a_checkpoint_and_resume_ends_it(here, monkeyp
     assert resumed.code == 0
     assert resumed.json["stopped_by"] == "budget"
     assert resumed.json["final"] == whole["final"]
+
+
+def summary_of(run):
+    """What stands in the summary of a run."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(*RunSummary.read(RunFolder.open(run)).shown(()), sep="\n")
+    return console.file.getvalue()
+
+
+def test_the_table_of_a_stopped_run_has_the_latest_evaluation_beside_the_untrained_one(finished, tmp_path):
+    stopped = shutil.copytree(finished, tmp_path / "stopped")
+    records = [json.loads(line) for line in (stopped / "evaluations.jsonl").read_text().splitlines()]
+    lines = [
+        json.dumps(record | {"eval/mean_reward": record["timesteps"] + record["seed"], "eval/std_reward": 0.5})
+        for record in records
+        if record["timesteps"] <= 80
+    ]
+    (stopped / "evaluations.jsonl").write_text("\n".join([*lines, ""]))
+    result = json.loads((stopped / "result.json").read_text())
+    (stopped / "result.json").write_text(json.dumps(result | {"stopped_by": "SIGTERM", "final": []}))
+    shown = summary_of(stopped)
+    assert "after 80 steps" in shown
+    assert re.findall(r"(\S+) ± 0.5", shown) == ["3.0", "83.0", "4.0", "84.0"]
+
+
+def test_a_summary_tells_in_per_cent_where_the_time_went(finished, tmp_path):
+    shares = [int(number) for number in re.findall(r"(\d+) %", summary_of(finished))]
+    assert 90 <= sum(shares) <= 105
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    result = json.loads((copy / "result.json").read_text())
+    profile = {"simulation": 6.0, "update": 12.0, "forward": 0.01, "rest": 2.0}
+    (copy / "result.json").write_text(json.dumps(result | {"profile": profile}))
+    assert "time went to update 60 %, simulation 30 %, rest 10 %\n" in summary_of(copy)
 
 
 def test_resuming_a_finished_run_says_so_shows_the_result_and_changes_nothing(finished, capsys):
