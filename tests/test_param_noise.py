@@ -164,7 +164,10 @@ def test_lanes_go_through_generations_at_their_own_pace():
 
 
 def test_a_segment_that_the_loop_cut_off_is_credited_to_nobody_and_begins_anew():
-    rig = Rig("param_noise", (3,), population_size=4, segment_length=4, length=lambda *where: 10_000)
+    gamma = 0.5
+    options = {"population_size": 4, "segment_length": 4, "gamma": gamma}
+    rig = Rig("param_noise", (3,), length=lambda *where: 10_000, **options)
+    rig.learner.values = lambda observation: np.zeros(observation.shape[:2], dtype=np.float32)
     rig.step()
     rig.strategy.restarted(np.array([[True, True, False, False]]))
     for _ in range(3):
@@ -174,7 +177,10 @@ def test_a_segment_that_the_loop_cut_off_is_credited_to_nobody_and_begins_anew()
     assert (arrays["advantage"][0, :2] == 0).all()
     rig.step()
     assert rig.generation() == 1
-    assert (rig.arrays()["judged"] == [[4, 4, 4, 4]]).all()
+    arrays = rig.arrays()
+    assert (arrays["judged"] == [[4, 4, 4, 4]]).all()
+    four_steps = rig.seen.reward * sum(gamma**k for k in range(4))  # a member is paid the same at every step
+    np.testing.assert_allclose(arrays["advantage"][:, :2], four_steps[:, :2], rtol=1e-5)
 
 
 def test_a_step_in_which_a_vector_env_only_resets_belongs_to_no_segment():
