@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from apb import _native, rng
 from apb.settings import AdaptSettings
 from apb.strategies import STRATEGIES
 from learning import ACTION_SIZE, same_arrays
@@ -113,6 +114,16 @@ def test_noisy_actions_are_clipped_and_noise_is_a_function_of_seed_and_step(name
     assert (first == second).all()
     many = np.concatenate([rig.step() for _ in range(50)])
     assert np.abs(many).max() == 1
+
+
+def test_the_noise_of_a_step_is_drawn_from_a_stream_of_its_own(name):
+    rig = Rig(name, slots=3, action_noise=0.25)
+    actions = np.zeros((2, 3, ACTION_SIZE), dtype=np.float32)
+    rig.strategy.perturb(actions, 17)
+    normal = np.empty(3 * ACTION_SIZE, dtype=np.float32)
+    for lane, seed in enumerate(SEEDS):
+        _native.philox_normal(rng.key(seed, rng.Stream.ACTION_NOISE), rng.counter(17), normal)
+        assert (actions[lane].ravel() == (0.25 * normal).clip(-1, 1)).all()
 
 
 def test_action_noise_acts_with_the_current_policy():
