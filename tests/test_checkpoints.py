@@ -116,6 +116,14 @@ def test_all_that_a_checkpoint_counts_on_is_on_the_disk_before_it_is_published(
     assert published < events.index(("rename", "LATEST"))
 
 
+def test_the_folders_of_checkpoints_and_replay_are_on_the_disk_before_anything_in_them_counts(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = disk_events.record(monkeypatch)
+    save(saved(run), 5)
+    assert events.index(("sync", run.path.stat().st_ino)) < events.index(("rename", "000000005"))
+
+
 @pytest.mark.parametrize("keep_last", [1, 2, 3])
 def test_only_the_last_ones_are_kept_and_each_still_loads(run: RunFolder, keep_last: int) -> None:
     saved(run, 5, 10, 15, 20, keep_last=keep_last)

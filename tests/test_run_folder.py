@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import disk_events
 import pytest
 from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files import dump_json, read_json
@@ -68,6 +69,13 @@ def test_a_folder_is_a_run_only_when_all_that_it_starts_from_is_there(tmp_path: 
         RunFolder.create(tmp_path / "failed", CONFIG, lambda folder: 1 / 0)
     with pytest.raises(RunFolderError, match="started again"):
         RunFolder.open(tmp_path / "failed")
+
+
+def test_a_new_run_is_on_the_disk_when_it_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = disk_events.record(monkeypatch)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    complete = events.index(("rename", "config.json"))
+    assert {("sync", folder.stat().st_ino) for folder in (run.path, tmp_path)} <= set(events[complete:])
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_untouched(tmp_path: Path) -> None:
