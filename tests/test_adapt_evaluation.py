@@ -34,6 +34,13 @@ def test_evaluation_uses_envs_of_its_own_and_the_policy_without_noise(made):
     assert all(seeds.count(seed) == 1 for seed in finals), "the final evaluation uses starts that no other one used"
 
 
+def test_of_policies_that_are_equally_good_the_first_is_the_best(tmp_path):
+    options = {"total_timesteps": 100, "eval_freq": 50, "n_eval_episodes": 1, "learning_starts": 100}
+    result = run(run_dir=tmp_path / "run", **options, gradient_steps=0)
+    assert len({record["eval/mean_reward"] for record in result.evaluations}) == 1
+    assert Policy.from_pretrained(tmp_path / "run" / "best").metadata["timesteps"] == 0
+
+
 def returns_from_the_starts_of_a_run(policy, episodes):
     with Simulations(EnvSource.resolve("Pendulum-v1"), 1, 1, [0], rng.Stream.EVAL_EPISODE) as simulations:
         largest_torque = 2
