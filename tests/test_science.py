@@ -1,0 +1,80 @@
+"""The numbers on a results page are what its raw files say, and the test behind its p is exact."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from documentation import ROOT
+
+BUDGETS = {"HalfCheetah-v5": 100_000, "Hopper-v5": 50_000, "Walker2d-v5": 50_000}
+METHODS = {"b-action": "APB, reading B, action noise", "td3": "plain TD3, 1,000 random steps"}
+
+
+@pytest.fixture
+def report(monkeypatch):
+    """`benchmarks.science.report`, which is no part of the package."""
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(ROOT)
+    from benchmarks.science import report
+
+    return report
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "p"),
+    [
+        ([1, 2], [3, 4], 2 / 6),
+        ([1, 3], [2, 4], 4 / 6),
+        ([1, 4], [2, 3], 6 / 6),
+        ([4, 5, 6], [1, 2, 3], 2 / 20),
+        ([10], [1, 2, 3], 1 / 4),  # the differences are 8, 4, 8/3 and 4/3
+        ([2], [1, 3, 10], 3 / 4),
+        ([0.1, 0.1], [0.1, 0.1, 0.1], 1),
+    ],
+)
+def test_p_is_the_share_of_all_deals_that_differ_at_least_as_much(report, one, other, p):
+    one, other = (np.array(scores, dtype=np.float64) for scores in (one, other))
+    assert report.permutation_p(one, other) == pytest.approx(p)
+    assert report.permutation_p(other, one) == pytest.approx(p)
+    assert report.permutation_p(1e5 - one, 1e5 - other) == pytest.approx(p)
+
+
+def middle(scores):
+    """Of five scores, the mean of the three in the middle, as a cell shows it."""
+    assert len(scores) == 5
+    return f"{np.sort(scores)[1:4].mean():,.0f}"
+
+
+def cells_of(env, method):
+    """Cells of the random-backbone table by their heads, from the raw files by NumPy alone."""
+    found = {"10,000": [], "30,000": [], "50,000": [], "mean over the budget": [], "last five": [], "new episodes": []}
+    for seed in range(5):
+        path = ROOT / "docs" / "results" / "raw" / f"{env}-{method}-{seed}.jsonl"
+        header, *records = map(json.loads, path.read_text().splitlines())
+        curve = {record["timesteps"]: np.mean(record["returns"]) for record in records}
+        means = np.array([curve[timestep] for timestep in range(0, BUDGETS[env] + 1, 5_000)])
+        for timestep in (10_000, 30_000, 50_000):
+            found[f"{timestep:,}"].append(curve[timestep])
+        found["mean over the budget"].append(((means[1:] + means[:-1]) / 2).mean())
+        found["last five"].append(means[-5:].mean())
+        found["new episodes"].append(np.mean(header["final_returns"]))
+        longer = header["total_timesteps"] > BUDGETS[env]
+    return {head: middle(scores) for head, scores in found.items()} | ({"new episodes": "-"} if longer else {})
+
+
+@pytest.mark.parametrize("env", BUDGETS)
+def test_a_cell_of_a_results_page_is_the_number_that_numpy_makes_of_the_raw_files(report, env):
+    study = dataclasses.replace(
+        report.STUDIES["random-backbone"], budgets={env: BUDGETS[env]}, methods=tuple(METHODS), published={}
+    )
+    curves = report.read_curves("random-backbone")
+    lines = report.table(study, {(env, method): curves[env, method] for method in METHODS})
+    page = (ROOT / "docs" / "results" / "random-backbone" / "README.md").read_text().splitlines()
+    assert set(lines) <= set(page)
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    for row, (method, label) in zip(rows, METHODS.items(), strict=True):
+        assert row[:3] == [env, label, "5"]
+        shown = {name: cell.split(" ")[0] for name, cell in zip(head, row, strict=True)}
+        expected = cells_of(env, method)
+        assert {name: shown[name] for name in expected} == expected
