@@ -25,8 +25,9 @@ EVERYTHING = {
 
 
 @pytest.fixture(autouse=True)
-def cuda():
-    with nullcontext() if torch.cuda.is_available() else emulated_cuda():
+def cuda(request):
+    emulated = getattr(request, "param", None) == "emulated" or not torch.cuda.is_available()
+    with emulated_cuda() if emulated else nullcontext():
         yield
 
 
@@ -43,6 +44,7 @@ def test_cuda_learns_what_a_cpu_learns(options, trainable_backbone):
 
 
 @strategies
+@pytest.mark.parametrize("cuda", ["emulated"], indirect=True)  # a GPU need not compute the same bytes twice
 def test_a_run_on_cuda_continues_exactly(options, tmp_path):
     options = {**EVERYTHING, **options, "device": "cuda"}
     run(run_dir=tmp_path / "whole", **options)
