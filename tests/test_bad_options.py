@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from adapt_runs import run
@@ -186,6 +187,8 @@ def test_a_replay_that_does_not_fit_into_memory_is_refused(monkeypatch):
 
 
 def test_what_is_no_backbone_and_a_path_that_leads_nowhere_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"backbone is a ndarray; expected an apb.Backbone"):
+        run(backbone=np.zeros(3))
     with pytest.raises(ConfigError, match=r"backbone is a int; expected an apb.Backbone, the folder of a saved"):
         adapt("Pendulum-v1", 7)
     with pytest.raises(FileFormatError, match="nowhere"):

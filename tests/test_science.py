@@ -78,3 +78,10 @@ def test_a_cell_of_a_results_page_is_the_number_that_numpy_makes_of_the_raw_file
         shown = {name: cell.split(" ")[0] for name, cell in zip(head, row, strict=True)}
         expected = cells_of(env, method)
         assert {name: shown[name] for name in expected} == expected
+
+
+def test_every_page_is_what_its_command_makes_of_the_raw_files(report):
+    for name, study in report.STUDIES.items():
+        page = (ROOT / "docs" / "results" / name / "README.md").read_text()
+        assert set(report.table(study, report.read_curves(name))) <= set(page.splitlines()), name
+        assert "Not finished" not in page

@@ -257,9 +257,11 @@ def random_backbone(
 
 
 def _resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource, seed: int) -> Backbone:
-    if backbone is None or backbone == RANDOM:
+    if backbone is None:
         return random_backbone(source, seed)
     if isinstance(backbone, str | Path):
+        if backbone == RANDOM:
+            return random_backbone(source, seed)
         if isinstance(backbone, str) and not Path(backbone).exists():
             meant = nearest_name(backbone, [RANDOM, *STRATEGIES])
             near = {None: nearest_path(Path(backbone)), RANDOM: f"; did you mean {RANDOM!r}?"}

@@ -45,7 +45,7 @@ class FileFormatError(ApbError, ValueError):
 
 
 class RunFolderError(ApbError, OSError):
-    """A run folder is not empty, is in use by another process, has no checkpoint, or cannot be written."""
+    """A run folder is not empty, is in use by another process, has no checkpoint, or cannot be read or written."""
 
 
 class ApbWarning(UserWarning):
