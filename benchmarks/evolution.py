@@ -11,10 +11,14 @@ MEMBERS, PARAMETERS = 64, 6_000
 
 
 def run(quick: bool) -> list[Row]:
-    """CEM with antithetic draws and damping, float32 on both sides; the peer uses NumPy's own fastest generator."""
+    """CEM with antithetic draws and damping, float32 on both sides; the peer uses NumPy's own fastest generator.
+
+    The target is for all cores, as evolution is used; one thread is there to compare with.
+    """
     threads = available_cpus()
-    ours = {f"apb, {count} thread{'s' if count > 1 else ''}": _apb(count) for count in sorted({1, threads})}
-    seconds = interleave({**ours, "NumPy": _numpy()}, repetitions=9 if quick else 41, calls=10)
+    ours = {count: f"apb, {count} thread{'s' if count > 1 else ''}" for count in sorted({1, threads})}
+    calls = {name: _apb(count) for count, name in ours.items()}
+    seconds = interleave({**calls, "NumPy": _numpy()}, repetitions=9 if quick else 41, calls=10)
     return [
         compare(
             TOPIC,
@@ -23,9 +27,9 @@ def run(quick: bool) -> list[Row]:
             ("NumPy", scaled(seconds["NumPy"])),
             "us",
             higher_is_better=False,
-            min_ratio=5.0,
+            min_ratio=5.0 if count == threads else None,
         )
-        for name in ours
+        for count, name in ours.items()
     ]
 
 

@@ -18,8 +18,9 @@ constexpr std::int64_t kChunk = 256;  // rows per task; fixed, and small enough 
 constexpr std::int64_t kCacheLine = 64;
 
 // A row is fetched twice before it is read: far ahead into the second-level cache, which keeps more misses in flight
-// than the first, then from there.
-constexpr std::int64_t kFar = 64, kNear = 8;
+// than the first, then from there. Far is as far as a part of that cache reaches.
+constexpr std::int64_t kFarBytes = std::int64_t{1} << 17;
+constexpr std::int64_t kNear = 8;
 constexpr int kSecondLevel = 2, kFirstLevel = 3;
 
 void require_ring(std::int64_t lane, std::int64_t position, std::int64_t size, std::int64_t capacity) {
@@ -120,6 +121,7 @@ void replay_sample(const View<const float, 3>& table, const View<const std::int6
              "1 to the capacity, " + std::to_string(table.shape[1]) + "; add transitions first");
     }
   }
+  const std::int64_t far = std::max(kNear, kFarBytes / (columns * static_cast<std::int64_t>(sizeof(float))));
   const std::int64_t chunks = (rows + kChunk - 1) / kChunk;
   parallel_for(pool, lanes * chunks, [&](std::int64_t task) {
     const std::int64_t lane = task / chunks;
@@ -131,9 +133,9 @@ void replay_sample(const View<const float, 3>& table, const View<const std::int6
     for (std::int64_t b = 0; b < count; ++b) index[b] = scaled(words[b], size(lane));
 
     const auto row = [&](std::int64_t b) { return &table(lane, index[b], 0); };
-    for (std::int64_t b = 0; b < std::min(kFar, count); ++b) prefetch<kSecondLevel>(row(b), columns);
+    for (std::int64_t b = 0; b < std::min(far, count); ++b) prefetch<kSecondLevel>(row(b), columns);
     for (std::int64_t b = 0; b < count; ++b) {
-      if (b + kFar < count) prefetch<kSecondLevel>(row(b + kFar), columns);
+      if (b + far < count) prefetch<kSecondLevel>(row(b + far), columns);
       if (b + kNear < count) prefetch<kFirstLevel>(row(b + kNear), columns);
       const std::int64_t to = first + b;
       const float* from = row(b);
