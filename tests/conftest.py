@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from apb.runs import RunFolder
 from apb.runs import tensorboard as tensorboard_module
 from cli_runs import TWO_SEEDS, register_env
 from envs_for_tests import CountedPendulum
+from policies import make_policy
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -58,3 +60,17 @@ def run(tmp_path):
     folder = RunFolder.create(tmp_path / "run", {"env": "Toy-v0"})
     with folder.lock():
         yield folder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a saved policy, not to be changed."""
+    path = tmp_path_factory.mktemp("saved") / "policy"
+    make_policy(5, 3, normalize=True, metadata={"env_id": "Thing-v1", "timesteps": 7}).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of `saved`, to be changed."""
+    return shutil.copytree(saved, tmp_path / "policy")

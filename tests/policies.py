@@ -86,3 +86,11 @@ def draw_observations(policy, rows, seed=0, dtype=np.float64):
     """Normal observations (rows, obs) of a size that neither vanishes nor saturates."""
     size = policy.adapter.shape.observation_size
     return np.random.default_rng(seed).normal(0, 2, (rows, size)).astype(dtype)
+
+
+def edit_config(folder, change):
+    """Change the JSON values of a saved model by `change`, and sign them as `save_pretrained` does."""
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    sign(folder)

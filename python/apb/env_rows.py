@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_observation_space
-from apb.errors import ApbWarning, raised
+from apb.errors import ApbWarning, SimulationError, raised
 from apb.snapshots import EnvState, can_save, load_env, save_env
 
 
@@ -37,12 +37,16 @@ class RowStep:
 
 
 class RowError(Exception):
-    """Row `row` (None: unknown) did not behave; `Simulations` adds where and when, and raises `SimulationError`."""
+    """Row `row` (None: unknown) did not behave; who steps the rows adds where and when: `in_env`."""
 
     def __init__(self, row: int | None, what: str) -> None:
         super().__init__(what)
         self.row = row
         self.what = what
+
+    def in_env(self, where: str) -> SimulationError:
+        """The error for the user, to be raised from the `__cause__` of this one."""
+        return SimulationError(f"{where}: {self.what}. Check the env with gymnasium.utils.env_checker.check_env")
 
 
 def returned_numbers(

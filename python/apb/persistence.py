@@ -57,7 +57,7 @@ class RunWriter:
             self._load(checkpoint)
         identity = run_identity(loop.source, loop.backbone, loop.settings)
         self._writer = CheckpointWriter(run, identity, parent=checkpoint, keep_last=loop.settings.keep_last)
-        self.history.truncate(*((-1, 0) if checkpoint is None else (checkpoint.step, loop.evaluated_to)))
+        self.history.truncate(-1 if checkpoint is None else checkpoint.step, loop.evaluated_to)
         if not loop.finished:  # else it stays the result of this run until the one of the new final evaluation is there
             with writing(run.path, run.result):
                 run.result.unlink(missing_ok=True)

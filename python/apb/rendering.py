@@ -19,7 +19,6 @@ from apb.errors import (
     ConfigError,
     InvalidEnvError,
     RunFolderError,
-    SimulationError,
     raised,
     require_arguments,
     require_integer,
@@ -132,10 +131,7 @@ def _frames(
             if ended:
                 return
     except RowError as failure:
-        raise SimulationError(
-            f"env {source.name}, in step {step} of the film: {failure.what}. Check the env with "
-            "gymnasium.utils.env_checker.check_env"
-        ) from failure.__cause__
+        raise failure.in_env(f"env {source.name}, in step {step} of the film") from failure.__cause__
 
 
 def _draw(env: AnyEnv, name: str, hint: str) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from apb import rng
 from apb.env_rows import EnvRows, RowError, Rows, close_env
 from apb.env_source import EnvSource
 from apb.env_spaces import ActionBounds, AnyEnv, flat_size
-from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError, SimulationError
+from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError
 from apb.snapshots import EnvState
 from apb.state_arrays import require_counts, require_like
 from apb.transitions import Episode, Transition
@@ -292,10 +292,7 @@ class Simulations:
                 where += f", lane {lane}, slot {slot}"
             steps = int(self._episode_steps[failure.row])
             where += f", episode {int(self._episode_index[failure.row])} after {steps} steps of it"
-        raise SimulationError(
-            f"{where}, after {self.total_steps} steps in total: {failure.what}. Check the env with "
-            "gymnasium.utils.env_checker.check_env"
-        ) from failure.__cause__
+        raise failure.in_env(f"{where}, after {self.total_steps} steps in total") from failure.__cause__
 
 
 def _finite_float32(

@@ -1,6 +1,5 @@
 """Arguments that several verbs take: JSON objects, and the runs and policies that a path stands for."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -11,7 +10,7 @@ import tyro
 
 from apb.env_source import EnvSource
 from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, nearest_path
-from apb.files import parse_json
+from apb.files import first_free, parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
@@ -83,8 +82,7 @@ def existing(path: Path) -> Path:
 
 def free_path(path: Path) -> Path:
     """`path`, or the first of <stem>-1, <stem>-2, ... where nothing is: for a name that the user has not given."""
-    names = chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count(1)))
-    return next(name for name in names if not os.path.lexists(name))
+    return first_free(chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count(1))))
 
 
 def open_run(path: Path) -> RunFolder:

@@ -21,7 +21,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -149,7 +149,11 @@ def remove_leftovers(folder: Path, name: str | None = None, *, older_than: float
 
 def free_name(path: Path) -> Path:
     """The first of `<path>-1`, `<path>-2`, ... that nothing has, for what is put aside."""
-    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+    return first_free(path.with_name(f"{path.name}-{number}") for number in itertools.count(1))
+
+
+def first_free(names: Iterable[Path]) -> Path:
+    """The first of endlessly many `names` that nothing has, not even a link that leads nowhere."""
     return next(name for name in names if not os.path.lexists(name))
 
 
