@@ -2,6 +2,11 @@
 
 import pytest
 from apb import adapt
+from apb.environments import EnvSource
+from apb.loop import AdaptationLoop
+from apb.runner import run_to_end
+from apb.runs import StopSignals
+from apb.settings import AdaptSettings
 from learning import SMALL, small_backbone
 
 STRATEGY_OPTIONS = [{"strategy": "action_noise"}, {"strategy": "param_noise", "population_size": 3}]
@@ -16,6 +21,13 @@ def run(env="Pendulum-v1", backbone=None, **options):
     """`adapt` for 100 timesteps with a small backbone and the options `SMALL`, unless others are given."""
     backbone = small_backbone() if backbone is None else backbone
     return adapt(env, backbone, **{**SMALL, "total_timesteps": 100, **options})
+
+
+def finished_loop(env="Pendulum-v1", **options):
+    """The loop of such a run, at its end, to be looked into."""
+    loop = AdaptationLoop(EnvSource.resolve(env), None, small_backbone(), AdaptSettings(**{**SMALL, **options}))
+    run_to_end(loop, None, StopSignals())
+    return loop
 
 
 def same_policies(first, second):

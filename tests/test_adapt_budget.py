@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from adapt_runs import run, same_policies, strategies
+from adapt_runs import finished_loop, run, same_policies, strategies
 from apb import ApbWarning, Backbone, Callback, ConfigError, adapt, rng
 from apb.environments import EnvSource
 from apb.loop import AdaptationLoop
@@ -89,9 +89,7 @@ def test_actions_of_the_warm_up_are_uniform_and_owe_nothing_to_the_policy(option
 
 @strategies
 def test_the_actions_of_a_warm_up_step_are_drawn_from_a_stream_of_their_own(options):
-    settings = AdaptSettings(**{**SMALL, **options, "total_timesteps": 30, "n_seeds": 2})
-    loop = AdaptationLoop(EnvSource.resolve("HalfCheetah-v5"), None, small_backbone(), settings)
-    run_to_end(loop, None, StopSignals())
+    loop = finished_loop("HalfCheetah-v5", **options, total_timesteps=30, n_seeds=2)
     slots = loop.simulations.slots
     for seed, rows in enumerate(loop.replay.table):
         for step, actions in enumerate(rows[:, 34:40].reshape(-1, slots * 6)):

@@ -4,14 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from adapt_runs import run, same_policies, strategies
+from adapt_runs import finished_loop, run, same_policies, strategies
 from apb import Backbone, Callback, Policy, adapt
-from apb.environments import EnvSource
-from apb.loop import AdaptationLoop
-from apb.runner import run_to_end
-from apb.runs import StopSignals, read_evaluations, read_history
-from apb.settings import AdaptSettings
-from learning import SMALL, same_arrays, small_backbone
+from apb.runs import read_evaluations, read_history
+from learning import SMALL, same_arrays
 
 # --- lanes and seeds -------------------------------------------------------------------------------------------------
 
@@ -75,9 +71,7 @@ def test_a_loss_is_recorded_from_its_first_step_on():
 
 
 def test_a_record_has_the_mean_loss_of_all_lanes_and_counts_the_steps_of_all():
-    settings = AdaptSettings(**{**SMALL, "total_timesteps": 70, "n_seeds": 3})
-    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
-    run_to_end(loop, None, StopSignals())
+    loop = finished_loop(total_timesteps=70, n_seeds=3)
     record, losses = loop.record(), loop.learner.losses()
     assert sorted(losses) == ["actor_loss", "critic_loss"]
     for name, values in losses.items():
