@@ -1,7 +1,7 @@
 """Adaptive policy backbones: adapt a frozen network to a new control task by learning two linear layers around it.
 
-Importing the package is instant and loads neither torch nor Gymnasium; each name is loaded at its first use. Saved
-policies run without torch.
+Importing the package registers its envs with Gymnasium, "apb/CheetahVel-v0" and so on, and loads neither torch nor
+MuJoCo; each name is loaded at its first use. Saved policies run without torch.
 """
 
 from importlib.metadata import version
@@ -21,9 +21,10 @@ from apb.errors import (
     UnknownNameError,
     nearest,
 )
+from apb.registration import register_envs
 
 if TYPE_CHECKING:
-    from apb import callbacks, plotting, rendering, rng, statistics, strategies
+    from apb import callbacks, plotting, rendering, rng, statistics, strategies, tasks
     from apb.adaptation import AdaptResult, adapt, resume
     from apb.adapter import Adapter, AdapterShape
     from apb.backbone import Backbone
@@ -63,7 +64,10 @@ __all__ = [
     "rng",
     "statistics",
     "strategies",
+    "tasks",
 ]
+
+register_envs()
 
 
 def __getattr__(name: str) -> object:
@@ -125,6 +129,10 @@ def _home(name: str) -> ModuleType:
             import apb.strategies
 
             return apb.strategies
+        case "tasks":
+            import apb.tasks
+
+            return apb.tasks
     raise AttributeError(f"module 'apb' has no attribute {name!r}; {nearest(name, __all__)}")
 
 

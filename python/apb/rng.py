@@ -30,6 +30,8 @@ class Stream(IntEnum):
     BOOTSTRAP = 12
     PROBE = 13
     EVALUATE = 14
+    TASK_START = 15
+    TASK_DRAW = 16
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

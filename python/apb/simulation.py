@@ -1,0 +1,333 @@
+"""`BatchedEnv`: many tasks of one family as one `gymnasium.vector.VectorEnv`, simulated by MuJoCo's thread pool."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, MismatchError, SimulationError, require_integer
+from apb.tasks.family import Family, Physics, split_arguments
+from apb.tasks.film import Camera
+from apb.tasks.registry import family_named
+from apb.tasks.single import UNSTABLE
+from apb.tasks.starts import Starts
+from apb.tasks.task import described
+from apb.threads import available_cpus, require_threads
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Info = dict[str, Any]
+
+MAX_ROWS = 1_000_000
+
+
+class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
+    """R simulations of one family, each a task of its own, stepped in one call that releases the interpreter's lock.
+
+    Every row gives the same bits as the env of `gymnasium.make` with its task, its seed and its actions, whatever the
+    number of rows and threads. Episode e of a row that was seeded with s starts from numbers that (s, e) determine;
+    `reset(seed=s)` seeds row r with s + r, as Gymnasium's own vectors do.
+
+    A simulation that blows up ends its own episode only: truncated, with the reward 0 and the last observation that was
+    good, a text in `info["simulation_error"]` (with its mask `info["_simulation_error"]`), and a warning.
+
+    Args:
+        family: Name of the family.
+        num_envs: R, in [1, 1,000,000].
+        max_episode_steps: Steps after which an episode is truncated.
+        autoreset_mode: What follows the end of an episode: `AutoresetMode` or its value. In `NEXT_STEP`, Gymnasium's
+            default, the next action of the row is ignored; in `SAME_STEP` the last observation is in
+            `info["final_obs"]`; in `DISABLED` the caller resets the row with `options={"reset_mask": mask}`.
+        num_threads: Threads, the caller's included; by default as for everything else of the package.
+        render_mode: None or "rgb_array".
+        width, height: Of a picture, in pixels.
+        arguments: Values of the family's parameters, for all rows or each (R, ...), and switches.
+
+    Attributes:
+        family: The family with its switches.
+        parameters: Its parameters, each (R, ...).
+
+    Raises:
+        UnknownNameError, ConfigError: an argument is none of the family's, or out of range. InvalidEnvError: MuJoCo
+            is too old.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        num_envs: int = 1,
+        *,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        num_threads: int | None = None,
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 480,
+        **arguments: Any,
+    ) -> None:
+        self.num_envs = require_integer("num_envs", num_envs, 1, MAX_ROWS)
+        self.family, values = split_arguments(family_named(family), arguments)
+        self.parameters = self.family.rows(values, self.num_envs)
+        self.horizon = require_integer("max_episode_steps", max_episode_steps or self.family.horizon, 1, 10**9)
+        self._mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": round(1 / self.family.dt),
+            "autoreset_mode": self._mode,
+        }
+        self.render_mode = render_mode
+        self.single_observation_space = Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
+        self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._batch = _new_batch(self.family, self.num_envs, _threads(num_threads))
+        fields = self.family.model_fields(self.parameters)
+        for name, per_row in fields.items():
+            self._batch.expand(name)[...] = per_row
+        if fields:
+            # What MuJoCo derives from masses and inertias stays that of the shared model else.
+            self._batch.set_const()
+        self._physics = Physics(
+            self._batch.bind("qpos"),
+            self._batch.bind("qvel"),
+            {name: self._batch.bind(name) for name in self.family.outputs},
+        )
+        self._control = self._batch.bind("ctrl")
+        self._unstable = self._batch.warning[:, list(UNSTABLE), 1]
+        self._starts = Starts(self.num_envs)
+        self._steps = np.zeros(self.num_envs, dtype=np.int64)
+        self._ended = np.ones(self.num_envs, dtype=np.bool_)
+        self._observations = np.zeros((self.num_envs, self.family.observation_size))
+        self._positions = self.family.position(self._physics)
+        self._all = np.ones(self.num_envs, dtype=np.bool_)
+        self._camera = Camera(self.family.model, width, height)
+
+    # --- episodes --------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Array, Info]:
+        """Start episodes, in all rows or those of `options={"reset_mask": mask}`, bool (R,).
+
+        Args:
+            seed: One for all rows, of which row r gets seed + r; or one each, None for a row's next episode.
+            options: See above.
+
+        Raises:
+            ConfigError: as many seeds or flags as rows were expected.
+        """
+        rows = np.flatnonzero(self._reset_mask(options))
+        if seed is not None:
+            seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+            if len(seeds) != self.num_envs:
+                raise ConfigError(
+                    f"seed has {len(seeds)} elements; expected one integer, or one for each of {self.num_envs} rows"
+                )
+            seeded = [int(row) for row in rows if seeds[row] is not None]
+            self._starts.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
+        self._start(rows)
+        return self._observations.copy(), {}
+
+    def step(self, actions: NDArray[np.floating[Any]]) -> tuple[Array, Array, Flags, Flags, Info]:
+        """Step all rows with actions (R, act) in [-1, 1]; `info` has the terms of the rewards.
+
+        Raises:
+            SimulationError: an action is not finite or of another shape; or a row has no episode under way.
+        """
+        given = self._checked(actions)
+        resetting = self._ended
+        some_reset = bool(resetting.any())
+        if some_reset and self._mode is not AutoresetMode.NEXT_STEP:
+            raise SimulationError(f"rows {np.flatnonzero(resetting)[:5]} have no episode under way; reset them first")
+        control = self.family.control(given, self.parameters)
+        self._control[...] = control
+        failures = self._advance(np.flatnonzero(~resetting) if some_reset else None)
+        outcome = self.family.outcome(self._positions, self._physics, control, self.parameters)
+        self._positions = outcome.position
+        self._steps += 1
+        observations, rewards, terminated = outcome.observation, outcome.reward, outcome.terminated
+        truncated = self._steps >= self.horizon
+        info: Info = {}
+        for name, term in outcome.terms.items():
+            info[f"reward_{name}"], info[f"_reward_{name}"] = term, self._all
+        if failures:
+            self._end_failed(failures, observations, rewards, terminated, truncated, info)
+        if some_reset:
+            for values in (rewards, terminated, truncated):
+                values[resetting] = 0
+        self._observations = observations
+        self._ended = terminated | truncated
+        if some_reset:
+            self._start(np.flatnonzero(resetting))
+        elif self._mode is AutoresetMode.SAME_STEP and self._ended.any():
+            info["final_obs"], info["_final_obs"] = _objects(observations, self._ended), self._ended.copy()
+            self._start(np.flatnonzero(self._ended))
+        return self._observations.copy(), rewards, terminated, truncated, info
+
+    def _advance(self, rows: NDArray[np.intp] | None) -> dict[int, str]:
+        """Step these rows' physics, None for all; returns what went wrong, by row."""
+        failures = {}
+        if rows is None or rows.size:
+            try:
+                self._batch.step(rows, self.family.frame_skip)
+            except mujoco.batch.SimulationError as error:
+                failures = {int(row): self._batch.error(int(row)) for row in error.ids}
+        if self._batch.warning[:, :, 1].any():
+            for row in np.flatnonzero(self._batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
+                failures.setdefault(int(row), "the physics became unstable (NaN, infinite or huge numbers)")
+            self._batch.warning[:] = 0
+        return failures
+
+    def _start(self, rows: NDArray[np.intp]) -> None:
+        """Begin the next episodes of these rows."""
+        if not rows.size:
+            return
+        model = self.family.model
+        qpos, qvel = self.family.start(*self._starts.draw(rows.tolist(), model.nq + model.nv, model.nv))
+        self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._physics.qpos[rows] = qpos
+        self._physics.qvel[rows] = qvel
+        self._batch.forward(rows)
+        begun = Physics(
+            self._physics.qpos[rows],
+            self._physics.qvel[rows],
+            {name: values[rows] for name, values in self._physics.outputs.items()},
+        )
+        # What was returned before must not change.
+        self._observations = self._observations.copy()
+        self._observations[rows] = self.family.observe(begun, {name: v[rows] for name, v in self.parameters.items()})
+        self._positions[rows] = self.family.position(begun)
+        self._steps[rows] = 0
+        self._ended[rows] = False
+
+    def _end_failed(
+        self,
+        failures: Mapping[int, str],
+        observations: Array,
+        rewards: Array,
+        terminated: Flags,
+        truncated: Flags,
+        info: Info,
+    ) -> None:
+        texts = np.full(self.num_envs, None, dtype=object)
+        for row, message in failures.items():
+            observations[row], rewards[row] = self._observations[row], 0.0
+            terminated[row], truncated[row] = False, True
+            texts[row] = f"{self.describe(row)}, step {int(self._steps[row])} of the episode: {message}"
+            warnings.warn(f"{texts[row]}; the episode ends, the other rows go on", ApbWarning, stacklevel=3)
+        info["simulation_error"] = texts
+        info["_simulation_error"] = np.array([text is not None for text in texts])
+
+    def describe(self, row: int) -> str:
+        """A row and its task, for messages."""
+        values = {name: values[row].tolist() for name, values in self.parameters.items()}
+        return f"row {row} of {self.family.name} ({described(values)})"
+
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that an exact continuation needs, in the middle of episodes too: copies, by name."""
+        return {name: array.copy() for name, array in self._state().items()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from a `state` of an env with the same family, tasks and number of rows.
+
+        Raises:
+            MismatchError: it is of another one.
+        """
+        own = self._state()
+        for name, array in own.items():
+            found = state.get(name)
+            if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != (array.shape, array.dtype):
+                described_ = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else repr(found)
+                raise MismatchError(
+                    f"saved simulations: {name} is {described_}; expected {array.dtype} {array.shape}. They are those "
+                    "of another family, another number of rows, or another version of MuJoCo"
+                )
+        for name, array in own.items():
+            array[...] = state[name]
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {
+            "physics": self._batch.state,
+            "observations": self._observations,
+            "positions": self._positions,
+            "seeds": self._starts.seeds,
+            "episodes": self._starts.episodes,
+            "steps": self._steps,
+            "ended": self._ended,
+        }
+
+    # --- pictures --------------------------------------------------------------------------------------------------
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """What one row looks like now, uint8 (height, width, 3)."""
+        data = self._batch.get_data(row)
+        mujoco.mj_forward(self.family.model, data)
+        return self._camera.picture(data)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """A picture of each row; None without a render mode. `apb.tasks.film.grid` puts them side by side."""
+        return None if self.render_mode is None else tuple(self.picture(row) for row in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer; the threads end with the object."""
+        self._camera.close()
+
+    # --- checks ----------------------------------------------------------------------------------------------------
+
+    def _checked(self, actions: Any) -> Array:
+        given = np.asarray(actions, dtype=np.float64)
+        if given.shape != self.action_space.shape:
+            raise SimulationError(f"actions have shape {given.shape}; expected {self.action_space.shape}")
+        clipped: Array = np.clip(given, -1.0, 1.0)
+        if np.isnan(np.dot(clipped.ravel(), clipped.ravel())) or np.isinf(given).any():
+            row, element = (int(index) for index in np.argwhere(~np.isfinite(given))[0])
+            raise SimulationError(
+                f"{self.describe(row)}: action {element} is {given[row, element]}; expected a finite number"
+            )
+        return clipped
+
+    def _reset_mask(self, options: Mapping[str, Any] | None) -> Flags:
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return self._all
+        array = np.asarray(mask)
+        if array.dtype != np.bool_ or array.shape != (self.num_envs,):
+            raise ConfigError(f"options['reset_mask'] is {array.dtype} {array.shape}; expected bool ({self.num_envs},)")
+        return array
+
+
+def _threads(wanted: int | None) -> int:
+    return available_cpus() if wanted is None else require_threads("num_threads", wanted)
+
+
+def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
+    for mode in AutoresetMode:
+        if value == mode or str(value).lower() in (mode.value.lower(), mode.name.lower()):
+            return mode
+    raise ConfigError(f"autoreset_mode = {value!r}; expected {', '.join(mode.name for mode in AutoresetMode)}")
+
+
+def _new_batch(family: Family, rows: int, threads: int) -> Any:
+    try:
+        import mujoco.batch
+    except ImportError as error:
+        raise InvalidEnvError(
+            f"MuJoCo {mujoco.__version__} cannot simulate in batches; install mujoco>=3.17 (single envs work with it)"
+        ) from error
+    return mujoco.batch.Batch(family.model, rows, min(threads, rows))
+
+
+def _objects(values: Array, mask: Flags) -> NDArray[np.object_]:
+    """Copies of the marked rows as Gymnasium passes final observations: an array of objects, None elsewhere."""
+    out = np.full(len(values), None, dtype=object)
+    for row in np.flatnonzero(mask):
+        out[row] = values[row].copy()
+    return out

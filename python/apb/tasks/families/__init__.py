@@ -1,0 +1,1 @@
+"""The families of the package, one file each."""

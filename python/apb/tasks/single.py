@@ -1,0 +1,119 @@
+"""`TaskEnv`: one task of a family as a plain `gymnasium.Env`, stepped by MuJoCo's own `mj_step`."""
+
+import copy
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+
+from apb.errors import SimulationError
+from apb.tasks.family import Family, physics_of, split_arguments
+from apb.tasks.film import Camera
+from apb.tasks.parameter import Parameters
+from apb.tasks.registry import family_named
+from apb.tasks.starts import Starts
+from apb.tasks.task import described
+
+Observation = NDArray[np.float64]
+
+UNSTABLE = tuple(
+    int(warning)
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+    )
+)
+"""Warnings after which MuJoCo has silently put a simulation back to its initial state."""
+
+
+class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
+    """One task. Observations are float64, actions in [-1, 1]; `info` has the terms of the reward.
+
+    Args:
+        family: Name of the family.
+        render_mode: None or "rgb_array".
+        width, height: Of a picture, in pixels.
+        arguments: Values of the family's parameters and switches.
+
+    Raises:
+        UnknownNameError, ConfigError: an argument is none of the family's, or out of range.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium's own form)
+
+    def __init__(
+        self, family: str, *, render_mode: str | None = None, width: int = 480, height: int = 480, **arguments: Any
+    ) -> None:
+        self.family, self.values = split_arguments(family_named(family), arguments)
+        self._parameters = self.family.rows(self.values, 1)
+        self.model = _model_of(self.family, self._parameters)
+        self.data = mujoco.MjData(self.model)
+        self._physics = physics_of(self.data, self.family.outputs)
+        self.observation_space = Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
+        self.action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
+        self.metadata = self.metadata | {"render_fps": round(1 / self.family.dt)}
+        self.render_mode = render_mode
+        self._camera = Camera(self.model, width, height)
+        self._starts = Starts(1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode: the first of `seed`, or the next one of the seed before."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._starts.seed([0], [seed])
+        mujoco.mj_resetData(self.model, self.data)
+        qpos, qvel = self.family.start(*self._starts.draw([0], self.model.nq + self.model.nv, self.model.nv))
+        self.data.qpos[:] = qpos[0]
+        self.data.qvel[:] = qvel[0]
+        mujoco.mj_forward(self.model, self.data)
+        return self.family.observe(self._physics, self._parameters)[0], {}
+
+    def step(self, action: NDArray[np.floating[Any]]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One step of `frame_skip` substeps.
+
+        Raises:
+            SimulationError: the action is not finite or of another shape, or the simulation blew up.
+        """
+        actions = np.asarray(action, dtype=np.float64)
+        if actions.shape != self.action_space.shape or not np.isfinite(actions).all():
+            raise SimulationError(
+                f"{self}: action = {action!r:.200}; expected finite numbers of shape {self.action_space.shape}"
+            )
+        control = self.family.control(np.clip(actions[None], -1, 1), self._parameters)
+        before = self.family.position(self._physics)
+        self.data.ctrl[:] = control[0]
+        mujoco.mj_step(self.model, self.data, self.family.frame_skip)
+        if any(self.data.warning[index].number for index in UNSTABLE):
+            raise SimulationError(f"{self}: the simulation became unstable at {self.data.time:.3f} s; reset it")
+        outcome = self.family.outcome(before, self._physics, control, self._parameters)
+        terms = {f"reward_{name}": float(values[0]) for name, values in outcome.terms.items()}
+        return outcome.observation[0], float(outcome.reward[0]), bool(outcome.terminated[0]), False, terms
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """A picture of now, uint8 (height, width, 3); None without a render mode."""
+        return None if self.render_mode is None else self._camera.picture(self.data)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._camera.close()
+
+    def __str__(self) -> str:
+        return f"{self.family.name} with {described(self.values)}"
+
+
+def _model_of(family: Family, parameters: Parameters) -> mujoco.MjModel:
+    fields = family.model_fields(parameters)
+    if not fields:
+        return family.model
+    model = copy.copy(family.model)
+    for name, values in fields.items():
+        getattr(model, name)[:] = values[0]
+    # What MuJoCo derives from masses and inertias stays that of the old ones else.
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model

@@ -1,0 +1,70 @@
+"""`Task`: one draw of a family, all that is needed to simulate it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+
+from apb.registration import env_id
+from apb.tasks.family import Family, split_arguments
+from apb.tasks.registry import family_named
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its family, the values of the family's parameters, and its place in a split.
+
+    Attributes:
+        family: Name of the family, "cheetah-vel".
+        arguments: Values of parameters and switches, numbers and (nested) lists of them; the others have defaults.
+        label: "cheetah-vel/mier-hard/ood:3", or None if it belongs to no split. Not a part of what a task is.
+
+    Raises:
+        UnknownNameError: no such family, parameter or switch. ConfigError: a value is out of range.
+    """
+
+    family: str
+    arguments: Mapping[str, Any]
+    label: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        family, values = self._parts
+        family.rows(values, 1)
+
+    @property
+    def made_family(self) -> Family:
+        """The family with the task's switches."""
+        return self._parts[0]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of the family's parameters alone."""
+        return self._parts[1]
+
+    @cached_property
+    def _parts(self) -> tuple[Family, dict[str, Any]]:
+        return split_arguments(family_named(self.family), self.arguments)
+
+    @property
+    def env_id(self) -> str:
+        """Gymnasium's id: `gymnasium.make(task.env_id, **task.arguments)` is the task."""
+        return env_id(self.family)
+
+    def make(self, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+        """A `gymnasium.Env` of the task; `kwargs` such as `render_mode` go to `gymnasium.make`."""
+        return gymnasium.make(self.env_id, **self.arguments, **kwargs)
+
+    def __str__(self) -> str:
+        return self.label or f"{self.family} with {described(self.values)}"
+
+
+def described(values: Mapping[str, Any]) -> str:
+    """Values in short: `velocity = 2.75`."""
+    return ", ".join(f"{name} = {_short(value)}" for name, value in values.items()) or "its defaults"
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, int | float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
