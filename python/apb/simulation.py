@@ -17,7 +17,7 @@ from apb.tasks.film import Camera
 from apb.tasks.registry import family_named
 from apb.tasks.single import UNSTABLE
 from apb.tasks.starts import Starts
-from apb.tasks.task import described
+from apb.tasks.task import Task, described
 from apb.threads import available_cpus, require_threads
 
 Array = NDArray[np.float64]
@@ -107,6 +107,14 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._positions = self.family.position(self._physics)
         self._all = np.ones(self.num_envs, dtype=np.bool_)
         self._camera = Camera(self.family.model, width, height)
+
+    @classmethod
+    def of_tasks(cls, tasks: Sequence[Task], **options: Any) -> "BatchedEnv":
+        """One row per task; all of one family with the same switches. `options` are those of the class."""
+        family = tasks[0].made_family
+        rows = [family.rows(task.values, 1) for task in tasks]
+        values = {name: np.concatenate([row[name] for row in rows]) for name in family.parameters}
+        return cls(family.name, len(tasks), **family.switches, **values, **options)
 
     # --- episodes --------------------------------------------------------------------------------------------------
 

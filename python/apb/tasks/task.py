@@ -1,15 +1,16 @@
 """`Task`: one draw of a family, all that is needed to simulate it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 import gymnasium
+import numpy as np
 
-from apb.registration import env_id
+from apb.registration import env_id as id_of
 from apb.tasks.family import Family, split_arguments
-from apb.tasks.registry import family_named
+from apb.tasks.registry import FAMILIES, family_named
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Task:
     label: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", {name: _plain(value) for name, value in self.arguments.items()})
         family, values = self._parts
         family.rows(values, 1)
 
@@ -50,7 +52,7 @@ class Task:
     @property
     def env_id(self) -> str:
         """Gymnasium's id: `gymnasium.make(task.env_id, **task.arguments)` is the task."""
-        return env_id(self.family)
+        return id_of(self.family)
 
     def make(self, **kwargs: Any) -> gymnasium.Env[Any, Any]:
         """A `gymnasium.Env` of the task; `kwargs` such as `render_mode` go to `gymnasium.make`."""
@@ -60,9 +62,26 @@ class Task:
         return self.label or f"{self.family} with {described(self.values)}"
 
 
+def task_of(env_id: str, kwargs: Mapping[str, Any]) -> Task | None:
+    """The task that `gymnasium.make(env_id, **kwargs)` makes, or None if that is another env, or one that is asked for
+    with more than a task has, such as a render mode."""
+    for name, family in FAMILIES.items():
+        if env_id == id_of(name):
+            # Only a family's instance knows all of its parameters.
+            switches = {field.name for field in fields(family)}
+            known = {*switches, *family().parameters}
+            return Task(name, kwargs) if known >= kwargs.keys() else None
+    return None
+
+
 def described(values: Mapping[str, Any]) -> str:
     """Values in short: `velocity = 2.75`."""
     return ", ".join(f"{name} = {_short(value)}" for name, value in values.items()) or "its defaults"
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and scalars of NumPy as the lists and numbers that a file can hold."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _short(value: Any) -> str:
