@@ -93,13 +93,15 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         if fields:
             # What MuJoCo derives from masses and inertias stays that of the shared model else.
             self._batch.set_const()
+        # A reset by the batch wakes its threads, which costs more than to copy what it leaves.
+        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._initial = self._batch.state.copy()
         self._physics = Physics(
             self._batch.bind("qpos"),
             self._batch.bind("qvel"),
             {name: self._batch.bind(name) for name in self.family.outputs},
         )
         self._control = self._batch.bind("ctrl")
-        self._unstable = self._batch.warning[:, list(UNSTABLE), 1]
         self._starts = Starts(self.num_envs)
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.ones(self.num_envs, dtype=np.bool_)
@@ -186,7 +188,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                 self._batch.step(rows, self.family.frame_skip)
             except mujoco.batch.SimulationError as error:
                 failures = {int(row): self._batch.error(int(row)) for row in error.ids}
-        if self._batch.warning[:, :, 1].any():
+        if self._batch.warning.any():
             for row in np.flatnonzero(self._batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
                 failures.setdefault(int(row), "the physics became unstable (NaN, infinite or huge numbers)")
             self._batch.warning[:] = 0
@@ -198,17 +200,16 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             return
         model = self.family.model
         qpos, qvel = self.family.start(*self._starts.draw(rows.tolist(), model.nq + model.nv, model.nv))
-        self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._batch.state[rows] = self._initial[rows]
         self._physics.qpos[rows] = qpos
         self._physics.qvel[rows] = qvel
-        self._batch.forward(rows)
+        if self.family.outputs:
+            self._batch.forward(rows)
         begun = Physics(
             self._physics.qpos[rows],
             self._physics.qvel[rows],
             {name: values[rows] for name, values in self._physics.outputs.items()},
         )
-        # What was returned before must not change.
-        self._observations = self._observations.copy()
         self._observations[rows] = self.family.observe(begun, {name: v[rows] for name, v in self.parameters.items()})
         self._positions[rows] = self.family.position(begun)
         self._steps[rows] = 0
@@ -294,13 +295,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         given = np.asarray(actions, dtype=np.float64)
         if given.shape != self.action_space.shape:
             raise SimulationError(f"actions have shape {given.shape}; expected {self.action_space.shape}")
-        clipped: Array = np.clip(given, -1.0, 1.0)
-        if np.isnan(np.dot(clipped.ravel(), clipped.ravel())) or np.isinf(given).any():
+        if not np.isfinite(given).all():
             row, element = (int(index) for index in np.argwhere(~np.isfinite(given))[0])
             raise SimulationError(
                 f"{self.describe(row)}: action {element} is {given[row, element]}; expected a finite number"
             )
-        return clipped
+        return given.clip(-1.0, 1.0)
 
     def _reset_mask(self, options: Mapping[str, Any] | None) -> Flags:
         mask = (options or {}).get("reset_mask")
