@@ -3,6 +3,6 @@
 from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
 from apb.tasks.registry import FAMILIES, family_named, register
-from apb.tasks.task import Task
+from apb.tasks.task import Task, task_of
 
-__all__ = ["FAMILIES", "Family", "Outcome", "Parameter", "Physics", "Task", "family_named", "register"]
+__all__ = ["FAMILIES", "Family", "Outcome", "Parameter", "Physics", "Task", "family_named", "register", "task_of"]
