@@ -1,5 +1,7 @@
 """`BatchedEnv`: many tasks of one family as one `gymnasium.vector.VectorEnv`, simulated by MuJoCo's thread pool."""
 
+import hashlib
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +13,22 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, MismatchError, SimulationError, require_integer
+from apb import rng
+from apb.errors import (
+    ApbWarning,
+    ConfigError,
+    InvalidEnvError,
+    MismatchError,
+    SimulationError,
+    require_arguments,
+    require_integer,
+)
+from apb.mujoco_log import quiet
 from apb.tasks.family import Family, Physics, split_arguments
-from apb.tasks.film import Camera
+from apb.tasks.film import Camera, require_render_mode
+from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
-from apb.tasks.single import UNSTABLE
+from apb.tasks.single import UNSTABLE, bounded, numbers
 from apb.tasks.starts import Starts
 from apb.tasks.task import Task, described
 from apb.threads import available_cpus, require_threads
@@ -25,6 +38,7 @@ Flags = NDArray[np.bool_]
 Info = dict[str, Any]
 
 MAX_ROWS = 1_000_000
+_UNSTABLE = "the physics became unstable (NaN, infinite or huge numbers)"
 
 
 class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
@@ -74,14 +88,15 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.num_envs = require_integer("num_envs", num_envs, 1, MAX_ROWS)
         self.family, values = split_arguments(family_named(family), arguments)
         self.parameters = self.family.rows(values, self.num_envs)
-        self.horizon = require_integer("max_episode_steps", max_episode_steps or self.family.horizon, 1, 10**9)
+        horizon = self.family.horizon if max_episode_steps is None else max_episode_steps
+        self.horizon = require_integer("max_episode_steps", horizon, 1, 10**9)
         self._mode = _autoreset_mode(autoreset_mode)
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": round(1 / self.family.dt),
             "autoreset_mode": self._mode,
         }
-        self.render_mode = render_mode
+        self.render_mode = require_render_mode(render_mode)
         self.single_observation_space = Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
         self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -108,6 +123,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._observations = np.zeros((self.num_envs, self.family.observation_size))
         self._positions = self.family.position(self._physics)
         self._all = np.ones(self.num_envs, dtype=np.bool_)
+        self._tasks = _digest(self.family, self.parameters)
         self._camera = Camera(self.family.model, width, height)
 
     @classmethod
@@ -115,7 +131,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         """One row per task; all of one family with the same switches. `options` are those of the class."""
         family = tasks[0].made_family
         rows = [family.rows(task.values, 1) for task in tasks]
-        values = {name: np.concatenate([row[name] for row in rows]) for name in family.parameters}
+        values: dict[str, Any] = {name: np.concatenate([row[name] for row in rows]) for name in family.parameters}
         return cls(family.name, len(tasks), **family.switches, **values, **options)
 
     # --- episodes --------------------------------------------------------------------------------------------------
@@ -130,17 +146,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             options: See above.
 
         Raises:
-            ConfigError: as many seeds or flags as rows were expected.
+            ConfigError: a seed is none, or as many seeds or flags as rows were expected.
         """
         rows = np.flatnonzero(self._reset_mask(options))
-        if seed is not None:
-            seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else list(seed)
-            if len(seeds) != self.num_envs:
-                raise ConfigError(
-                    f"seed has {len(seeds)} elements; expected one integer, or one for each of {self.num_envs} rows"
-                )
-            seeded = [int(row) for row in rows if seeds[row] is not None]
-            self._starts.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
+        seeds = self._seeds(seed)
+        seeded = [int(row) for row in rows if seeds[row] is not None]
+        self._starts.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
         self._start(rows)
         return self._observations.copy(), {}
 
@@ -153,8 +164,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         given = self._checked(actions)
         resetting = self._ended
         some_reset = bool(resetting.any())
-        if some_reset and self._mode is not AutoresetMode.NEXT_STEP:
-            raise SimulationError(f"rows {np.flatnonzero(resetting)[:5]} have no episode under way; reset them first")
+        if some_reset:
+            next_step = self._mode is AutoresetMode.NEXT_STEP
+            # Rows that no reset has ever started wait in every mode.
+            waiting = np.flatnonzero(resetting & (self._starts.episodes == 0) if next_step else resetting)
+            if waiting.size:
+                raise SimulationError(f"rows {waiting[:5].tolist()} have no episode under way; reset them first")
         control = self.family.control(given, self.parameters)
         self._control[...] = control
         failures = self._advance(np.flatnonzero(~resetting) if some_reset else None)
@@ -163,35 +178,57 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._steps += 1
         observations, rewards, terminated = outcome.observation, outcome.reward, outcome.terminated
         truncated = self._steps >= self.horizon
+        terms = {f"reward_{name}": term.copy() for name, term in outcome.terms.items()}
         info: Info = {}
-        for name, term in outcome.terms.items():
-            info[f"reward_{name}"], info[f"_reward_{name}"] = term, self._all
         if failures:
-            self._end_failed(failures, observations, rewards, terminated, truncated, info)
+            rows = list(failures)
+            observations[rows] = self._observations[rows]
+            terminated[rows], truncated[rows] = False, True
+            info |= self._failed(failures)
         if some_reset:
-            for values in (rewards, terminated, truncated):
-                values[resetting] = 0
+            terminated[resetting] = truncated[resetting] = False
+        if failures or some_reset:
+            without = resetting.copy()
+            without[list(failures)] = True
+            rewards, terms = np.where(without, 0.0, rewards), _of_rows(terms, ~without)
         self._observations = observations
         self._ended = terminated | truncated
         if some_reset:
+            info |= _with_masks(terms, ~resetting)
             self._start(np.flatnonzero(resetting))
         elif self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            info["final_obs"], info["_final_obs"] = _objects(observations, self._ended), self._ended.copy()
-            self._start(np.flatnonzero(self._ended))
+            ended, going_on = self._ended, ~self._ended
+            info["final_obs"], info["_final_obs"] = _objects(observations, ended), ended.copy()
+            info["final_info"] = _with_masks(_of_rows(terms, ended), ended)
+            info["_final_info"] = ended.copy()
+            info |= _with_masks(_of_rows(terms, going_on), going_on)
+            self._start(np.flatnonzero(ended))
+        else:
+            info |= _with_masks(terms, self._all)
+        for row in failures:
+            text = info["simulation_error"][row]
+            warnings.warn(f"{text}; the episode ends, the other rows go on", ApbWarning, stacklevel=2)
         return self._observations.copy(), rewards, terminated, truncated, info
 
     def _advance(self, rows: NDArray[np.intp] | None) -> dict[int, str]:
         """Step these rows' physics, None for all; returns what went wrong, by row."""
-        failures = {}
+        failures: dict[int, str] = {}
         if rows is None or rows.size:
             try:
-                self._batch.step(rows, self.family.frame_skip)
+                with quiet():
+                    self._batch.step(rows, self.family.frame_skip)
             except mujoco.batch.SimulationError as error:
                 failures = {int(row): self._batch.error(int(row)) for row in error.ids}
         if self._batch.warning.any():
             for row in np.flatnonzero(self._batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
-                failures.setdefault(int(row), "the physics became unstable (NaN, infinite or huge numbers)")
+                failures.setdefault(int(row), _UNSTABLE)
             self._batch.warning[:] = 0
+        if not bounded(self._batch.state):
+            # MuJoCo would see it in the next step only, when this one has given its reward.
+            for each in range(self.num_envs):
+                if not bounded(self._batch.state[each]):
+                    self._batch.state[each] = self._initial[each]
+                    failures.setdefault(each, _UNSTABLE)
         return failures
 
     def _start(self, rows: NDArray[np.intp]) -> None:
@@ -215,23 +252,11 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._steps[rows] = 0
         self._ended[rows] = False
 
-    def _end_failed(
-        self,
-        failures: Mapping[int, str],
-        observations: Array,
-        rewards: Array,
-        terminated: Flags,
-        truncated: Flags,
-        info: Info,
-    ) -> None:
+    def _failed(self, failures: Mapping[int, str]) -> Info:
         texts = np.full(self.num_envs, None, dtype=object)
         for row, message in failures.items():
-            observations[row], rewards[row] = self._observations[row], 0.0
-            terminated[row], truncated[row] = False, True
             texts[row] = f"{self.describe(row)}, step {int(self._steps[row])} of the episode: {message}"
-            warnings.warn(f"{texts[row]}; the episode ends, the other rows go on", ApbWarning, stacklevel=3)
-        info["simulation_error"] = texts
-        info["_simulation_error"] = np.array([text is not None for text in texts])
+        return {"simulation_error": texts, "_simulation_error": np.array([text is not None for text in texts])}
 
     def describe(self, row: int) -> str:
         """A row and its task, for messages."""
@@ -259,11 +284,17 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                     f"saved simulations: {name} is {described_}; expected {array.dtype} {array.shape}. They are those "
                     "of another family, another number of rows, or another version of MuJoCo"
                 )
+        if not np.array_equal(state["tasks"], own["tasks"]):
+            raise MismatchError(
+                f"saved simulations are those of another family, or of other tasks of it or other switches; expected "
+                f"{self.num_envs} rows of {self.family.name} with the tasks that they were saved with"
+            )
         for name, array in own.items():
             array[...] = state[name]
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
+            "tasks": self._tasks,
             "physics": self._batch.state,
             "observations": self._observations,
             "positions": self._positions,
@@ -292,7 +323,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     # --- checks ----------------------------------------------------------------------------------------------------
 
     def _checked(self, actions: Any) -> Array:
-        given = np.asarray(actions, dtype=np.float64)
+        given = numbers(actions)
         if given.shape != self.action_space.shape:
             raise SimulationError(f"actions have shape {given.shape}; expected {self.action_space.shape}")
         if not np.isfinite(given).all():
@@ -302,8 +333,24 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             )
         return given.clip(-1.0, 1.0)
 
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        """One for each row; None goes on with those before."""
+        if seed is None:
+            return [None] * self.num_envs
+        if not isinstance(seed, Sequence | np.ndarray):
+            first = require_integer("seed", seed, 0, rng.MAX_SEED + 1 - self.num_envs)
+            return list(range(first, first + self.num_envs))
+        if len(seed) != self.num_envs:
+            raise ConfigError(
+                f"seed has {len(seed)} elements; expected one integer, or one for each of {self.num_envs} rows"
+            )
+        return [
+            None if each is None else require_integer(f"seed[{row}]", each, 0, rng.MAX_SEED)
+            for row, each in enumerate(seed)
+        ]
+
     def _reset_mask(self, options: Mapping[str, Any] | None) -> Flags:
-        mask = (options or {}).get("reset_mask")
+        mask = require_arguments("options", options).get("reset_mask")
         if mask is None:
             return self._all
         array = np.asarray(mask)
@@ -331,6 +378,24 @@ def _new_batch(family: Family, rows: int, threads: int) -> Any:
             f"MuJoCo {mujoco.__version__} cannot simulate in batches; install mujoco>=3.17 (single envs work with it)"
         ) from error
     return mujoco.batch.Batch(family.model, rows, min(threads, rows))
+
+
+def _digest(family: Family, parameters: Parameters) -> NDArray[np.uint8]:
+    """SHA-256 of all that tells rows of tasks from others, as 32 bytes."""
+    digest = hashlib.sha256(json.dumps([family.name, family.switches], sort_keys=True).encode())
+    for name, values in sorted(parameters.items()):
+        digest.update(name.encode() + values.tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8).copy()
+
+
+def _of_rows(terms: Mapping[str, Array], mask: Flags) -> dict[str, Array]:
+    """The marked rows' terms, 0 elsewhere."""
+    return {name: np.where(mask, term, 0.0) for name, term in terms.items()}
+
+
+def _with_masks(terms: Mapping[str, Array], mask: Flags) -> Info:
+    """As Gymnasium tells for which rows an entry of `info` is."""
+    return {**terms, **{f"_{name}": mask.copy() for name in terms}}
 
 
 def _objects(values: Array, mask: Flags) -> NDArray[np.object_]:

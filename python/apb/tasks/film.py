@@ -1,15 +1,25 @@
 """`Camera`: pictures of simulations, also on a machine without a screen; `grid` puts several side by side."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.errors import ConfigError
+from apb.errors import ConfigError, require_integer
 
 Picture = NDArray[np.uint8]
 """Red, green and blue, uint8 (height, width, 3)."""
+
+MAX_PIXELS = 8192
+
+
+def require_render_mode(render_mode: object) -> str | None:
+    """Return the render mode of an env, None or "rgb_array"; raise `ConfigError` for any other."""
+    if render_mode is not None and render_mode != "rgb_array":
+        raise ConfigError(f"render_mode = {render_mode!r}; expected 'rgb_array' or None")
+    return "rgb_array" if render_mode else None
 
 
 class Camera:
@@ -17,41 +27,60 @@ class Camera:
 
     Args:
         model: The model. Its off-screen buffer is widened if it is too small.
-        width, height: Of a picture, in pixels.
+        width, height: Of a picture, in pixels, in [1, 8192].
+
+    Raises:
+        ConfigError: a size is out of range.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int = 480, height: int = 480) -> None:
         self._model = model
-        self._size = height, width
-        self._renderer: mujoco.Renderer | None = None
+        self._size = require_integer("width", width, 1, MAX_PIXELS), require_integer("height", height, 1, MAX_PIXELS)
+        self._viewer: Any = None
 
     def picture(self, data: mujoco.MjData) -> Picture:
         """A simulation whose kinematics are those of now."""
-        if self._renderer is None:
-            buffer = self._model.vis.global_
-            buffer.offheight = max(buffer.offheight, self._size[0])
-            buffer.offwidth = max(buffer.offwidth, self._size[1])
-            self._renderer = mujoco.Renderer(self._model, *self._size)
-        self._renderer.update_scene(data, camera=mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA, "track"))
-        picture: Picture = self._renderer.render()
-        return picture
+        if self._viewer is None:
+            self._viewer = self._new_viewer(data)
+        self._viewer.data = data
+        # Another camera may have drawn in the meantime.
+        self._viewer.make_context_current()
+        track = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+        return np.ascontiguousarray(self._viewer.render("rgb_array", camera_id=track))
 
     def close(self) -> None:
         """Free the renderer; a later picture makes it again."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._viewer is not None:
+            self._viewer.free()
+            self._viewer = None
+
+    def _new_viewer(self, data: mujoco.MjData) -> Any:
+        # Gymnasium's own, which asks for MUJOCO_GL now; MuJoCo's Renderer goes by what it was at the import of mujoco.
+        from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+
+        from apb.rendering import choose_opengl
+
+        choose_opengl()
+        width, height = self._size
+        buffer = self._model.vis.global_
+        buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
+        return OffScreenViewer(self._model, data, width, height)
 
 
 def grid(pictures: Sequence[Picture], columns: int | None = None) -> Picture:
     """Pictures of one size in rows of `columns`, by default as near to a square as possible; what is left is black.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or of several sizes; or `columns` is not in [1, 8192].
     """
     if not pictures:
         raise ConfigError("grid() was given no pictures; expected at least one, of one size")
-    columns = columns or int(np.ceil(np.sqrt(len(pictures))))
+    if columns is None:
+        columns = int(np.ceil(np.sqrt(len(pictures))))
+    columns = require_integer("columns", columns, 1, MAX_PIXELS)
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) > 1:
+        raise ConfigError(f"grid() was given pictures of the shapes {sorted(shapes)}; expected one size")
     lines = -(-len(pictures) // columns)
     height, width, colours = pictures[0].shape
     canvas = np.zeros((lines * height, columns * width, colours), dtype=np.uint8)

@@ -9,9 +9,11 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from apb.errors import SimulationError
+from apb import rng
+from apb.errors import SimulationError, require_integer
+from apb.mujoco_log import quiet
 from apb.tasks.family import Family, physics_of, split_arguments
-from apb.tasks.film import Camera
+from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
 from apb.tasks.starts import Starts
@@ -28,6 +30,19 @@ UNSTABLE = tuple(
     )
 )
 """Warnings after which MuJoCo has silently put a simulation back to its initial state."""
+
+
+def bounded(state: NDArray[np.float64]) -> bool:
+    """Whether all are numbers that MuJoCo goes on from; a NaN is none."""
+    return bool(-mujoco.mjMAXVAL <= state.min() and state.max() <= mujoco.mjMAXVAL)
+
+
+def numbers(actions: Any) -> NDArray[np.float64]:
+    """Actions as float64; raises `SimulationError` for what are no numbers."""
+    try:
+        return np.asarray(actions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SimulationError(f"actions = {actions!r:.200}; expected an array of finite numbers") from error
 
 
 class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
@@ -56,7 +71,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self.observation_space = Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
         self.action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.metadata = self.metadata | {"render_fps": round(1 / self.family.dt)}
-        self.render_mode = render_mode
+        self.render_mode = require_render_mode(render_mode)
         self._camera = Camera(self.model, width, height)
         self._starts = Starts(1)
 
@@ -64,9 +79,10 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode: the first of `seed`, or the next one of the seed before."""
-        super().reset(seed=seed)
         if seed is not None:
+            seed = require_integer("seed", seed, 0, rng.MAX_SEED)
             self._starts.seed([0], [seed])
+        super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         qpos, qvel = self.family.start(*self._starts.draw([0], self.model.nq + self.model.nv, self.model.nv))
         self.data.qpos[:] = qpos[0]
@@ -78,18 +94,23 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         """One step of `frame_skip` substeps.
 
         Raises:
-            SimulationError: the action is not finite or of another shape, or the simulation blew up.
+            SimulationError: the action is not finite or of another shape, no episode is under way, or the simulation
+                blew up.
         """
-        actions = np.asarray(action, dtype=np.float64)
+        actions = numbers(action)
         if actions.shape != self.action_space.shape or not np.isfinite(actions).all():
             raise SimulationError(
                 f"{self}: action = {action!r:.200}; expected finite numbers of shape {self.action_space.shape}"
             )
+        if not self._starts.episodes[0]:
+            raise SimulationError(f"{self}: no episode is under way; reset it first")
         control = self.family.control(np.clip(actions[None], -1, 1), self._parameters)
         before = self.family.position(self._physics)
         self.data.ctrl[:] = control[0]
-        mujoco.mj_step(self.model, self.data, self.family.frame_skip)
-        if any(self.data.warning[index].number for index in UNSTABLE):
+        with quiet():
+            mujoco.mj_step(self.model, self.data, self.family.frame_skip)
+        warned = any(self.data.warning[index].number for index in UNSTABLE)
+        if warned or not (bounded(self.data.qpos) and bounded(self.data.qvel)):
             raise SimulationError(f"{self}: the simulation became unstable at {self.data.time:.3f} s; reset it")
         outcome = self.family.outcome(before, self._physics, control, self._parameters)
         terms = {f"reward_{name}": float(values[0]) for name, values in outcome.terms.items()}
