@@ -111,8 +111,8 @@ class Family(ABC):
 
     def control(self, action: Rows, parameters: Parameters) -> Rows:
         """What the actuators are given for actions (R, act) in [-1, 1]. Default: scaled to the actuators' ranges."""
-        low, high = self._control_range
-        return low + (action + 1) * ((high - low) / 2)
+        low, half_width = self._control_range
+        return low + (action + 1) * half_width
 
     def model_fields(self, parameters: Parameters) -> dict[str, Rows]:
         """Fields of MjModel that differ between tasks, each (R, *shape). Default: none."""
@@ -145,7 +145,7 @@ class Family(ABC):
             mujoco.mj_setConst(model, mujoco.MjData(model))
         return model
 
-    @property
+    @cached_property
     def dt(self) -> float:
         """Seconds of one step."""
         return float(self.model.opt.timestep) * self.frame_skip
@@ -166,7 +166,7 @@ class Family(ABC):
     @cached_property
     def _control_range(self) -> tuple[Rows, Rows]:
         low, high = self.model.actuator_ctrlrange.T
-        return low.copy(), high.copy()
+        return low.copy(), (high - low) / 2
 
     @property
     def switches(self) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Hopper(Family, ABC):
 
     def observe(self, physics: Physics, parameters: Parameters) -> Rows:
         """See `Family`: qpos without x, and qvel clipped to [-10, 10]."""
-        return np.concatenate([physics.qpos[:, 1:], np.clip(physics.qvel, -10, 10)], axis=1)
+        return np.concatenate([physics.qpos[:, 1:], physics.qvel.clip(-10, 10)], axis=1)
 
     def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
         """See `Family`: forward speed, a bonus of 1 for each step, and the cost of control."""

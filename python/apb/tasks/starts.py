@@ -28,12 +28,17 @@ class Starts:
 
     def draw(self, rows: Sequence[int], uniform: int, normal: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Begin an episode in each of these rows: numbers uniform on [0, 1), (n, uniform), and normal, (n, normal)."""
-        flat = np.empty((len(rows), uniform))
-        gaussian = np.empty((len(rows), normal), dtype=np.float32)
-        for index, row in enumerate(rows):
-            key = rng.key(int(self.seeds[row]), rng.Stream.TASK_START)
-            episode = int(self.episodes[row])
-            _native.philox_uniform(key, rng.counter(episode, 0), flat[index])
-            _native.philox_normal(key, rng.counter(episode, 1), gaussian[index])
-            self.episodes[row] += 1
+        which = list(rows)
+        flat = np.empty((len(which), uniform))
+        gaussian = np.empty((len(which), normal), dtype=np.float32)
+        # The keys and counters that `rng` makes, of all rows at once.
+        keys = np.empty((len(which), 2), dtype=np.uint64)
+        keys[:, 0], keys[:, 1] = self.seeds[which], rng.Stream.TASK_START
+        counters = np.zeros((2, len(which), 4), dtype=np.uint64)
+        counters[:, :, 1] = self.episodes[which]
+        counters[1, :, 2] = 1
+        for key, first, second, numbers, others in zip(keys, *counters, flat, gaussian, strict=True):
+            _native.philox_uniform(key, first, numbers)
+            _native.philox_normal(key, second, others)
+        self.episodes[which] += 1
         return flat, gaussian.astype(np.float64)
