@@ -219,7 +219,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                     self._batch.step(rows, self.family.frame_skip)
             except mujoco.batch.SimulationError as error:
                 failures = {int(row): self._batch.error(int(row)) for row in error.ids}
-        if self._batch.warning.any():
+        if np.count_nonzero(self._batch.warning):
             for row in np.flatnonzero(self._batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
                 failures.setdefault(int(row), _UNSTABLE)
             self._batch.warning[:] = 0
@@ -400,7 +400,7 @@ def _with_masks(terms: Mapping[str, Array], mask: Flags) -> Info:
 
 def _objects(values: Array, mask: Flags) -> NDArray[np.object_]:
     """Copies of the marked rows as Gymnasium passes final observations: an array of objects, None elsewhere."""
-    out = np.full(len(values), None, dtype=object)
+    out = np.empty(len(values), dtype=object)
     for row in np.flatnonzero(mask):
         out[row] = values[row].copy()
     return out
