@@ -3,6 +3,21 @@
 from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
 from apb.tasks.registry import FAMILIES, family_named, register
+from apb.tasks.splits import Split, get, is_task_name, splits_of
 from apb.tasks.task import Task, task_of
 
-__all__ = ["FAMILIES", "Family", "Outcome", "Parameter", "Physics", "Task", "family_named", "register", "task_of"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Outcome",
+    "Parameter",
+    "Physics",
+    "Split",
+    "Task",
+    "family_named",
+    "get",
+    "is_task_name",
+    "register",
+    "splits_of",
+    "task_of",
+]

@@ -211,6 +211,12 @@ def split_arguments(family: Callable[..., Family], arguments: Mapping[str, Any])
     Raises:
         UnknownNameError: an argument is neither. ConfigError: a switch has a value of another kind.
     """
+    made = with_switches(family, arguments)
+    return made, values_in(made, arguments)
+
+
+def with_switches(family: Callable[..., Family], arguments: Mapping[str, Any]) -> Family:
+    """The family with those of the `arguments` that are its switches; see `split_arguments`."""
     own = {field.name: field for field in fields(family)}  # type: ignore[arg-type]
     for name in own.keys() & arguments.keys():
         if type(arguments[name]) is not type(own[name].default):
@@ -218,11 +224,16 @@ def split_arguments(family: Callable[..., Family], arguments: Mapping[str, Any])
                 f"{name} = {arguments[name]!r}; expected a {type(own[name].default).__name__}, as its default "
                 f"{own[name].default!r}"
             )
-    made = family(**{name: value for name, value in arguments.items() if name in own})
+    return family(**{name: value for name, value in arguments.items() if name in own})
+
+
+def values_in(family: Family, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the `arguments` that are no switches; see `split_arguments`."""
+    switches = family.switches
     for name in arguments:
-        if name not in own and name not in made.parameters:
+        if name not in switches and name not in family.parameters:
             raise UnknownNameError(
-                f"the family {made.name!r} has neither a parameter nor a switch {name!r}; "
-                f"{nearest(name, [*made.parameters, *own])}"
+                f"the family {family.name!r} has neither a parameter nor a switch {name!r}; "
+                f"{nearest(name, [*family.parameters, *switches])}"
             )
-    return made, {name: value for name, value in arguments.items() if name not in own}
+    return {name: value for name, value in arguments.items() if name not in switches}

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from apb.registration import env_id as id_of
-from apb.tasks.family import Family, split_arguments
+from apb.tasks.family import Family, values_in, with_switches
 from apb.tasks.registry import FAMILIES, family_named
 
 
@@ -37,7 +37,7 @@ class Task:
 
     @property
     def made_family(self) -> Family:
-        """The family with the task's switches."""
+        """The family with the task's switches; one object for all tasks that have these."""
         return self._parts[0]
 
     @property
@@ -47,7 +47,8 @@ class Task:
 
     @cached_property
     def _parts(self) -> tuple[Family, dict[str, Any]]:
-        return split_arguments(family_named(self.family), self.arguments)
+        family = _shared(with_switches(family_named(self.family), self.arguments))
+        return family, values_in(family, self.arguments)
 
     @property
     def env_id(self) -> str:
@@ -69,9 +70,15 @@ def task_of(env_id: str, kwargs: Mapping[str, Any]) -> Task | None:
         if env_id == id_of(name):
             # Only a family's instance knows all of its parameters.
             switches = {field.name for field in fields(family)}
-            known = {*switches, *family().parameters}
+            known = {*switches, *_shared(family()).parameters}
             return Task(name, kwargs) if known >= kwargs.keys() else None
     return None
+
+
+@cache
+def _shared(family: Family) -> Family:
+    """The first of all equal families: what its parameters are may need its model, which is then compiled once."""
+    return family
 
 
 def described(values: Mapping[str, Any]) -> str:

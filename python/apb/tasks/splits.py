@@ -1,0 +1,214 @@
+"""`Split`: a fixed list of tasks under a name, "cheetah-vel/mier-hard"; `get` finds splits and their tasks by name.
+
+The tasks are numbers in `data/<family>.json`, with a checksum for each split: a published split never changes, and a
+change of it is another split under another name. `recipes` is how the numbers were drawn.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import gymnasium
+
+from apb.errors import ConfigError, FileFormatError, UnknownNameError, counted, nearest, nearest_name
+from apb.files import TEXT, Kind, dump_json, list_of, read_json, require_fields, table_of
+from apb.tasks.family import Family
+from apb.tasks.registry import FAMILIES, family_named
+from apb.tasks.task import Task
+
+LISTS = ("train", "test", "ood")
+"""The lists of a split."""
+
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Lists of tasks of one family: `split[3]`, `len(split)` and iteration are over `tasks`.
+
+    Attributes:
+        family: Name of the family.
+        name: Name of the split, "mier-hard".
+        train: What is meant for meta-training.
+        test: Further tasks of the same distribution, or, where that has only a few, the same tasks.
+        ood: Tasks out of this distribution; empty where its source has none.
+        about: What is out of distribution about `ood`, in a line.
+        source: Where the definition comes from, and what in it is ours.
+    """
+
+    family: str
+    name: str
+    train: tuple[Task, ...]
+    test: tuple[Task, ...]
+    ood: tuple[Task, ...]
+    about: str = ""
+    source: str = ""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What is to be adapted to: `ood`, or `test` where that is empty."""
+        return self.ood or self.test
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256, in hexadecimal, of the family, the name, and the arguments of all tasks, switches included."""
+        return hash_of(self.family, self.name, {name: _arguments(getattr(self, name)) for name in LISTS})
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Task, ...]: ...
+    def __getitem__(self, index: int | slice) -> Task | tuple[Task, ...]:
+        return self.tasks[index]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __str__(self) -> str:
+        return f"{self.family}/{self.name}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What a data file has of it."""
+        lists = {name: _arguments(getattr(self, name)) for name in LISTS}
+        return {"about": self.about, "source": self.source, "sha256": self.hash, **lists}
+
+
+def get(name: str, /, **switches: Any) -> Split | Task | tuple[Task, ...]:
+    """A split or some of its tasks.
+
+    Args:
+        name: "cheetah-vel/mier-hard" is the split, "cheetah-vel/mier-hard/train" one of its lists (train, test, ood).
+            With a number, from 0, it is one task: "cheetah-vel/mier-hard/train:3" of that list and
+            "cheetah-vel/mier-hard:3" of the tasks to adapt to, `Split.tasks`.
+        switches: Of the family, given to every task: `include_torso_position=False`.
+
+    Raises:
+        UnknownNameError: no such family, split, list, number or switch. ConfigError: the name has another form, or a
+            switch a value of another kind. FileFormatError: the numbers of the split are not those that were published.
+    """
+    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
+        raise ConfigError(f"task = {name!r}; expected FAMILY/SPLIT[/LIST][:NUMBER], for example {_EXAMPLE!r}")
+    family = _family_of(match["family"], name)
+    if match["split"] is None:
+        raise ConfigError(f"task = {name!r} names no split; expected {family.name}/SPLIT, {_known(family.name)}")
+    split = _load(family, match["split"], name, switches)
+    part = match["list"]
+    if part is not None and part not in LISTS:
+        raise UnknownNameError(f"task = {name!r}: {split} has no list {part!r}; {nearest(part, LISTS)}")
+    if match["index"] is None:
+        return split if part is None else _list(split, part)
+    tasks = split.tasks if part is None else _list(split, part)
+    index = match["index"]
+    if not (index.isascii() and index.isdigit() and int(index[:20]) < len(tasks)):
+        place = str(split) if part is None else f"{split}/{part}"
+        numbers = f"a number from 0 to {len(tasks) - 1}" if tasks else "another list, since this one is empty"
+        raise UnknownNameError(f"task = {name!r}: {place} has {counted(len(tasks), 'task')}; expected {numbers}")
+    return tasks[int(index)]
+
+
+def splits_of(family: str) -> tuple[str, ...]:
+    """Names of a family's splits; none for a family of your own. Raises `UnknownNameError`: no such family."""
+    return tuple(_read(family_named(family).name))
+
+
+def is_task_name(text: object) -> bool:
+    """Whether `text` is meant as a name for `get`, right or misspelt, and not as an id of Gymnasium's.
+
+    Ids are "HalfCheetah-v5", "apb/CheetahVel-v0" and "module:Id-v0": none has a "/" before a ":". Where that does not
+    tell, a name begins with a family, or ends with a list, or begins with what is spelled like a family and is neither
+    a namespace of ids nor followed by a version.
+    """
+    if not isinstance(text, str) or text in gymnasium.registry:
+        return False
+    head, colon, _ = text.partition(":")
+    family, slash, rest = head.partition("/")
+    if family in FAMILIES or not slash:
+        return family in FAMILIES
+    if colon or rest.endswith(tuple(f"/{name}" for name in LISTS)):
+        return True
+    namespaces = {spec.namespace for spec in gymnasium.registry.values()}
+    is_id = family in namespaces or re.search(r"-v\d+$", rest)
+    return not is_id and nearest_name(family, FAMILIES) is not None
+
+
+def hash_of(family: str, name: str, lists: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """SHA-256 of a split: of its family, its name and the arguments of the tasks of its lists, as JSON."""
+    text = dump_json({"family": family, "name": name, **{each: lists[each] for each in LISTS}}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_NAME = re.compile(r"(?P<family>[^/:]+)(?:/(?P<split>[^/:]+)(?:/(?P<list>[^/:]+))?)?(?::(?P<index>.*))?")
+_EXAMPLE = "cheetah-vel/mier-hard:3"
+
+_REMEDY = "install the package again"
+_TASKS = list_of(Kind("an object", lambda value: isinstance(value, dict)))
+_FIELDS = {"about": TEXT, "source": TEXT, "sha256": TEXT, "train": _TASKS, "test": _TASKS, "ood": _TASKS}
+
+
+def _arguments(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    return [dict(task.arguments) for task in tasks]
+
+
+def _list(split: Split, name: str) -> tuple[Task, ...]:
+    tasks: tuple[Task, ...] = getattr(split, name)
+    return tasks
+
+
+def _family_of(family: str, name: str) -> type[Family]:
+    try:
+        return family_named(family)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"task = {name!r}: {error}") from error
+
+
+def _known(family: str) -> str:
+    return f"one of {', '.join(splits_of(family))}" if splits_of(family) else "but this family has none"
+
+
+def _read(family: str) -> dict[str, Any]:
+    """The splits of a family as they are in its file: name -> object. Read anew each time, so that nobody shares it."""
+    path = DATA / f"{family}.json"
+    if not path.exists():
+        return {}
+    splits = require_fields(
+        read_json(path), {"splits": table_of(Kind("an object", lambda _: True))}, str(path), _REMEDY
+    )
+    return dict(splits["splits"])
+
+
+def _load(family: type[Family], name: str, asked: str, switches: Mapping[str, Any]) -> Split:
+    for switch in switches:
+        known = [field.name for field in fields(family)]
+        if switch not in known:
+            hint = f"{nearest(switch, known)}; the split gives values to all else" if known else "it has no switches"
+            raise UnknownNameError(f"{switch} = {switches[switch]!r} is no switch of {family.name}; {hint}")
+    splits = _read(family.name)
+    if name not in splits:
+        known_splits = nearest(name, splits) if splits else "it has none"
+        raise UnknownNameError(f"task = {asked!r}: {family.name} has no split {name!r}; {known_splits}")
+    found = require_fields(splits[name], _FIELDS, f"split {family.name}/{name}", _REMEDY)
+    lists = {each: found[each] for each in LISTS}
+    if hash_of(family.name, name, lists) != found["sha256"]:
+        raise FileFormatError(
+            f"the tasks of split {family.name}/{name} are not those that its checksum is of, in {DATA}; {_REMEDY}"
+        )
+    tasks = {each: _labelled(family.name, f"{family.name}/{name}/{each}", lists[each], switches) for each in LISTS}
+    return Split(family.name, name, **tasks, about=found["about"], source=found["source"])
+
+
+def _labelled(
+    family: str, label: str, tasks: Sequence[Mapping[str, Any]], switches: Mapping[str, Any]
+) -> tuple[Task, ...]:
+    try:
+        return tuple(Task(family, {**task, **switches}, f"{label}:{index}") for index, task in enumerate(tasks))
+    except ConfigError as error:
+        error.add_note(f"This is about {label} with {switches!r}.")
+        raise
