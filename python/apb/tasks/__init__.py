@@ -1,5 +1,6 @@
 """Families of tasks with fixed splits: what is to be solved."""
 
+from apb.tasks.checking import check_family
 from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
 from apb.tasks.registry import FAMILIES, family_named, register
@@ -14,6 +15,7 @@ __all__ = [
     "Physics",
     "Split",
     "Task",
+    "check_family",
     "family_named",
     "get",
     "is_task_name",

@@ -1,0 +1,185 @@
+"""What `check_family` promises: it finds whatever is wrong with a family, says it once, and goes on with the rest."""
+
+import re
+import warnings
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError
+from apb.tasks import FAMILIES, Parameter, check_family
+from apb.tasks.families.ant_dir import AntDir
+from apb.tasks.families.cheetah_vel import CheetahVel
+from apb.tasks.robots import Cheetah
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wrong_families import CALLS, DOUBTFUL, WRONG, Full, family, overriding, parameters, raising
+
+OF_PACKAGE = sorted(FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    """MuJoCo writes a log where a simulation blows up."""
+    monkeypatch.chdir(tmp_path)
+
+
+def findings(cls, **options):
+    """What a check says: the lines of the faults, and those of the doubts."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ApbWarning)
+        try:
+            check_family(cls, **{"steps": 10, **options})
+            report = "\n".join(str(warning.message) for warning in caught)
+        except InvalidEnvError as error:
+            report = str(error)
+    lines = report.splitlines()[1:]
+    faults = [re.sub(r"^\d+\. ", "", line.strip()) for line in lines if re.match(r" *\d+\. ", line)]
+    return faults, [line.strip().removeprefix("doubtful: ") for line in lines if "doubtful: " in line]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_found_and_said_once(wrong):
+    overridden, where, text = WRONG[wrong]
+    faults, _ = findings(family(**overridden))
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(f"{where}: ")
+    assert text in faults[0]
+    assert "; expected " in faults[0]
+
+
+@pytest.mark.parametrize(
+    "method", ["observe", "reward_terms", "terminated", "position", "control", "start", "model_fields"]
+)
+def test_a_method_that_raises_is_named_with_its_error_and_line_and_the_rest_is_checked(method):
+    other = "position" if method == "observe" else "observe"
+    faults, _ = findings(family(**{method: raising, **overriding(other, lambda found, *_: found[:0])}))
+    (own,) = (fault for fault in faults if fault.startswith(f"{method}: "))
+    assert "raised LookupError: nothing here" in own
+    code = raising.__code__
+    assert f"line {code.co_firstlineno + 1} of {code.co_filename}" in own
+    assert any(fault.startswith(f"{other}: returned float64 (0, ") for fault in faults)
+
+
+@pytest.mark.parametrize("method", ["observe", "reward_terms", "terminated", "position", "control", "model_fields"])
+def test_a_method_whose_second_answer_differs_is_found(method):
+    def unsteady(self, *arguments):
+        found = getattr(Full, method)(self, *arguments)
+        changed = (
+            {name: part + 1e-12 * next(CALLS) for name, part in found.items()} if isinstance(found, dict) else None
+        )
+        return changed or (
+            np.arange(len(found)) % 3 == next(CALLS) % 3 if method == "terminated" else found + next(CALLS)
+        )
+
+    faults, _ = findings(family(Full, **{method: unsteady}))
+    assert any(fault.startswith(method) and "something else when called again" in fault for fault in faults)
+
+
+def test_a_right_family_has_no_finding_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_family(Full) is None
+
+
+@pytest.mark.parametrize("name", OF_PACKAGE)
+def test_a_family_of_the_package_has_no_finding(name):
+    assert findings(name, rows=3, steps=12) == ([], [])
+
+
+# --- what may be meant ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("doubtful", DOUBTFUL)
+def test_what_may_be_meant_is_a_warning_and_no_error(doubtful):
+    overridden, where, text = DOUBTFUL[doubtful]
+    made = family(**overridden)
+    if doubtful == "a switch that is none":
+        made = type("Undecorated", (CheetahVel,), {"name": "undecorated", **overridden})
+    faults, doubts = findings(made)
+    assert not faults
+    assert len(doubts) == 1, doubts
+    assert doubts[0].startswith(f"{where}: {text}")
+
+
+def test_a_parameter_that_shows_in_the_motion_alone_has_an_effect():
+    assert findings(
+        family(model_fields=Full.model_fields, reward_terms=lambda self, physics, *_: {"x": np.ones(len(physics.qpos))})
+    ) == ([], [])
+
+
+# --- switches, classes, names -----------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_a_turned_switch_alone_is_found():
+    def observe(self, physics, given):
+        return CheetahVel.observe(self, physics, given)[: None if self.include_torso_position else 1]
+
+    (fault,) = findings(family(observe=observe))[0]
+    assert "with include_torso_position = False" in fault
+
+
+def test_what_a_class_lacks_is_listed():
+    faults, _ = findings(type("Lacking", (Cheetah,), {"__annotations__": {}}))
+    assert [fault.partition(":")[0] for fault in faults] == ["name", "formula", "parameters", "reward_terms"]
+
+
+def test_a_switch_without_a_default_is_found():
+    (fault,) = findings(family(AntDir, __annotations__={"limit": float}))[0]
+    assert fault.startswith("limit: is a switch without a default")
+
+
+def test_a_model_of_its_own_needs_no_file_and_a_start_of_its_own_no_noise():
+    def spec(self):
+        return mujoco.MjSpec.from_file(FAMILIES["cheetah-vel"]().spec().modelfiledir + "/half_cheetah.xml")
+
+    def start(self, uniform, normal):
+        return CheetahVel.start(CheetahVel(), uniform, normal)
+
+    assert findings(family(spec=spec, start=start, xml=None, position_noise=None, velocity_noise=None)) == ([], [])
+
+
+def test_several_findings_come_in_one_error_with_what_they_kept_from_being_checked():
+    wrong = family(horizon=0.5, **overriding("observe", lambda found, *_: found[1:]))
+    with pytest.raises(InvalidEnvError) as caught:
+        check_family(wrong, steps=5)
+    assert "the family 'overridden' (Overridden) has 1 fault\n  1. horizon: is 0.5" in str(caught.value)
+    assert "not checked because of these: all that needs a simulation" in str(caught.value)
+
+
+@given(
+    default=st.floats(-3, 3) | st.just(float("nan")), low=st.floats(-3, 3), high=st.floats(-3, 3), inside=st.booleans()
+)
+@settings(max_examples=30, deadline=None)
+def test_a_parameter_is_right_if_its_default_lies_between_its_bounds(default, low, high, inside):
+    low, high = (min(low, high), max(low, high)) if inside else (low, high)
+    faults, _ = findings(family(**parameters(limit=Parameter("m", default, low, high))), rows=2, steps=1)
+    assert bool(faults) == (not low <= default <= high)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"observe": raising}, {"name": "cheetah-vel"}], ids=str)
+def test_a_check_leaves_the_registries_as_they_were(wrong):
+    before = dict(FAMILIES), dict(gymnasium.registry)
+    findings(family(**wrong), steps=1)
+    assert (dict(FAMILIES), dict(gymnasium.registry)) == before
+
+
+def test_a_check_says_the_same_each_time_and_leaves_the_random_numbers_of_numpy_alone():
+    wrong = family(**overriding("observe", lambda found, *_: found - found.mean(axis=0)))
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert findings(wrong, seed=3) == findings(wrong, seed=3)
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(UnknownNameError, match="did you mean 'cheetah-vel'"):
+        check_family("cheetah-val")
+    with pytest.raises(ConfigError, match=r"expected a subclass of apb\.tasks\.Family"):
+        check_family(CheetahVel())
+    with pytest.raises(ConfigError, match="rows = 1"):
+        check_family(CheetahVel, rows=1)
+    with pytest.raises(ConfigError, match="steps = 0"):
+        check_family(CheetahVel, steps=0)
+    with pytest.raises(ConfigError, match="seed = -1"):
+        check_family(CheetahVel, seed=-1)
