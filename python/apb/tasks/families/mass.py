@@ -41,7 +41,7 @@ class HopperMass(SharedMass, Hopper):
     """Reward v_x + 1 - 0.001 |a|^2; ends in a fall."""
 
     name: ClassVar[str] = "hopper-mass"
-    formula: ClassVar[str] = "v_x + 1 - 0.001 sum(a^2)"
+    formula: ClassVar[str] = "v_x + 1 - 0.001 sum(a^2), where masses have the factor 1.5^exponent"
 
 
 @dataclass(frozen=True)
@@ -49,4 +49,4 @@ class WalkerMass(SharedMass, Walker):
     """Reward v_x + 1 - 0.001 |a|^2; ends in a fall."""
 
     name: ClassVar[str] = "walker-mass"
-    formula: ClassVar[str] = "v_x + 1 - 0.001 sum(a^2)"
+    formula: ClassVar[str] = "v_x + 1 - 0.001 sum(a^2), where masses have the factor 1.5^exponent"

@@ -22,6 +22,7 @@ def permuted_state(family: type[Family]) -> type[Family]:
     @dataclass(frozen=True)
     class PermutedState(family):  # type: ignore[valid-type, misc]
         name: ClassVar[str] = f"{family.name}-permuted-state"
+        formula: ClassVar[str] = f"{family.formula}; observation i is number permutation[i] of the original ones"
 
         @cached_property
         def parameters(self) -> Mapping[str, Parameter]:

@@ -44,7 +44,7 @@ class HopperRandParams(RandomDynamics, Hopper):
     """Reward v_x + 1 - 0.001 |a|^2; ends in a fall."""
 
     name: ClassVar[str] = "hopper-rand-params"
-    formula: ClassVar[str] = "v_x + 1 - 0.001 sum(a^2)"
+    formula: ClassVar[str] = f"v_x + 1 - 0.001 sum(a^2), where {', '.join(FIELDS)} have factors"
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ class WalkerRandParams(RandomDynamics, Walker):
     """Reward v_x + 1 - 0.001 |a|^2; ends in a fall. 200 in an episode is standing, about 700 is good."""
 
     name: ClassVar[str] = "walker-rand-params"
-    formula: ClassVar[str] = "v_x + 1 - 0.001 sum(a^2)"
+    formula: ClassVar[str] = f"v_x + 1 - 0.001 sum(a^2), where {', '.join(FIELDS)} have factors"
