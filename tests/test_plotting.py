@@ -38,7 +38,7 @@ def drawn(monkeypatch):
 
 def test_a_curve_holds_mean_and_deviation_of_every_evaluation(tmp_path):
     returns = GENERATOR.normal(size=(4, 3, 5))
-    curve = LearningCurve.read(write_run(tmp_path / "run", returns, seeds=(7, 8, 9)))
+    curve = LearningCurve.read(write_run(tmp_path / "run", returns, seeds=(7, 8, 9)))[0]
     assert curve.seeds == (7, 8, 9)
     assert curve.timesteps.tolist() == [0, 1000, 2000, 3000]
     np.testing.assert_allclose(curve.returns, returns.mean(axis=2))
@@ -50,7 +50,7 @@ def test_an_evaluation_that_a_kill_left_half_written_is_not_drawn(tmp_path):
     run = write_run(tmp_path / "run", GENERATOR.normal(size=(3, 2, 5)), seeds=(0, 1))
     path = run / "evaluations.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    assert LearningCurve.read(run).timesteps.tolist() == [0, 1000]
+    assert LearningCurve.read(run)[0].timesteps.tolist() == [0, 1000]
 
 
 def test_one_seed_is_drawn_with_the_deviation_over_its_episodes(tmp_path, drawn):

@@ -101,7 +101,8 @@ def adapt(
             return run_to_end(loop, None, signals)
         config = {
             "job": "adapt",
-            "env": source.env_id or source.name,
+            "env": source.name,
+            "tasks": list(dict.fromkeys(lane.task for lane in loop.lanes if lane.task is not None)),
             "strategy": settings.strategy,
             "env_identity": source.identity,
             "eval_env_identity": None if given_eval is None else given_eval.identity,

@@ -1,24 +1,35 @@
 """Where simulations come from: whatever a user may pass as `env`, resolved once into what makes and describes envs."""
 
-import difflib
 import json
-import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium
-import mujoco
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 
+from apb import tasks
+from apb.batch_rows import BatchRows
 from apb.env_changes import changed_since_made
-from apb.env_rows import close_env
+from apb.env_layers import entry_point, layer_names, running_statistics
+from apb.env_making import (
+    called,
+    is_json,
+    make_by_id,
+    make_from,
+    nearest_ids,
+    rebuilding_kwargs,
+    spec_of_single,
+)
+from apb.env_rows import EnvRows, Rows, close_env
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, raised, require_arguments
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, require_arguments
+from apb.vector_rows import VectorRows
 
-EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv]
+EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task | tasks.Split | Sequence[tasks.Task]
 """What functions of this package accept as `env`."""
 
 
@@ -34,6 +45,7 @@ class EnvSource:
         instance: The env object that the user gave, or None if the source only makes new ones.
         running_statistics: Names of wrappers around the env that normalise by statistics of their own.
         can_make: Whether `make` can build further envs.
+        tasks: The tasks of one family that `rows` simulates side by side in one batch; empty for any other env.
         identity: What a run folder stores to recognise the env again; JSON. `recreatable` tells whether `id` and
             `kwargs` alone rebuild it (`EnvSource.from_identity`): not where it was given as an object, which may have
             been changed after it was made, or as a factory.
@@ -48,8 +60,10 @@ class EnvSource:
         *,
         instance: AnyEnv | AnyVectorEnv | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        tasks: Sequence[tasks.Task] = (),
     ) -> None:
         """Check and describe; `kwargs` are those that rebuild the env from its id, None if they may not."""
+        self.tasks = tuple(tasks)
         if isinstance(described, VectorEnv):
             observation_space, action_space = described.single_observation_space, described.single_action_space
         else:
@@ -63,20 +77,20 @@ class EnvSource:
             self.observation_space: Box = require_observation_space(observation_space)
         except InvalidEnvError as error:
             raise InvalidEnvError(f"env {self.name}: {error}") from error
-        self.running_statistics = _running_statistics(described)
+        self.running_statistics = running_statistics(described)
         self.typed: str | None = None
         self.instance = instance
         self.can_make = make is not None
         self._make = make
-        recreatable = self.env_id is not None and kwargs is not None and _is_json(kwargs)
+        recreatable = self.env_id is not None and kwargs is not None and is_json(kwargs)
         if not recreatable:
-            kwargs = _rebuilding_kwargs(_spec_of_single(described)) or {}
+            kwargs = rebuilding_kwargs(spec_of_single(described)) or {}
         self.description: dict[str, Any] = {
             "id": self.env_id,
-            "kwargs": dict(kwargs or {}) if _is_json(kwargs) else {},
-            "entry_point": _entry_point(spec),
+            "kwargs": dict(kwargs or {}) if is_json(kwargs) else {},
+            "entry_point": entry_point(spec),
             "max_episode_steps": None if spec is None else spec.max_episode_steps,
-            "layers": _layer_names(described),
+            "layers": layer_names(described),
             "observation_size": flat_size(self.observation_space),
             "action_size": flat_size(self.action_space),
             "action_low": self.action_space.low.reshape(-1).tolist(),
@@ -86,8 +100,10 @@ class EnvSource:
 
     @property
     def name(self) -> str:
-        """What messages call the env: its id, or the class of the env inside all wrappers."""
-        return self.env_id or self._class
+        """What messages call the env: its task or tasks, its id, or the class of the env inside all wrappers."""
+        if len(self.tasks) > 1:
+            return f"{len(self.tasks)} tasks of {self.tasks[0].family}"
+        return (self.tasks[0].label if self.tasks else None) or self.env_id or self._class
 
     @property
     def words(self) -> list[str]:
@@ -113,6 +129,8 @@ class EnvSource:
             ConfigError: `env_kwargs` without an id, or no mapping.
         """
         kwargs = require_arguments("env_kwargs", env_kwargs)
+        if isinstance(env, str) and tasks.is_task_name(env):
+            env, kwargs = tasks.get(env, **kwargs), {}
         if isinstance(env, str):
             source = cls._from_id(env, kwargs)
             source.typed = env if ":" in env else None
@@ -124,14 +142,18 @@ class EnvSource:
             )
         if isinstance(env, EnvSource):
             return env
+        if isinstance(env, tasks.Task):
+            return cls._from_tasks([env])
+        if isinstance(env, tasks.Split | list | tuple):
+            return cls._from_tasks(list(env))
         if isinstance(env, gymnasium.Env | VectorEnv):
-            spec = _spec_of_single(env)
-            return cls(env, None if spec is None else _make_from(spec), instance=env)
+            spec = spec_of_single(env)
+            return cls(env, None if spec is None else make_from(spec), instance=env)
         if isinstance(env, EnvSpec):
-            rebuilding = None if env.additional_wrappers else _rebuilding_kwargs(env)
-            return cls._from_maker(_make_from(env), rebuilding)
+            rebuilding = None if env.additional_wrappers else rebuilding_kwargs(env)
+            return cls._from_maker(make_from(env), rebuilding)
         if callable(env):
-            return cls._from_maker(lambda: _called("env", env), None)
+            return cls._from_maker(lambda: called("env", env), None)
         raise InvalidEnvError(
             f"env = {env!r} is a {type(env).__name__}; expected an id, an EnvSpec, a gymnasium.Env, a "
             "gymnasium.vector.VectorEnv or a function that returns an Env. In place of another library's vector of "
@@ -155,28 +177,43 @@ class EnvSource:
         # A module in an id would be imported: a file must never be able to ask for that.
         if env_id not in gymnasium.registry:
             raise UnknownNameError(
-                f"the recorded env id {env_id!r} is not registered{_nearest_ids(env_id)}; import the package that "
+                f"the recorded env id {env_id!r} is not registered{nearest_ids(env_id)}; import the package that "
                 "registers it before loading, or pass the env again"
             )
-        return cls._from_id(env_id, kwargs)
+        several = kwargs.get("tasks")
+        if not isinstance(several, list):
+            return cls._from_id(env_id, kwargs)
+        found = [tasks.task_of(env_id, each) for each in several if isinstance(each, dict)]
+        if not found or len(found) < len(several) or None in found:
+            raise InvalidEnvError(f"the recorded tasks of env {env_id!r} are {several!r:.100}; pass the env again")
+        return cls._from_tasks([task for task in found if task is not None])
 
     @classmethod
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":
-        def make() -> AnyEnv:
-            try:
-                return _gymnasium_make(env_id, **kwargs)
-            except gymnasium.error.UnregisteredEnv as error:
-                other = "" if ":" in env_id else "; an env of another package: `module:Id-v0` imports it first"
-                raise UnknownNameError(
-                    f"env = {env_id!r} is not registered{_nearest_ids(env_id)}{other}; {error}"
-                ) from error
-            except (Exception, SystemExit) as error:
-                where = _WHERE_MODULES_ARE if ":" in env_id and isinstance(error, ModuleNotFoundError) else ""
-                raise InvalidEnvError(
-                    f"env = {env_id!r} with env_kwargs = {kwargs!r} cannot be made: {raised(error)}{where}"
-                ) from error
+        task = tasks.task_of(env_id, kwargs)
+        return cls._from_maker(make_by_id(env_id, kwargs), kwargs) if task is None else cls._from_tasks([task])
 
-        return cls._from_maker(make, kwargs)
+    @classmethod
+    def _from_tasks(cls, given: Sequence[tasks.Task]) -> "EnvSource":
+        for task in given:
+            if not isinstance(task, tasks.Task):
+                raise InvalidEnvError(f"env is a list with {task!r:.100} in it; expected tasks: apb.tasks.get(name)")
+        if not given:
+            raise InvalidEnvError("env has no tasks; expected at least one: apb.tasks.get(name)")
+        first = given[0]
+        for task in given[1:]:
+            if task.made_family != first.made_family:
+                raise ConfigError(
+                    f"env has the tasks {first} and {task}; expected tasks of one family with the same switches, which "
+                    "are simulated in one batch: adapt to the others in another call"
+                )
+        make = make_by_id(first.env_id, first.arguments)
+        probe = make()
+        try:
+            kwargs = dict(first.arguments) if len(given) == 1 else {"tasks": [dict(task.arguments) for task in given]}
+            return cls(probe, make, kwargs=kwargs, tasks=given)
+        finally:
+            close_env(probe)
 
     @classmethod
     def _from_maker(cls, make: Callable[[], AnyEnv], kwargs: Mapping[str, Any] | None) -> "EnvSource":
@@ -225,140 +262,52 @@ class EnvSource:
             return self
         return self._from_maker(self.make, self.identity["kwargs"] if self.identity["recreatable"] else None)
 
+    def task(self, lane: int, lanes: int) -> tasks.Task:
+        """The task of one of K lanes: of T tasks, T > 0 and K a multiple of T, each has K / T lanes in a row.
 
-_WHERE_MODULES_ARE = (
-    " Expected a module that is installed, or whose folder is on Python's path: `python -m apb` in place of `apb`, or "
-    "PYTHONPATH=. before it, adds the current folder"
-)
+        Raises:
+            ConfigError: K is no multiple of T.
+        """
+        if lanes % len(self.tasks):
+            raise ConfigError(f"{lanes} lanes for {self.name}; expected a multiple of {len(self.tasks)}")
+        return self.tasks[lane * len(self.tasks) // lanes]
 
+    def slots(self, wanted: int) -> int:
+        """Simulations per lane that can be had: as many as are wanted, or as the object offers that the user gave."""
+        if isinstance(self.instance, VectorEnv):
+            return int(self.instance.num_envs)
+        return wanted if self.can_make else 1
 
-def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
-    """`gymnasium.make` without its passive checker: simulations check every step themselves.
+    def rows(self, lanes: int, slots: int, num_threads: int | None = None) -> Rows:
+        """K * S simulations, row = lane * S + slot: of tasks in one batch, else each an env of its own. An env that was
+        given as an object is used itself if K * S = 1; a `VectorEnv` must have `num_envs = slots`, in one lane.
 
-    MuJoCo's remarks about an env's own model file go to the log of this package; by default MuJoCo writes them to the
-    screen and into a file in the working directory, once for each env that is made.
-    """
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(_log.debug)
-    try:
-        return gymnasium.make(env, disable_env_checker=True, **kwargs)
-    finally:
-        mujoco.set_mju_user_warning(previous)
-
-
-_log = logging.getLogger(__name__)
-
-
-def _entry_point(spec: EnvSpec | None) -> str | None:
-    """What makes the env: "module:Class" as it was registered, or the name of the function or class."""
-    made_by = None if spec is None else spec.entry_point
-    return made_by if isinstance(made_by, str) else getattr(made_by, "__qualname__", None)
-
-
-def _layer_names(env: AnyEnv | AnyVectorEnv) -> list[str]:
-    """The classes of the wrappers from the outermost one inwards, and of the env, but for those that decide nothing.
-
-    Without their modules: what a script calls `__main__.MyEnv` has another module where the script is imported.
-    """
-    layers: list[Any] = [env]
-    while isinstance(layers[-1], gymnasium.Wrapper | VectorWrapper):
-        layers.append(layers[-1].env)
-    return [type(layer).__qualname__ for layer in layers if type(layer) not in _DECIDE_NOTHING]
-
-
-_DECIDE_NOTHING = (
-    gymnasium.wrappers.OrderEnforcing,
-    gymnasium.wrappers.PassiveEnvChecker,
-    SyncVectorEnv,
-    AsyncVectorEnv,
-)
-
-
-def _running_statistics(env: AnyEnv | AnyVectorEnv) -> list[str]:
-    found = []
-    while isinstance(env, gymnasium.Wrapper | VectorWrapper):
-        if isinstance(env, _WITH_STATISTICS):
-            found.append(type(env).__name__)
-        env = env.env
-    return found
-
-
-_WITH_STATISTICS = tuple(
-    getattr(module, name)
-    for module in (gymnasium.wrappers, gymnasium.wrappers.vector)
-    for name in ("NormalizeObservation", "NormalizeReward")
-)
-
-
-def _called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
-    try:
-        env = factory()
-    except (Exception, SystemExit) as error:
-        raise InvalidEnvError(
-            f"{argument} = {factory!r} is a factory, and calling it raised {raised(error)}; expected a "
-            "function without arguments that returns a new gymnasium.Env"
-        ) from error
-    if not isinstance(env, gymnasium.Env):
-        raise InvalidEnvError(
-            f"{argument} = {factory!r} is a factory that returned a {type(env).__name__}; expected one gymnasium.Env "
-            "(the package makes as many as it needs, and steps them side by side)"
-        )
-    return env
-
-
-def _spec_of_single(env: AnyEnv | AnyVectorEnv) -> EnvSpec | None:
-    """The spec that makes one env like this one, or like one row of a `VectorEnv` from `gymnasium.make_vec`."""
-    spec = env.spec
-    if spec is None or not isinstance(env, VectorEnv):
-        return spec
-    if spec.entry_point is None:
-        return None
-    single = EnvSpec(**{field: getattr(spec, field) for field in ("id", "entry_point", "max_episode_steps")})
-    single.order_enforce = spec.order_enforce
-    single.kwargs = {name: value for name, value in spec.kwargs.items() if name not in _VECTOR_KWARGS}
-    single.additional_wrappers = spec.additional_wrappers
-    return single
-
-
-_VECTOR_KWARGS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")
-
-
-def _make_from(spec: EnvSpec) -> Callable[[], AnyEnv]:
-    def make() -> AnyEnv:
-        try:
-            return _gymnasium_make(spec)
-        except (Exception, SystemExit) as error:
-            raise InvalidEnvError(
-                f"no new env can be made from the spec of env {spec.id!r}: {raised(error)}; pass an "
-                "id or a factory (a function that returns a new env)"
-            ) from error
-
-    return make
-
-
-def _rebuilding_kwargs(spec: EnvSpec | None) -> dict[str, Any] | None:
-    """Arguments with which `gymnasium.make(spec.id)` equals `spec`, or None if there are none."""
-    if spec is None or spec.id not in gymnasium.registry:
-        return None
-    registered = gymnasium.registry[spec.id]
-    if registered.entry_point != spec.entry_point or registered.additional_wrappers or not _is_json(spec.kwargs):
-        return None
-    kwargs = {name: value for name, value in spec.kwargs.items() if registered.kwargs.get(name) != value}
-    if spec.max_episode_steps != registered.max_episode_steps:
-        kwargs["max_episode_steps"] = -1 if spec.max_episode_steps is None else spec.max_episode_steps
-    return kwargs
-
-
-def _is_json(value: object) -> bool:
-    try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError):
-        return False
-
-
-def _nearest_ids(env_id: str) -> str:
-    """The middle of an error message: the registered ids nearest to `env_id`, if any is near."""
-    module, colon, own = env_id.rpartition(":")
-    by_lower = {name.lower(): name for name in gymnasium.registry}
-    close = difflib.get_close_matches(own.lower(), sorted(by_lower), n=3, cutoff=0.75)
-    return f"; did you mean {' or '.join(repr(module + colon + by_lower[name]) for name in close)}?" if close else ""
+        Raises:
+            ConfigError: lanes and slots do not fit. InvalidEnvError: further envs are needed and cannot be made.
+        """
+        if self.tasks:
+            per_row = [self.task(row // slots, lanes) for row in range(lanes * slots)]
+            return BatchRows(per_row, num_threads)
+        if isinstance(self.instance, VectorEnv):
+            if lanes != 1 or slots != self.instance.num_envs:
+                raise ConfigError(
+                    f"env is a VectorEnv object with num_envs = {self.instance.num_envs}, but {lanes} lanes of {slots} "
+                    f"simulations are needed; expected one lane of {self.instance.num_envs}. Pass an id or a function "
+                    "that makes one Env"
+                )
+            return VectorRows(self.instance)
+        if self.instance is not None and lanes * slots == 1:
+            return EnvRows([self.instance], owned=False)
+        envs: list[AnyEnv] = []
+        with ExitStack() as opened:
+            for _ in range(lanes * slots):
+                env = self.make()
+                if any(env.unwrapped is other.unwrapped for other in envs):
+                    raise InvalidEnvError(
+                        f"the factory of env {self.name} returned the same env twice; expected a new one at each call"
+                    )
+                envs.append(env)
+                opened.callback(close_env, env)
+            rows = EnvRows(envs, owned=True)
+            opened.pop_all()
+        return rows

@@ -116,9 +116,7 @@ def no_policy(value: object, expected: str) -> ConfigError:
 
 def parallel_episodes(source: EnvSource, episodes: int) -> int:
     """Simulations that an evaluation of so many episodes uses per lane: one of an env that was given as an object."""
-    if isinstance(source.instance, VectorEnv):
-        return int(source.instance.num_envs)
-    return min(episodes, MAX_PARALLEL) if source.instance is None else 1
+    return source.slots(min(episodes, MAX_PARALLEL) if source.instance is None else 1)
 
 
 def run_episodes(

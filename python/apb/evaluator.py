@@ -1,6 +1,6 @@
 """`Evaluator`: evaluates the policies of a run as it goes, always in the same envs from the same starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -19,21 +19,23 @@ class Evaluator:
 
     Args:
         source: Where evaluation envs are made.
-        settings: Of the run: its seeds and `n_eval_episodes`.
+        seeds: One per lane.
+        settings: Of the run: `n_eval_episodes` and threads.
         training: The simulations that the run learns in, which evaluation must not move.
 
     Raises:
         InvalidEnvError: `source` gives the very env that is learned in.
     """
 
-    def __init__(self, source: EnvSource, settings: AdaptSettings, training: Simulations) -> None:
+    def __init__(self, source: EnvSource, seeds: Sequence[int], settings: AdaptSettings, training: Simulations) -> None:
         self._episodes = settings.n_eval_episodes
         self._simulations = Simulations(
             source,
-            len(settings.seeds),
+            len(seeds),
             parallel_episodes(source, self._episodes),
-            settings.seeds,
+            seeds,
             rng.Stream.EVAL_EPISODE,
+            settings.num_threads,
         )
         with ExitStack() as opened:
             opened.callback(self.close)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import _native, rng
@@ -22,6 +21,7 @@ from apb.environments import EnvSource, Simulations
 from apb.errors import ApbWarning, ConfigError, DivergenceError, SimulationError
 from apb.evaluation import EvalResult
 from apb.evaluator import Evaluator
+from apb.lanes import lanes_of
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
@@ -65,7 +65,7 @@ class AdaptationLoop:
         save_states(self.callbacks)  # refuses now what a checkpoint could not hold
         self.timesteps = 0
         self.steps = 0
-        self.evaluated_to = 0
+        self.evaluated_to = 0  # all evaluations before this timestep were made
         self.metrics: dict[str, float] = {}
         self.profile = dict.fromkeys(PHASES, 0.0)
         self.earlier_seconds = 0.0
@@ -73,9 +73,10 @@ class AdaptationLoop:
         self._episode_ended = False
         self._last_count = 0
         strategy_type = strategy_named(settings.strategy)
-        seeds = settings.seeds
+        self.lanes = lanes_of(source, settings)
+        seeds = tuple(lane.seed for lane in self.lanes)
         pool = _native.ThreadPool(settings.num_threads or available_cpus())
-        slots = _slots(source, strategy_type.slots(settings))
+        slots = source.slots(strategy_type.slots(settings))
         if settings.total_timesteps < slots:
             raise ConfigError(
                 f"total_timesteps = {settings.total_timesteps} is less than one step of {slots} simulations per lane; "
@@ -112,9 +113,11 @@ class AdaptationLoop:
         self.policies()  # refuses now what could not be saved
         # Envs come last, so that none is left open by what fails before.
         with ExitStack() as opened:
-            self.simulations = Simulations(source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE)
+            self.simulations = Simulations(
+                source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE, settings.num_threads
+            )
             opened.callback(self.simulations.close)
-            self._evaluator = None if eval_source is None else Evaluator(eval_source, settings, self.simulations)
+            self._evaluator = None if eval_source is None else Evaluator(eval_source, seeds, settings, self.simulations)
             opened.pop_all()
 
     @property
@@ -166,8 +169,8 @@ class AdaptationLoop:
             self.normalizer.update(transition.observation, transition.valid)
             self._share_statistics()
         self.strategy.observe(transition)
-        # Lanes are in step: every lane has as many valid rows as every other.
-        count = int(transition.valid[0].sum())
+        # Lanes are in step: only one in which a simulation blew up has fewer valid rows than the others.
+        count = int(transition.valid.sum(axis=1).max())
         self.timesteps += count
         self._last_count = count
         self.steps += 1
@@ -190,9 +193,9 @@ class AdaptationLoop:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether an evaluation has to be made now: before anything is learned, when the last one is a multiple of
-        `eval_freq` ago, and at the end, so that no curve ends before the run does. It is made once `evaluated` says
-        so."""
+        """Whether an evaluation has to be made now: before anything is learned, when a multiple of `eval_freq` was
+        reached since the last one, and at the end, so that no curve ends before the run does. It is made once
+        `evaluated` says so."""
         interval, last = self.settings.eval_freq, self.evaluated_to - 1
         return interval > 0 and (
             self.timesteps // interval > last // interval or (self.finished and self.timesteps > last)
@@ -233,7 +236,7 @@ class AdaptationLoop:
     def _share_statistics(self) -> None:
         if self.normalizer is not None:
             self.learner.set_normalization(self.normalizer.mean, self.normalizer.inverse_std, self.normalizer.clip)
-            self.actors.load_normalizers([self.normalizer.snapshot(lane) for lane in range(len(self.settings.seeds))])
+            self.actors.load_normalizers([self.normalizer.snapshot(lane) for lane in range(len(self.lanes))])
 
     def _spend(self, **seconds: float) -> None:
         for phase, value in seconds.items():
@@ -265,23 +268,22 @@ class AdaptationLoop:
     def policies(self) -> list[Policy]:
         """The noise-free policy of each lane as it is now."""
         space = self.source.observation_space, self.source.action_space
-        identity = self.source.identity
         return [
             Policy(
                 backbone,
                 Adapter(self.shape, adapter),
                 *space,
-                normalizer=None if self.normalizer is None else self.normalizer.snapshot(lane),
+                normalizer=None if self.normalizer is None else self.normalizer.snapshot(number),
                 metadata={
-                    "env_id": identity["id"],
-                    "env_kwargs": identity["kwargs"] if identity["recreatable"] else None,
+                    "env_id": lane.source.identity["id"],
+                    "env_kwargs": lane.source.identity["kwargs"] if lane.source.identity["recreatable"] else None,
                     "strategy": self.settings.strategy,
-                    "seed": self.settings.seeds[lane],
+                    **lane.key,
                     "timesteps": self.timesteps,
                 },
             )
-            for lane, (backbone, adapter) in enumerate(
-                zip(self.learner.backbones(), self.learner.adapters(), strict=True)
+            for number, (lane, backbone, adapter) in enumerate(
+                zip(self.lanes, self.learner.backbones(), self.learner.adapters(), strict=True)
             )
         ]
 
@@ -313,7 +315,7 @@ class AdaptationLoop:
             self.timesteps,
             self.settings.total_timesteps,
             self.learner.updates,
-            self.settings.seeds,
+            tuple(lane.seed for lane in self.lanes),
             dict(self.metrics),
             PolicyMaker(self.policies),
             self.run_dir,
@@ -346,10 +348,3 @@ class AdaptationLoop:
         self.simulations.close()
         if self._evaluator is not None:
             self._evaluator.close()
-
-
-def _slots(source: EnvSource, wanted: int) -> int:
-    """Simulations per lane: what the strategy wants, or what the user's env object offers."""
-    if isinstance(source.instance, VectorEnv):
-        return int(source.instance.num_envs)
-    return wanted if source.can_make else 1

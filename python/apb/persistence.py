@@ -16,7 +16,6 @@ from apb.files import write_json_atomic
 from apb.loop import AdaptationLoop
 from apb.loop_state import load_loop_state, loop_state
 from apb.plotting import CURVE_FILE, plot_runs
-from apb.policy import Policy
 from apb.runs import (
     Checkpoint,
     CheckpointWriter,
@@ -96,9 +95,8 @@ class RunWriter:
         if self.best_score is None or score > self.best_score:
             self.best_score = score
             if self._loop.settings.keep_best:
-                policies = self._loop.policies()
                 self._writer.save_best(
-                    self._loop.timesteps, {"mean_reward": score}, lambda path: save_policies(policies, path)
+                    self._loop.timesteps, {"mean_reward": score}, lambda path: save_policies(self._loop, path)
                 )
 
     def checkpoint(self) -> Path:
@@ -107,9 +105,8 @@ class RunWriter:
         loop = self._loop
         replay = loop.replay
         ring = Ring(replay.table, replay.position, replay.size, replay.added)
-        policies = loop.policies()
         state = loop_state(loop) | {"best_score": self.best_score}
-        path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(policies, folder), ring)
+        path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(loop, folder), ring)
         self.saved = self._moment
         loop.profile["checkpoint"] += time.perf_counter() - begin
         return path
@@ -153,20 +150,20 @@ class RunWriter:
 
 
 def evaluation_records(loop: AdaptationLoop, results: Sequence[EvalResult]) -> list[dict[str, Any]]:
-    """One JSON record per lane: timesteps, seed, mean, deviation, returns and lengths."""
+    """One JSON record per lane: timesteps, seed (and task, of several), mean, deviation, returns and lengths."""
     records = []
-    for seed, result in zip(loop.settings.seeds, results, strict=True):
+    for lane, result in zip(loop.lanes, results, strict=True):
         values = result.to_json()
         mean, deviation = values.pop("mean"), values.pop("std")
         named = {"eval/mean_reward": mean, "eval/std_reward": deviation}
-        records.append({"timesteps": loop.timesteps, "seed": seed, **named, **values})
+        records.append({"timesteps": loop.timesteps, **lane.key, **named, **values})
     return records
 
 
-def save_policies(policies: Sequence[Policy], folder: Path) -> None:
-    """Write the policy of the only lane into `folder`, or those of several lanes into `folder/seed-<seed>`."""
-    for policy in policies:
-        policy.save_pretrained(folder if len(policies) == 1 else folder / f"seed-{policy.metadata['seed']}")
+def save_policies(loop: AdaptationLoop, folder: Path) -> None:
+    """Write the policy of the only lane into `folder`, or those of several lanes into folders of theirs in it."""
+    for lane, policy in zip(loop.lanes, loop.policies(), strict=True):
+        policy.save_pretrained(folder if len(loop.lanes) == 1 else folder / lane.folder)
 
 
 def run_identity(source: EnvSource, backbone: Backbone, settings: AdaptSettings) -> dict[str, str]:

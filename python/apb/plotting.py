@@ -1,6 +1,6 @@
 """`plot_runs`: learning curves of run folders as a picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CURVE_FILE = "curve.png"
 FORMATS = ("png", "svg", "pdf")
 MAX_MARKED_POINTS = 25
+MOST_PANELS = 6
+"""Panels one below the other; more of them stand in several columns."""
 
 CONFIG = {"env": TEXT, "strategy": TEXT}
 """What a curve needs of a run's configuration."""
@@ -30,7 +32,7 @@ class LearningCurve:
 
     Attributes:
         run: The run folder, absolute and without links: what tells it from every other.
-        env: Env id.
+        env: Env id, or task.
         strategy: How it explored.
         seeds: The K seeds.
         timesteps: int64 (T,), ascending.
@@ -49,8 +51,8 @@ class LearningCurve:
     episodes: int
 
     @classmethod
-    def read(cls, run_dir: str | Path) -> "LearningCurve":
-        """Read the evaluations of a run folder.
+    def read(cls, run_dir: str | Path) -> "list[LearningCurve]":
+        """Read the evaluations of a run folder: one curve, or one for each of several tasks.
 
         Raises:
             RunFolderError: there is no run, or it has no evaluation yet. FileFormatError: its files are damaged.
@@ -62,6 +64,13 @@ class LearningCurve:
             raise RunFolderError(
                 f"{run.path} has no evaluation to plot; wait for the first one, or run with eval_freq above 0"
             )
+        by_task: dict[str, list[dict[str, Any]]] = {}
+        for record in records:
+            by_task.setdefault(str(record.get("task", config["env"])), []).append(record)
+        return [cls._of(run, task, config["strategy"], those) for task, those in by_task.items()]
+
+    @classmethod
+    def _of(cls, run: RunFolder, env: str, strategy: str, records: list[dict[str, Any]]) -> "LearningCurve":
         by_timestep: dict[int, dict[int, Mapping[str, Any]]] = {}
         for record in records:
             by_timestep.setdefault(record["timesteps"], {})[record["seed"]] = record
@@ -71,8 +80,8 @@ class LearningCurve:
         rows = [[by_timestep[step][seed] for seed in seeds] for step in timesteps]
         return cls(
             run.path.resolve(),
-            config["env"],
-            config["strategy"],
+            env,
+            strategy,
             seeds,
             np.array(timesteps, dtype=np.int64),
             np.array([[lane["eval/mean_reward"] for lane in row] for row in rows], dtype=np.float64),
@@ -84,7 +93,7 @@ class LearningCurve:
 def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
     """Draw the learning curves of one run or of several, one colour each, into the picture `path`; returns it.
 
-    Each env has a panel of its own, one below the other, since returns in different envs cannot be compared. A run of
+    Each env or task has a panel of its own, since returns in different ones cannot be compared. A run of
     one seed is a line with a band of one standard deviation over the evaluation's episodes. A run of several shows each
     seed as a thin line, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval or, of
     fewer than five, their range.
@@ -102,16 +111,19 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
         raise ConfigError("no run to plot; expected at least one run folder")
     if target.suffix.lower().removeprefix(".") not in FORMATS:
         raise ConfigError(f"{str(target)!r} is not a picture; expected a name that ends with .{', .'.join(FORMATS)}")
-    curves = list({curve.run: curve for curve in map(LearningCurve.read, run_dirs)}.values())
+    read = [curve for run_dir in run_dirs for curve in LearningCurve.read(run_dir)]
+    curves = list({(curve.run, curve.env): curve for curve in read}.values())
     # The object interface: pyplot keeps figures in a global list and may open a window system.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     envs = list(dict.fromkeys(curve.env for curve in curves))
-    figure = Figure(figsize=(8, 5 * len(envs)), dpi=150, layout="constrained")
+    columns = -(-len(envs) // MOST_PANELS)
+    lines = -(-len(envs) // columns)
+    figure = Figure(figsize=(8 * columns, 5 * lines), dpi=150 if columns == 1 else 80, layout="constrained")
     FigureCanvasAgg(figure)
     for panel, env in enumerate(envs, start=1):
-        axes = figure.add_subplot(len(envs), 1, panel)
+        axes = figure.add_subplot(lines, columns, panel)
         together = [curve for curve in curves if curve.env == env]
         for number, curve in enumerate(together):
             _draw(axes, curve, f"C{number % 10}", _label(curve, curves), name_seeds=len(together) == 1)
@@ -174,11 +186,12 @@ def _label(curve: LearningCurve, curves: Sequence[LearningCurve]) -> str:
         statistic = "mean" if count < 4 else "interquartile mean"
         drawn = f"{statistic} of {count} seeds, {seed_band(curve.returns.T)[2]}"
     strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
-    name = [_name(curve.run, [other.run for other in curves])] if len(curves) > 1 else []
+    runs = {other.run for other in curves}
+    name = [_name(curve.run, runs)] if len(runs) > 1 else []
     return ", ".join([*name, *strategy, drawn])
 
 
-def _name(run: Path, runs: Sequence[Path]) -> str:
+def _name(run: Path, runs: Collection[Path]) -> str:
     """The shortest end of the path `run` that no other of `runs` has."""
     count = 1
     while sum(other.parts[-count:] == run.parts[-count:] for other in runs) > 1:

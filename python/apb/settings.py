@@ -10,6 +10,7 @@ from apb.ranges import THREADS, Range, checked
 from apb.rng import MAX_SEED
 
 MAX_TIMESTEPS = 10**12
+MAX_LANES = 4096
 
 Timesteps = Annotated[int, Range(1, MAX_TIMESTEPS)]
 Interval = Annotated[int, Range(0, MAX_TIMESTEPS)]
@@ -32,8 +33,9 @@ class AdaptSettings:
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     """Seed of everything random. The seeds of several lanes are seed, seed + 1, ..."""
-    n_seeds: Annotated[int, Range(1, 4096)] = 1
-    """Independent learning problems (lanes) run side by side on the same env, each with its own seed."""
+    n_seeds: Annotated[int, Range(1, MAX_LANES)] = 1
+    """Independent learning problems (lanes) run side by side on the same env, each with its own seed; of several tasks,
+    so many for each."""
     device: str = "cpu"
     """Where the updates run: "cpu", "cuda", "cuda:<i>", or "auto" (CUDA if torch finds it)."""
     num_threads: Annotated[int | None, THREADS] = None

@@ -5,23 +5,20 @@ the K * S simulations are rows; row = lane * S + slot.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from apb import rng
-from apb.env_rows import EnvRows, RowError, Rows, close_env
+from apb.env_rows import RowError
 from apb.env_source import EnvSource
-from apb.env_spaces import ActionBounds, AnyEnv, flat_size
-from apb.errors import ConfigError, FileFormatError, InvalidEnvError, MismatchError
+from apb.env_spaces import ActionBounds, flat_size
+from apb.errors import ConfigError, FileFormatError, MismatchError
 from apb.snapshots import EnvState
 from apb.state_arrays import require_counts, require_like
 from apb.transitions import Episode, Transition
-from apb.vector_rows import VectorRows
 
 _SAFE_SQUARE = 1e76  # just below the square of the largest float32
 
@@ -35,12 +32,12 @@ class Simulations:
     infinity in them or in a reward is a `SimulationError`.
 
     Args:
-        source: The env. One that was given as an `Env` object is used itself if K * S = 1, and made anew from its spec
-            otherwise; a `VectorEnv` object must have `num_envs = slots`, in one lane.
+        source: The env; see `EnvSource.rows`.
         lanes: K >= 1.
         slots: S >= 1.
         seeds: One integer in [0, 2^64) per lane.
         stream: Which stream of episode seeds to use.
+        num_threads: For what is simulated in a batch; nothing depends on it. Default: as everywhere.
 
     Attributes:
         bounds: The map from [-1, 1] to the env's actions; `bounds.size` is the size of an action.
@@ -59,6 +56,7 @@ class Simulations:
         slots: int,
         seeds: Sequence[int],
         stream: rng.Stream = rng.Stream.TRAIN_EPISODE,
+        num_threads: int | None = None,
     ) -> None:
         if lanes < 1 or slots < 1:
             raise ConfigError(f"lanes = {lanes}, slots = {slots}; expected at least one of each")
@@ -72,7 +70,7 @@ class Simulations:
         self.bounds = ActionBounds(source.action_space)
         self.observation_size = flat_size(source.observation_space)
         self.total_steps = 0
-        self._rows = _make_rows(source, lanes, slots)
+        self._rows = source.rows(lanes, slots, num_threads)
         self._observations = np.zeros((lanes * slots, self.observation_size), np.float32)
         self._episode_index = np.zeros(lanes * slots, np.int64)
         self._episode_steps = np.zeros(lanes * slots, np.int64)
@@ -290,6 +288,8 @@ class Simulations:
             lane, slot = divmod(failure.row, self.slots)
             if self._episode_index.size > 1:
                 where += f", lane {lane}, slot {slot}"
+            if len(self.source.tasks) > 1:
+                where += f", task {self.source.task(lane, self.lanes)}"
             steps = int(self._episode_steps[failure.row])
             where += f", episode {int(self._episode_index[failure.row])} after {steps} steps of it"
         raise failure.in_env(f"{where}, after {self.total_steps} steps in total") from failure.__cause__
@@ -327,29 +327,3 @@ def _env_states(arrays: Mapping[str, NDArray[Any]], values: object, rows: int) -
                 raise FileFormatError(f"saved simulations: {name} is no array; use an older checkpoint")
             states[int(row)].arrays[inner] = array
     return states
-
-
-def _make_rows(source: EnvSource, lanes: int, slots: int) -> Rows:
-    given = source.instance
-    if isinstance(given, VectorEnv):
-        if lanes != 1 or slots != given.num_envs:
-            raise ConfigError(
-                f"env is a VectorEnv object with num_envs = {given.num_envs}, but {lanes} lanes of {slots} simulations "
-                f"are needed; expected one lane of {given.num_envs}. Pass an id or a function that makes one Env"
-            )
-        return VectorRows(given)
-    if given is not None and lanes * slots == 1:
-        return EnvRows([given], owned=False)
-    envs: list[AnyEnv] = []
-    with ExitStack() as opened:
-        for _ in range(lanes * slots):
-            env = source.make()
-            if any(env.unwrapped is other.unwrapped for other in envs):
-                raise InvalidEnvError(
-                    f"the factory of env {source.name} returned the same env twice; expected a new one at each call"
-                )
-            envs.append(env)
-            opened.callback(close_env, env)
-        rows = EnvRows(envs, owned=True)
-        opened.pop_all()
-    return rows

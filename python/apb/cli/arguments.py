@@ -1,5 +1,6 @@
 """Arguments that several verbs take: JSON objects, and the runs and policies that a path stands for."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -18,6 +19,7 @@ from apb.runs.folder import DEFAULT_ROOT
 JsonObject = Annotated[str, tyro.conf.arg(metavar="JSON-OBJECT")]
 """What an option is annotated with that `json_object` reads."""
 
+LANE = re.compile(r"(task-\d+-)?seed-\d+")
 POLICY_FILE = "model.safetensors"
 
 ENV_HINT = "Here: give the env after the path; `module:Id-v0` imports the module that registers it."
@@ -43,17 +45,19 @@ class SavedPolicy:
         path: Its folder.
         policy: The policy.
         seed: The seed it was learned with, or None if its file does not tell.
+        task: Its task, where the run had several.
         env_identity: What `EnvSource.from_identity` takes, or None if unknown.
     """
 
     path: Path
     policy: Policy
     seed: int | None
+    task: str | None
     env_identity: dict[str, Any] | None
 
 
 def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Id and arguments of the env that the user named, or else of the one that the policy was adapted to.
+    """Id or task, and arguments, of the env that the user named, or else of the one that the policy was adapted to.
 
     Raises:
         ConfigError: the files do not tell the env. InvalidEnvError, UnknownNameError: it cannot be made from what they
@@ -70,7 +74,7 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     except ApbError as error:
         error.add_note(ENV_HINT)
         raise
-    return source.name, kwargs
+    return str(source.env_id), kwargs
 
 
 def existing(path: Path) -> Path:
@@ -109,29 +113,38 @@ def find_policies(path: Path) -> list[SavedPolicy]:
     folder = existing(path)
     if (folder / POLICY_FILE).is_file():
         return [_load(folder, None)]
-    seeds = _seed_folders(folder)
-    if seeds:
-        return [_load(child, None) for child in seeds]
+    lanes = _lane_folders(folder)
+    if lanes:
+        return [_load(child, None) for child in lanes]
     run = open_run(path)
     identity = run.config.get("env_identity")
     while True:
         folder = load_checkpoint(run).policy
         try:
-            return [_load(child, identity) for child in _seed_folders(folder) or [folder]]
+            return [_load(child, identity) for child in _lane_folders(folder) or [folder]]
         except FileFormatError:
             if folder.exists():
                 raise
             # The run goes on, and deleted this checkpoint after a later one.
 
 
-def _seed_folders(folder: Path) -> list[Path]:
-    return sorted(folder.glob("seed-*"), key=lambda child: (len(child.name), child.name))
+def _lane_folders(folder: Path) -> list[Path]:
+    """Folders such as `seed-3` or `task-0-seed-3`, in the order of their numbers."""
+    found = [child for child in folder.iterdir() if LANE.fullmatch(child.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda child: [int(number) for number in re.findall(r"\d+", child.name)])
 
 
 def _load(folder: Path, identity: dict[str, Any] | None) -> SavedPolicy:
     policy = Policy.from_pretrained(folder)
     seed, env_id = policy.metadata.get("seed"), policy.metadata.get("env_id")
-    if identity is None and isinstance(env_id, str):
+    if (identity is None or "task" in policy.metadata) and isinstance(env_id, str):
         kwargs = policy.metadata.get("env_kwargs")
         identity = {"id": env_id, "kwargs": kwargs, "recreatable": isinstance(kwargs, dict)}
-    return SavedPolicy(short_path(folder), policy, seed if isinstance(seed, int) else None, identity)
+    task = policy.metadata.get("task")
+    return SavedPolicy(
+        short_path(folder),
+        policy,
+        seed if isinstance(seed, int) else None,
+        task if isinstance(task, str) else None,
+        identity,
+    )

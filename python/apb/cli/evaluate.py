@@ -36,18 +36,22 @@ def run(options: Options) -> Outcome:
     from apb.evaluation import evaluate
 
     saved_policies = find_policies(options.path)
-    env, kwargs = choose_env(saved_policies[0], options.env, json_object("--env-kwargs", options.env_kwargs))
-    source = EnvSource.resolve(env, kwargs)
+    given = json_object("--env-kwargs", options.env_kwargs)
+    env, kwargs = choose_env(saved_policies[0], options.env, given)
     rows = []
     table = Table()
-    for name in ("seed", "mean ± std", "lowest", "highest", "mean length"):
+    several = any(saved.task is not None for saved in saved_policies)
+    for name in (*(["task"] if several else []), "seed", "mean ± std", "lowest", "highest", "mean length"):
         table.add_column(name, justify="right")
     for saved in saved_policies:
+        # Those of one run that learned several tasks are each evaluated in their own.
+        source = EnvSource.resolve(*choose_env(saved, options.env, given))
         result = evaluate(saved.policy, source, options.n_eval_episodes, seed=options.seed)
-        rows.append({"policy": str(saved.path), "seed": saved.seed, **result.to_json()})
+        task = {"task": saved.task} if several else {}
+        rows.append({"policy": str(saved.path), **task, "seed": saved.seed, **result.to_json()})
         numbers = result.returns.min(), result.returns.max(), result.lengths.mean()
         shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
-        table.add_row("-" if saved.seed is None else str(saved.seed), *shown)
+        table.add_row(*task.values(), "-" if saved.seed is None else str(saved.seed), *shown)
     data = {"env": env, "env_kwargs": kwargs, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
     over = counted(options.n_eval_episodes, "episode")
     title = f"{env}: return per episode over {over}, mean ± standard deviation"

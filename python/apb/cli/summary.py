@@ -27,6 +27,9 @@ RESULT = {
 }
 """What is shown of a run's files."""
 
+Lane = tuple[str | None, int]
+"""Task (None where there is only one) and seed."""
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -35,20 +38,20 @@ class RunSummary:
     Attributes:
         run_dir: The run folder.
         config: Its `config.json`.
-        seeds: The seed of each lane.
+        lanes: Task and seed of each lane.
         result: Its `result.json`.
-        policy: Folder of the latest policy; with several seeds it holds `seed-<seed>/`.
-        untrained: Evaluation before learning, per seed.
-        latest: Latest evaluation while learning, per seed.
+        policy: Folder of the latest policy; of several lanes it holds a folder of each.
+        untrained: Evaluation before learning, per lane.
+        latest: Latest evaluation while learning, per lane.
     """
 
     run_dir: Path
     config: Mapping[str, Any]
-    seeds: tuple[int, ...]
+    lanes: tuple[Lane, ...]
     result: Mapping[str, Any]
     policy: Path
-    untrained: Mapping[int, Mapping[str, Any]]
-    latest: Mapping[int, Mapping[str, Any]]
+    untrained: Mapping[Lane, Mapping[str, Any]]
+    latest: Mapping[Lane, Mapping[str, Any]]
 
     @classmethod
     def read(cls, run: RunFolder) -> "RunSummary":
@@ -58,17 +61,17 @@ class RunSummary:
             RunFolderError: it has no checkpoint. FileFormatError: a file is damaged.
         """
         evaluations = read_evaluations(run.path)
-        untrained = {record["seed"]: record for record in evaluations if record["timesteps"] == 0}
-        latest = {record["seed"]: record for record in evaluations}
+        latest = dict(_keyed(evaluations))
+        untrained = {lane: record for lane, record in _keyed(evaluations) if record["timesteps"] == 0}
         again = f"move it away, and `apb resume {run.path}` writes it again"
         result = require_fields(read_json(run.result), RESULT, str(run.result), again)
         config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
-        seeds = _seeds(run, config["settings"])
-        if len(result["final"]) not in (0, len(seeds)):
+        lanes = _lanes(run, config)
+        if len(result["final"]) not in (0, len(lanes)):
             count = len(result["final"])
-            raise FileFormatError(f"{run.result} has {count} final evaluations; expected {len(seeds)}: {again}")
+            raise FileFormatError(f"{run.result} has {count} final evaluations; expected {len(lanes)}: {again}")
         policy = short_path(load_checkpoint(run).policy)
-        return cls(short_path(run.path), config, seeds, result, policy, untrained, latest)
+        return cls(short_path(run.path), config, lanes, result, policy, untrained, latest)
 
     @property
     def finished(self) -> bool:
@@ -82,8 +85,8 @@ class RunSummary:
 
     @property
     def timesteps_per_second(self) -> float:
-        """Environment steps of all seeds per second of wall time."""
-        return len(self.seeds) * float(self.result["timesteps"]) / max(float(self.result["wall_time"]), 1e-9)
+        """Environment steps of all lanes per second of wall time."""
+        return len(self.lanes) * float(self.result["timesteps"]) / max(float(self.result["wall_time"]), 1e-9)
 
     def outcome(self, words: Sequence[str] = ()) -> Outcome:
         """The summary for `Outcome.print`; `words` are what its commands need after the run folder."""
@@ -95,8 +98,9 @@ class RunSummary:
         return {
             "env": self.config["env"],
             "strategy": self.config["strategy"],
-            "seeds": list(self.seeds),
-            "untrained": [_mean_std(self.untrained.get(seed)) for seed in self.seeds],
+            "seeds": [seed for _, seed in self.lanes],
+            **({"tasks": [task for task, _ in self.lanes]} if self._several_tasks else {}),
+            "untrained": [_mean_std(self.untrained.get(lane)) for lane in self.lanes],
             **self.result,
             "timesteps_per_second": self.timesteps_per_second,
             "run_dir": str(self.run_dir),
@@ -117,7 +121,7 @@ class RunSummary:
         return [
             f"{self.config['env']}, {self.config['strategy']}: {title}",
             *([self._table()] if self.latest else []),
-            f"{timesteps:,} steps per seed in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
+            f"{timesteps:,} steps per {self._lane} in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
             f" time went to {self._profile()}",
             *([] if self.finished else [f"stopped by {self.result['stopped_by']} before its end"]),
             f"policy: {self.policy}",
@@ -126,16 +130,25 @@ class RunSummary:
             *(f"  {command}" for command in following),
         ]
 
+    @property
+    def _several_tasks(self) -> bool:
+        return self.lanes[0][0] is not None
+
+    @property
+    def _lane(self) -> str:
+        return "task and seed" if self._several_tasks else "seed"
+
     def _table(self) -> Table:
         table = Table()
-        columns = {"seed": [str(seed) for seed in self.seeds]}
-        columns["untrained"] = [_text(self.untrained.get(seed)) for seed in self.seeds]
+        columns = {"task": [str(task) for task, _ in self.lanes]} if self._several_tasks else {}
+        columns["seed"] = [str(seed) for _, seed in self.lanes]
+        columns["untrained"] = [_text(self.untrained.get(lane)) for lane in self.lanes]
         if self.result["final"]:
             episodes = len(self.result["final"][0]["returns"])
             columns[f"final, {counted(episodes, 'new episode')}"] = [_text(final) for final in self.result["final"]]
         else:
             steps = max(record["timesteps"] for record in self.latest.values())
-            columns[f"after {steps:,} steps"] = [_text(self.latest.get(seed)) for seed in self.seeds]
+            columns[f"after {steps:,} steps"] = [_text(self.latest.get(lane)) for lane in self.lanes]
         for name in columns:
             table.add_column(name, justify="right")
         for row in zip(*columns.values(), strict=True):
@@ -151,9 +164,15 @@ class RunSummary:
         )
 
 
-def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> tuple[int, ...]:
+def _keyed(records: list[dict[str, Any]]) -> list[tuple[Lane, dict[str, Any]]]:
+    return [((record.get("task"), record["seed"]), record) for record in records]
+
+
+def _lanes(run: RunFolder, config: Mapping[str, Any]) -> tuple[Lane, ...]:
+    settings = config["settings"]
     try:
-        return AdaptSettings(seed=settings["seed"], n_seeds=settings["n_seeds"]).seeds
+        seeds = AdaptSettings(seed=settings["seed"], n_seeds=settings["n_seeds"]).seeds
+        return tuple((task, seed) for task in config.get("tasks") or [None] for seed in seeds)
     except ConfigError as error:
         raise FileFormatError(f"{run.path / 'config.json'}: {error}") from error
 

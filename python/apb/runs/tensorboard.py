@@ -1,6 +1,7 @@
 """`TensorBoard`: the numbers of a run's history as TensorBoard events, when the package is installed."""
 
 import importlib.util
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +27,13 @@ class TensorBoard:
         self._writers: dict[Path, Any] = {}
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Write every metric that is a number, at timestep `step`; those of a seed as a run of its own, "seed-3", so
-        that the same metric of several seeds gives several curves in one chart."""
+        """Write every metric that is a number, at timestep `step`; those of a seed (and task) as a run of its own,
+        "seed-3", so that the same metric of several seeds gives several curves in one chart."""
         if not self._enabled:
             return
-        folder = self._folder / f"seed-{metrics['seed']}" if "seed" in metrics else self._folder
+        names = [re.sub(r"[^\w.-]+", "-", str(metrics["task"]))] if "task" in metrics else []
+        names += [f"seed-{metrics['seed']}"] if "seed" in metrics else []
+        folder = self._folder / "-".join(names)
         if folder not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 

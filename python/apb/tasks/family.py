@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, ClassVar
 
+import gymnasium
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from apb.tasks.parameter import Parameter, Parameters, rows_of
 
 Rows = NDArray[np.float64]
 """Numbers of R rows: float64 (R, ...)."""
+
+MODELS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+"""Gymnasium's own MuJoCo models."""
 
 AFTER_CONTACT = ("cacc", "cfrc_ext", "cfrc_int")
 """Fields that MuJoCo computes only where a sensor asks for them."""
@@ -120,7 +124,7 @@ class Family(ABC):
 
     def spec(self) -> mujoco.MjSpec:
         """The model before it is compiled, for a family that changes it."""
-        return mujoco.MjSpec.from_file(str(files("gymnasium") / "envs" / "mujoco" / "assets" / self.xml))
+        return mujoco.MjSpec.from_file(str(MODELS / self.xml))
 
     # --- what follows from it --------------------------------------------------------------------------------------
 

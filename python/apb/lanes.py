@@ -1,0 +1,51 @@
+"""`Lane`: one learning problem of a run: a task and a seed."""
+
+from dataclasses import dataclass
+
+from apb.env_source import EnvSource
+from apb.errors import ConfigError
+from apb.settings import MAX_LANES, AdaptSettings
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One of the K learning problems of a run.
+
+    Attributes:
+        seed: Of everything random in it.
+        source: Its env, of one task.
+        task: What its task is called, or None where the run has only one.
+        folder: Where its policy lies, in a folder with those of the other lanes.
+    """
+
+    seed: int
+    source: EnvSource
+    task: str | None
+    folder: str
+
+    @property
+    def key(self) -> dict[str, int | str]:
+        """What tells its records from those of other lanes."""
+        return {"seed": self.seed} | ({} if self.task is None else {"task": self.task})
+
+
+def lanes_of(source: EnvSource, settings: AdaptSettings) -> tuple[Lane, ...]:
+    """Every seed of the settings with every task of the source, those of one task together.
+
+    Raises:
+        ConfigError: they are too many.
+    """
+    tasks, seeds = max(1, len(source.tasks)), settings.seeds
+    count = tasks * len(seeds)
+    if count > MAX_LANES:
+        raise ConfigError(
+            f"{source.name} with n_seeds = {len(seeds)} are {count} learning problems; expected at most {MAX_LANES}"
+        )
+    if tasks == 1:
+        return tuple(Lane(seed, source, None, f"seed-{seed}") for seed in seeds)
+    singles = [EnvSource.resolve(task) for task in source.tasks]
+    return tuple(
+        Lane(seed, single, str(single.tasks[0]), f"task-{number}-seed-{seed}")
+        for number, single in enumerate(singles)
+        for seed in seeds
+    )
