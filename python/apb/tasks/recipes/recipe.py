@@ -9,7 +9,7 @@ from apb.tasks.task import Task
 PEARL, MIER = "PEARL (katerakelly/oyster)", "MIER (russellmendonca/mier_public)"
 LDM, TAVT = "LDM (suyoung-lee/LDM)", "TAVT (JM-Kim-94/tavt)"
 
-NO_OOD = "nothing: there are no OOD tasks, and the tasks to adapt to are those of the test list"
+NO_OOD = "nothing; the tasks to adapt to are those of the test list"
 FRESH_TEST = "Ours: the numbers drawn, and the test list, of the training law"
 FRESH_OOD = (
     "The OOD tasks are its user's. Ours: the OOD list, the numbers drawn, and the test list, of the training law"
