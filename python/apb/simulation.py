@@ -309,7 +309,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     def picture(self, row: int) -> NDArray[np.uint8]:
         """What one row looks like now, uint8 (height, width, 3)."""
         data = self._batch.get_data(row)
-        mujoco.mj_forward(self.family.model, data)
+        mujoco.mj_forward(self._batch.get_model(row), data)
         return self._camera.picture(data)
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:

@@ -118,7 +118,11 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture of now, uint8 (height, width, 3); None without a render mode."""
-        return None if self.render_mode is None else self._camera.picture(self.data)
+        if self.render_mode is None:
+            return None
+        now = copy.copy(self.data)  # where bodies are in `data` is where they were one substep ago
+        mujoco.mj_forward(self.model, now)
+        return self._camera.picture(now)
 
     def close(self) -> None:
         """Free the renderer."""
