@@ -372,12 +372,12 @@ def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
 
 def _new_batch(family: Family, rows: int, threads: int) -> Any:
     try:
-        import mujoco.batch
+        from mujoco.batch import Batch
     except ImportError as error:
         raise InvalidEnvError(
             f"MuJoCo {mujoco.__version__} cannot simulate in batches; install mujoco>=3.17 (single envs work with it)"
         ) from error
-    return mujoco.batch.Batch(family.model, rows, min(threads, rows))
+    return Batch(family.model, rows, min(threads, rows))
 
 
 def _digest(family: Family, parameters: Parameters) -> NDArray[np.uint8]:

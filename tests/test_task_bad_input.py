@@ -1,0 +1,330 @@
+"""What is wrong with a task, its envs or what they are given is said at once, by name, and changes nothing."""
+
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from apb.errors import ConfigError, InvalidEnvError, SimulationError, UnknownNameError
+from apb.simulation import BatchedEnv
+from apb.tasks import Task
+from apb.tasks.single import TaskEnv
+from gymnasium.vector import AutoresetMode
+from task_rig import actions_for, batched, run, same_bits
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+TASKS = {
+    "above the range": (
+        "cheetah-vel",
+        {"velocity": 20.5},
+        ConfigError,
+        r"velocity = 20\.5; expected a number in \[0, 20\]",
+    ),
+    "below the range": ("cheetah-vel", {"velocity": -0.1}, ConfigError, r"velocity = -0\.1; expected .*m/s"),
+    "NaN": ("cheetah-vel", {"velocity": float("nan")}, ConfigError, "velocity = nan; expected a number in"),
+    "infinite": ("hopper-mass", {"exponent": float("inf")}, ConfigError, "exponent = inf; expected"),
+    "text": ("cheetah-vel", {"velocity": "fast"}, ConfigError, "velocity = 'fast'; expected a number"),
+    "None": ("cheetah-vel", {"velocity": None}, ConfigError, "velocity.*expected a number"),
+    "a dict": ("cheetah-vel", {"velocity": {}}, ConfigError, "velocity = {}; expected a number"),
+    "ragged": ("ant-goal", {"goal": [1.0, [2.0]]}, ConfigError, "goal = .*; expected a number in .*array"),
+    "one number of two": ("ant-goal", {"goal": [1.0]}, ConfigError, r"goal has shape \(1,\); expected \(2,\)"),
+    "a number for an array": ("ant-goal", {"goal": 1.0}, ConfigError, r"goal has shape \(\); expected \(2,\)"),
+    "an element out of range": ("ant-goal", {"goal": [1.0, 21.0]}, ConfigError, r"goal\[1\] = 21\.0; expected"),
+    "half a sign": (
+        "ant-negated-joints",
+        {"signs": [1] * 7 + [0.5]},
+        ConfigError,
+        r"signs\[7\] = 0\.5; expected -1 or 1",
+    ),
+    "no sign": ("cheetah-dir", {"direction": 0}, ConfigError, r"direction = 0\.0; expected 1 or -1|expected -1 or 1"),
+    "twice the same": (
+        "cheetah-permuted-joints",
+        {"order": [0, 1, 2, 3, 4, 4]},
+        ConfigError,
+        "order.*repeats an element; expected 0 to 5 in any order",
+    ),
+    "between elements": ("cheetah-permuted-joints", {"order": [0, 1, 2, 3, 4, 4.5]}, ConfigError, r"order\[5\] = 4\.5"),
+    "too few elements": ("cheetah-permuted-joints", {"order": [0, 1, 2]}, ConfigError, r"order has shape \(3,\)"),
+    "no permutation of states": ("cheetah-vel-permuted-state", {"permutation": [0] * 20}, ConfigError, "permutation"),
+    "a permutation of another size": (
+        "cheetah-vel-permuted-state",
+        {"permutation": list(range(20)), "include_torso_position": False},
+        ConfigError,
+        r"permutation has shape \(20,\); expected \(17,\)",
+    ),
+    "a negative factor": ("walker-rand-params", {"body_mass": [-1] * 8}, ConfigError, r"body_mass\[0\] = -1\.0"),
+    "a factor of 0": ("walker-rand-params", {"body_mass": [0] * 8}, ConfigError, r"body_mass\[0\] = 0\.0; expected"),
+    "an unknown parameter": ("cheetah-vel", {"velocty": 2.0}, UnknownNameError, "did you mean 'velocity'"),
+    "an unknown switch": ("hopper-mass", {"timestep": True}, UnknownNameError, "timestep_of_pearl"),
+    "another family's parameter": (
+        "ant-dir",
+        {"goal": [1, 1]},
+        UnknownNameError,
+        "neither a parameter nor a switch 'goal'",
+    ),
+    "a number for a switch": (
+        "hopper-mass",
+        {"consistent_inertia": 1},
+        ConfigError,
+        "consistent_inertia = 1; expected a bool",
+    ),
+    "text for a switch": (
+        "hopper-mass",
+        {"timestep_of_pearl": "no"},
+        ConfigError,
+        "timestep_of_pearl = 'no'; expected",
+    ),
+    "None for a switch": (
+        "cheetah-vel",
+        {"include_torso_position": None},
+        ConfigError,
+        "include_torso_position = None",
+    ),
+    "an unknown family": ("cheeta-vel", {}, UnknownNameError, "did you mean 'cheetah-vel'"),
+    "no name of a family": (3, {}, UnknownNameError, "family = 3 is unknown"),
+}
+
+
+@pytest.mark.parametrize(
+    "make", [Task, lambda family, arguments: TaskEnv(family, **arguments)], ids=["Task", "TaskEnv"]
+)
+@pytest.mark.parametrize(("family", "arguments", "error", "words"), TASKS.values(), ids=TASKS)
+def test_a_task_that_cannot_be_is_refused(make, family, arguments, error, words):
+    with pytest.raises(error, match=words):
+        make(family, arguments)
+
+
+@pytest.mark.parametrize(("family", "arguments", "error", "words"), TASKS.values(), ids=TASKS)
+def test_rows_of_a_task_that_cannot_be_are_refused(family, arguments, error, words):
+    # A value for all rows is found wrong in the first of them.
+    in_a_row = words.replace(r"\] = ", r"\].* = ").replace(" = ", "( of row 0)? = ", 1)
+    with pytest.raises(error, match=in_a_row):
+        BatchedEnv(family, 3, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments", "words"),
+    [
+        ("cheetah-vel", {"velocity": [1.0, 2.0, 99.0]}, r"velocity of row 2 = 99\.0; expected a number in \[0, 20\]"),
+        ("cheetah-vel", {"velocity": [1.0, np.nan, 2.0]}, "velocity of row 1 = nan"),
+        (
+            "cheetah-vel",
+            {"velocity": [1.0, 2.0]},
+            r"velocity has shape \(2,\); expected \(\) for all of 3 rows, or \(3,\)",
+        ),
+        ("cheetah-vel", {"velocity": [[1.0], [2.0], [3.0]]}, r"velocity has shape \(3, 1\)"),
+        ("ant-goal", {"goal": [[0, 0], [0, 25], [0, 0]]}, r"goal\[1\] of row 1 = 25\.0"),
+        (
+            "ant-goal",
+            {"goal": [1.0, 2.0, 3.0]},
+            r"goal has shape \(3,\); expected \(2,\) for all of 3 rows, or \(3, 2\)",
+        ),
+        ("cheetah-permuted-joints", {"order": [range(6), range(6), [5] * 6]}, "order of row 2 repeats an element"),
+        ("cheetah-negated-joints", {"signs": [[1] * 6, [0.5] * 6, [1] * 6]}, r"signs\[0\] of row 1 = 0\.5"),
+    ],
+)
+def test_the_row_with_a_wrong_value_is_named(family, arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        BatchedEnv(family, 3, **arguments)
+
+
+# --- the env ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_envs": 0}, "num_envs = 0 is out of range"),
+        ({"num_envs": -2}, "num_envs = -2"),
+        ({"num_envs": 10**9}, "num_envs = 1000000000"),
+        ({"num_envs": 2.5}, "num_envs = 2.5 is a float"),
+        ({"num_envs": "4"}, "num_envs = '4' is a str"),
+        ({"num_envs": True}, "num_envs = True is a bool"),
+        ({"num_threads": 0}, "num_threads = 0"),
+        ({"num_threads": 10**6}, "num_threads = 1000000 is out of range.*cores"),
+        ({"num_threads": "all"}, "num_threads = 'all'"),
+        ({"autoreset_mode": "sometimes"}, "autoreset_mode = 'sometimes'; expected NEXT_STEP, SAME_STEP, DISABLED"),
+        ({"autoreset_mode": None}, "autoreset_mode = None"),
+        ({"max_episode_steps": 0}, "max_episode_steps = 0 is out of range"),
+        ({"max_episode_steps": -1}, "max_episode_steps = -1 is out of range"),
+        ({"max_episode_steps": 1.5}, "max_episode_steps = 1.5 is a float"),
+        ({"render_mode": "human"}, "render_mode = 'human'; expected 'rgb_array' or None"),
+        ({"width": 0}, "width = 0"),
+        ({"height": "tall"}, "height = 'tall'"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        BatchedEnv("cheetah-vel", **({"num_envs": 2} | options))
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_modes_are_taken_by_member_value_and_name(mode):
+    for given in (mode, mode.value, mode.name, mode.name.lower()):
+        assert BatchedEnv("cheetah-vel", autoreset_mode=given, num_threads=1).metadata["autoreset_mode"] is mode
+
+
+@pytest.mark.parametrize("given", [{"render_mode": "human"}, {"render_mode": 3}, {"width": -1}, {"height": 0.5}])
+def test_a_picture_that_a_single_env_cannot_draw_is_refused(given):
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        TaskEnv("cheetah-vel", **given)
+
+
+def test_mujoco_without_batches_says_which_version_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco.batch", None)
+    with pytest.raises(InvalidEnvError, match=r"MuJoCo \d.* cannot simulate in batches; install mujoco>=\d"):
+        BatchedEnv("cheetah-vel", 2)
+    TaskEnv("cheetah-vel").reset(seed=0)
+
+
+# --- reset and step --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def untouched():
+    """A batch in the middle of its episodes; at the end of the test it goes on as one that nothing happened to."""
+    env, same = (batched("hopper-mass", 3, max_episode_steps=9) for _ in range(2))
+    for each in (env, same):
+        each.reset(seed=4)
+        run(each, actions_for(each, 3))
+    yield env
+    assert all(same_bits(part, same.state()[name]) for name, part in env.state().items())
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [
+        ([1, 2], "seed has 2 elements; expected one integer, or one for each of 3 rows"),
+        ([1, 2, 3, 4], "seed has 4 elements"),
+        ([], "seed has 0 elements"),
+        (np.array([1, 2]), "seed has 2 elements"),
+        (-1, "seed = -1 is out of range"),
+        ([1, -1, None], r"seed\[1\] = -1 is out of range"),
+        (2**63 - 1, "seed = 9223372036854775807 is out of range"),
+        ([0, 0, 2**63], r"seed\[2\] = 9223372036854775808 is out of range"),
+        (1.5, "seed = 1.5"),
+        (["a", 1, 2], r"seed\[0\] = 'a'"),
+        (True, "seed = True"),
+        ("abc", r"seed\[0\] = 'a'"),
+        ({}, "seed = {}"),
+    ],
+)
+def test_seeds_that_cannot_be_are_refused(untouched, seed, words):
+    with pytest.raises(ConfigError, match=words):
+        untouched.reset(seed=seed)
+
+
+def test_seeds_of_numpy_are_integers_too():
+    first, second, third = (batched("hopper-mass", 2) for _ in range(3))
+    expected = first.reset(seed=7)[0]
+    assert same_bits(second.reset(seed=np.int64(7))[0], expected)
+    assert same_bits(third.reset(seed=np.array([7, 8]))[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reset_mask": [1, 0, 1]}, r"options\['reset_mask'\] is int64 \(3,\); expected bool \(3,\)"),
+        ({"reset_mask": np.ones(2, bool)}, r"reset_mask'\] is bool \(2,\); expected bool \(3,\)"),
+        ({"reset_mask": np.ones((3, 1), bool)}, r"reset_mask'\] is bool \(3, 1\)"),
+        ({"reset_mask": True}, r"reset_mask'\] is bool \(\)"),
+        ({"reset_mask": "all"}, "reset_mask"),
+        ([True], r"options = \[True\] is a list; expected a dict"),
+    ],
+)
+def test_options_of_a_reset_that_cannot_be_are_refused(untouched, options, words):
+    with pytest.raises(ConfigError, match=words):
+        untouched.reset(seed=3, options=options)
+
+
+def with_value(value, dtype=np.float64):
+    actions = np.zeros((3, 3), dtype)
+    actions[1, 2] = value
+    return actions
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        (with_value(np.nan), r"row 1 of hopper-mass \(exponent = .*\): action 2 is nan; expected a finite number"),
+        (with_value(np.inf), "row 1 of hopper-mass .*: action 2 is inf"),
+        (with_value(-np.inf, np.float32), "action 2 is -inf"),
+        (np.zeros((3, 4)), r"actions have shape \(3, 4\); expected \(3, 3\)"),
+        (np.zeros((2, 3)), r"actions have shape \(2, 3\)"),
+        (np.zeros(3), r"actions have shape \(3,\)"),
+        (np.zeros(9), r"actions have shape \(9,\)"),
+        (with_value(None, object), "action"),
+        (with_value("fast", object), r"(?s)actions = .*; expected an array of finite numbers"),
+        ([[1.0], [2.0, 3.0], []], r"(?s)actions = .*; expected an array of finite numbers"),
+        ("up", "actions = 'up'; expected an array"),
+        (None, r"actions"),
+    ],
+)
+def test_actions_that_cannot_be_are_refused(untouched, actions, words):
+    with pytest.raises(SimulationError, match=words):
+        untouched.step(actions)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_a_step_before_the_first_reset_is_refused(mode):
+    env = batched("hopper-mass", 3, autoreset_mode=mode)
+    with pytest.raises(SimulationError, match=r"rows \[0, 1, 2\] have no episode under way; reset them first"):
+        env.step(np.zeros((3, 3)))
+    env.reset(options={"reset_mask": np.array([True, False, True])})
+    with pytest.raises(SimulationError, match=r"rows \[1\] have no episode under way"):
+        env.step(np.zeros((3, 3)))
+    env.reset(seed=0)
+    env.step(np.zeros((3, 3)))
+
+
+def test_without_automatic_resets_a_step_after_the_end_is_refused_and_names_the_rows():
+    env = batched("cheetah-vel", 8, autoreset_mode="disabled", max_episode_steps=2)
+    env.reset(seed=0)
+    run(env, np.zeros((2, 8, 6)))
+    before = env.state()
+    with pytest.raises(SimulationError, match=r"rows \[0, 1, 2, 3, 4\]"):
+        env.step(np.zeros((8, 6)))
+    assert all(same_bits(part, before[name]) for name, part in env.state().items())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, "a", True, [1]])
+def test_a_seed_that_a_single_env_cannot_take_is_refused(seed):
+    env = TaskEnv("cheetah-vel")
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match="seed = "):
+        env.reset(seed=seed)
+    same = TaskEnv("cheetah-vel")
+    same.reset(seed=1)
+    assert same_bits(env.reset()[0], same.reset()[0])
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        np.full(6, np.nan),
+        np.full(6, np.inf),
+        np.zeros(5),
+        np.zeros((1, 6)),
+        np.array([None] * 6),
+        np.array(["a"] * 6, object),
+        "up",
+        None,
+    ],
+)
+def test_an_action_that_a_single_env_cannot_take_is_refused_and_nothing_has_moved(action):
+    env, same = TaskEnv("cheetah-vel", velocity=3.0), TaskEnv("cheetah-vel", velocity=3.0)
+    with pytest.raises(SimulationError, match="no episode is under way; reset it first"):
+        env.step(np.zeros(6))
+    for each in (env, same):
+        each.reset(seed=1)
+    with pytest.raises(SimulationError, match=r"(?s)action.*expected .*finite numbers"):
+        env.step(action)
+    assert same_bits(env.step(np.ones(6))[0], same.step(np.ones(6))[0])
+
+
+def test_gymnasiums_make_passes_errors_of_tasks_on():
+    with pytest.raises(ConfigError, match="velocity = 99"):
+        gymnasium.make("apb/CheetahVel-v0", velocity=99)
+    with pytest.raises(UnknownNameError, match="did you mean 'velocity'"):
+        gymnasium.make_vec("apb/CheetahVel-v0", num_envs=2, velocty=1)
