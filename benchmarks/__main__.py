@@ -21,11 +21,12 @@ TOPICS = {
     "forward": "the policy's forward pass against SB3's predict and torch",
     "replay": "sampling from 1M transitions against SB3, cpprb and NumPy; memory",
     "evolution": "ask and tell of a population against vectorised NumPy",
+    "simulation": "64 rows against MuJoCo's bare batch, AsyncVectorEnv and EnvPool; lanes; memory",
     "profile": "where the time of one adaptation goes",
 }
 COLUMNS = ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached")
 PHASES = ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint", "rest")
-PEERS = ("stable-baselines3", "sbx-rl", "jax", "cpprb")
+PEERS = ("stable-baselines3", "sbx-rl", "jax", "cpprb", "envpool")
 
 
 def main() -> int:
