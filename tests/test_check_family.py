@@ -140,12 +140,26 @@ def test_a_model_of_its_own_needs_no_file_and_a_start_of_its_own_no_noise():
     assert findings(family(spec=spec, start=start, xml=None, position_noise=None, velocity_noise=None)) == ([], [])
 
 
-def test_several_findings_come_in_one_error_with_what_they_kept_from_being_checked():
-    wrong = family(horizon=0.5, **overriding("observe", lambda found, *_: found[1:]))
+def test_all_findings_come_in_one_numbered_list_with_what_they_kept_from_being_checked():
+    wrong = family(**overriding("observe", lambda found, *_: found[1:]), position=raising, outputs=("energy",))
     with pytest.raises(InvalidEnvError) as caught:
         check_family(wrong, steps=5)
-    assert "the family 'overridden' (Overridden) has 1 fault\n  1. horizon: is 0.5" in str(caught.value)
-    assert "not checked because of these: all that needs a simulation" in str(caught.value)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "the family 'overridden' (Overridden) has 2 faults"
+    assert [line.partition(": ")[0] for line in lines[1:]] == [
+        "  1. observe",
+        "  2. position",
+        "  doubtful",
+        *["  not checked because of these"] * 2,
+    ]
+    assert "reward_terms" in lines[-2]
+    assert "whether the batched env is the env of one task" in lines[-1]
+
+
+@pytest.mark.parametrize("wrong", [{"horizon": 0}, {"spec": raising}], ids=str)
+def test_without_a_model_it_is_said_that_no_simulation_was_checked(wrong):
+    with pytest.raises(InvalidEnvError, match="not checked because of these: all that needs a simulation$"):
+        check_family(family(**wrong))
 
 
 @given(

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -124,7 +124,7 @@ def _check_class(cls: type[Family], findings: Findings) -> bool:
         elif not is_good(getattr(cls, name)):
             findings.fault(name, f"is {getattr(cls, name)!r:.80}", expected, "Correct it in the class.")
     if cls.spec is Family.spec and _is_text(getattr(cls, "xml", None)):
-        models = {each.name for each in (files("gymnasium") / "envs" / "mujoco" / "assets").iterdir()}
+        models = {each.name for each in (Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets").iterdir()}
         if cls.xml not in models:
             findings.fault("xml", f"is {cls.xml!r}", ATTRIBUTES["xml"][1], near(cls.xml, models))
     switches = {each.name: each for each in fields(cls)}
