@@ -158,7 +158,7 @@ def test_all_findings_come_in_one_numbered_list_with_what_they_kept_from_being_c
 
 @pytest.mark.parametrize("wrong", [{"horizon": 0}, {"spec": raising}], ids=str)
 def test_without_a_model_it_is_said_that_no_simulation_was_checked(wrong):
-    with pytest.raises(InvalidEnvError, match="not checked because of these: all that needs a simulation$"):
+    with pytest.raises(InvalidEnvError, match=r"not checked because of these: all that needs a simulation$"):
         check_family(family(**wrong))
 
 
