@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted, require_integer
+from apb.mujoco_log import quiet
 from apb.registration import env_id
 from apb.tasks.comparing import Comparison, drawn, reserved_names
 from apb.tasks.family import Family, Physics, Rows, physics_of
@@ -268,7 +269,8 @@ class _Trial:
                 mujoco.mj_forward(family.model, data)
             else:
                 data.ctrl[:] = given
-                mujoco.mj_step(family.model, data, family.frame_skip)
+                with quiet():
+                    mujoco.mj_step(family.model, data, family.frame_skip)
             states.append(mapped(physics_of(data, family.outputs), np.copy))
         return Physics(
             np.concatenate([state.qpos for state in states]),
