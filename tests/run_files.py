@@ -20,14 +20,17 @@ def outcome(run_dir):
     identity, settings = run.config["env_identity"], run.config["settings"]
     width = 2 * identity["observation_size"] + identity["action_size"] + 2
     capacity = min(settings["buffer_size"], settings["total_timesteps"])
-    table = np.zeros((settings["n_seeds"], capacity, width), dtype=np.float32)
+    lanes = settings["n_seeds"] * max(1, len(run.config["tasks"]))
+    table = np.zeros((lanes, capacity, width), dtype=np.float32)
     ring = checkpoint.read_replay(table)
     found["replay"] = (ring.table.tobytes(), ring.position.tolist(), ring.size.tolist(), ring.total_added.tolist())
     found["history"] = [without_times(record) for record in read_history(run_dir)]
     found["evaluations"] = read_evaluations(run_dir)
     found["final"] = json.loads((run.path / "result.json").read_text())["final"]
     found["best"] = {
-        p.name: p.read_bytes() for p in sorted(run.best.rglob("*")) if p.suffix in (".safetensors", ".json")
+        str(p.relative_to(run.best)): p.read_bytes()
+        for p in sorted(run.best.rglob("*"))
+        if p.suffix in (".safetensors", ".json")
     }
     found["checkpoints"] = sorted(path.name for path in run.checkpoints.iterdir())
     return found

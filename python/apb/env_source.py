@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -49,8 +50,8 @@ class EnvSource:
         identity: What a run folder stores to recognise the env again; JSON. `recreatable` tells whether `id` and
             `kwargs` alone rebuild it (`EnvSource.from_identity`): not where it was given as an object, which may have
             been changed after it was made, or as a factory.
-        description: `identity` without `recreatable`: what a run must find again to go on, in whatever form it is
-            given.
+        description: `identity` without `recreatable` and the labels of tasks: what a run must find again to go on, in
+            whatever form it is given.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class EnvSource:
             "action_low": self.action_space.low.reshape(-1).tolist(),
             "action_high": self.action_space.high.reshape(-1).tolist(),
         }
-        self.identity: dict[str, Any] = {**self.description, "recreatable": recreatable}
+        labels = {"labels": [task.label for task in self.tasks]} if self.tasks else {}
+        self.identity: dict[str, Any] = {**self.description, **labels, "recreatable": recreatable}
 
     @property
     def name(self) -> str:
@@ -180,13 +182,23 @@ class EnvSource:
                 f"the recorded env id {env_id!r} is not registered{nearest_ids(env_id)}; import the package that "
                 "registers it before loading, or pass the env again"
             )
-        several = kwargs.get("tasks")
-        if not isinstance(several, list):
-            return cls._from_id(env_id, kwargs)
-        found = [tasks.task_of(env_id, each) for each in several if isinstance(each, dict)]
-        if not found or len(found) < len(several) or None in found:
-            raise InvalidEnvError(f"the recorded tasks of env {env_id!r} are {several!r:.100}; pass the env again")
-        return cls._from_tasks([task for task in found if task is not None])
+        if "tasks" not in kwargs:
+            source = cls._from_id(env_id, kwargs)
+            given: tuple[tasks.Task | None, ...] = source.tasks
+            if not given:
+                return source
+        else:
+            several = kwargs["tasks"] if isinstance(kwargs["tasks"], list) else []
+            given = tuple(tasks.task_of(env_id, each) if isinstance(each, dict) else None for each in several)
+        labels = identity.get("labels", [None] * len(given))
+        named = [
+            replace(task, label=label)
+            for task, label in zip(given, labels if isinstance(labels, list) else [], strict=False)
+            if task is not None and (label is None or isinstance(label, str))
+        ]
+        if not named or not len(named) == len(given) == len(labels):
+            raise InvalidEnvError(f"the recorded tasks of env {env_id!r} are {kwargs!r:.100}; pass the env again")
+        return cls._from_tasks(named)
 
     @classmethod
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":

@@ -1,0 +1,223 @@
+"""`adapt` takes tasks by name, as objects and in lists; every lane and member is a row of one batched simulation."""
+
+import json
+
+import apb
+import gymnasium
+import numpy as np
+import pytest
+from adapt_runs import finished_loop, run, same_policies, strategies
+from apb import ConfigError, InvalidEnvError, Policy, SimulationError, UnknownNameError, resume
+from apb.batch_rows import BatchRows
+from apb.environments import EnvSource, Simulations
+from apb.runs import read_evaluations
+from apb.tasks import Task, get
+from crashes import Crash, CrashAt
+from run_files import assert_same_outcome, outcome
+
+FALLING = [Task("hopper-mass", {"exponent": exponent}) for exponent in (-1.0, 2.0)]
+"""Tasks whose episodes end after some ten steps, at different times."""
+
+
+def test_a_task_is_the_same_by_its_name_as_an_object_and_as_an_env_id_with_arguments():
+    task = get("cheetah-vel/mier-hard:3")
+    for env in (task, [task], "cheetah-vel/mier-hard/ood:3"):
+        assert same_policies(run(env).policies, run("cheetah-vel/mier-hard:3").policies)
+    by_id = run("apb/CheetahVel-v0", env_kwargs=dict(task.arguments))
+    assert same_policies(by_id.policies, run(task).policies)
+
+
+def test_switches_of_a_named_task_are_given_as_env_arguments():
+    result = run("cheetah-vel/mier-hard:0", env_kwargs={"include_torso_position": False})
+    assert result.policy.observation_space.shape == (17,)
+    assert result.policy.metadata["env_kwargs"]["include_torso_position"] is False
+
+
+def test_a_split_and_a_slice_of_it_are_its_tasks_one_lane_each():
+    loop = finished_loop(get("cheetah-permuted-joints/swaps")[:3], total_timesteps=20)
+    assert len(loop.lanes) == 3
+    assert EnvSource.resolve("cheetah-vel/ldm").tasks == get("cheetah-vel/ldm").tasks
+
+
+@strategies
+def test_all_lanes_and_members_are_rows_of_one_batch(options):
+    loop = finished_loop(FALLING, total_timesteps=30, n_seeds=3, **options)
+    (env,) = loop.simulations._rows.envs
+    assert isinstance(loop.simulations._rows, BatchRows)
+    assert env.num_envs == 2 * 3 * options.get("population_size", 1)
+    rows_per_task = env.num_envs // 2
+    assert env.parameters["exponent"].tolist() == [-1.0] * rows_per_task + [2.0] * rows_per_task
+
+
+@strategies
+def test_each_of_several_tasks_and_seeds_learns_what_it_learns_alone(options):
+    together = run(FALLING, seed=4, n_seeds=2, **options).policies
+    alone = [policy for task in FALLING for seed in (4, 5) for policy in run(task, seed=seed, **options).policies]
+    assert same_policies(together, alone)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_do_not_depend_on_the_threads_of_the_simulation(threads):
+    options = {"eval_freq": 50, "n_eval_episodes": 3, "n_seeds": 2}
+    result = run(FALLING, num_threads=threads, **options)
+    other = run(FALLING, num_threads=2, **options)
+    assert same_policies(result.policies, other.policies)
+    assert result.evaluations == other.evaluations
+
+
+def test_a_batched_task_gives_the_bits_of_a_single_env_of_it():
+    task = FALLING[0]
+    single = run(lambda: gymnasium.make(task.env_id, **task.arguments))
+    assert same_policies(run(task).policies, single.policies)
+
+
+def test_every_lane_is_told_by_its_task_and_seed_in_policies_evaluations_and_folders(tmp_path):
+    result = run(FALLING, n_seeds=2, eval_freq=50, n_eval_episodes=2, run_dir=tmp_path / "run")
+    lanes = [(str(task), seed) for task in FALLING for seed in (0, 1)]
+    assert [(policy.metadata["task"], policy.metadata["seed"]) for policy in result.policies] == lanes
+    assert [policy.metadata["env_kwargs"] for policy in result.policies[::2]] == [task.arguments for task in FALLING]
+    records = read_evaluations(tmp_path / "run")
+    assert [(record["task"], record["seed"]) for record in records if record["timesteps"] == 50] == lanes
+    folder = tmp_path / "run" / "checkpoints" / "000000100" / "policy"
+    names = [f"task-{task}-seed-{seed}" for task in (0, 1) for seed in (0, 1)]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    saved = [Policy.from_pretrained(folder / name) for name in names]
+    assert same_policies(saved, result.policies)
+
+
+def test_a_policy_is_evaluated_in_the_task_of_its_lane():
+    result = run(FALLING, eval_freq=100, n_eval_episodes=3)
+    for task, policy, final in zip(FALLING, result.policies, result.final, strict=True):
+        alone = run(task, eval_freq=100, n_eval_episodes=3)
+        assert same_policies([policy], alone.policies)
+        assert final.returns.tolist() == alone.final[0].returns.tolist()
+
+
+def test_evaluate_takes_a_task_and_simulates_its_episodes_in_one_batch():
+    policy = run(FALLING[0]).policy
+    single = gymnasium.make(FALLING[0].env_id, **FALLING[0].arguments)
+    assert apb.evaluate(policy, FALLING[0], 5, seed=3).returns.size == 5
+    by_factory = apb.evaluate(policy, lambda: gymnasium.make(FALLING[0].env_id, **FALLING[0].arguments), 5, seed=3)
+    assert apb.evaluate(policy, FALLING[0], 5, seed=3).returns.tolist() == by_factory.returns.tolist()
+    single.close()
+
+
+@strategies
+def test_a_crashed_run_of_several_tasks_continues_exactly_in_the_middle_of_episodes(options, tmp_path):
+    options = {"total_timesteps": 230, "checkpoint_freq": 45, "eval_freq": 70, "n_eval_episodes": 2, **options}
+    tasks = [*get("cheetah-vel/mier-hard")[:2]]
+    run(tasks, run_dir=tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(tasks, run_dir=tmp_path / "cut", callback=CrashAt(111), **options)
+    with pytest.raises(Crash):
+        resume(tmp_path / "cut", callback=CrashAt(215))
+    resume(tmp_path / "cut")
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+def test_a_run_in_tasks_whose_episodes_end_continues_exactly(tmp_path):
+    options = {"total_timesteps": 160, "checkpoint_freq": 33, "normalize_observations": True}
+    run(FALLING, run_dir=tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(FALLING, run_dir=tmp_path / "cut", callback=CrashAt(101), **options)
+    resume(tmp_path / "cut")
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+def test_a_run_is_resumed_only_in_its_own_tasks(tmp_path):
+    with pytest.raises(Crash):
+        run(FALLING, run_dir=tmp_path / "run", checkpoint_freq=20, callback=CrashAt(50))
+    with pytest.raises(apb.MismatchError, match="differ in kwargs"):
+        resume(tmp_path / "run", env=FALLING[::-1])
+    assert len(resume(tmp_path / "run", env=FALLING).policies) == 2
+
+
+def blow_up(simulations, row):
+    """Make the next step of a row unstable."""
+    (env,) = simulations._rows.envs
+    env._physics.qvel[row] = 1e12
+
+
+def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_the_run_goes_on():
+    class BlowUp(apb.Callback):
+        def on_step(self, state):
+            if state.timesteps == 50:
+                blow_up(self.loop.simulations, 1)
+
+    callback = BlowUp()
+    from apb.loop import AdaptationLoop
+    from apb.runner import run_to_end
+    from apb.runs import StopSignals
+    from apb.settings import AdaptSettings
+    from learning import SMALL, small_backbone
+
+    settings = AdaptSettings(**{**SMALL, "total_timesteps": 100})
+    callback.loop = AdaptationLoop(EnvSource.resolve(FALLING), None, small_backbone(), settings, [callback])
+    with pytest.warns(apb.ApbWarning, match=r"row 1 of hopper-mass \(exponent = 2\).*unstable.*the other rows go on"):
+        result = run_to_end(callback.loop, None, StopSignals())
+    assert result.total_timesteps == 100
+    assert callback.loop.replay.size.tolist() == [100, 99]
+    assert np.isfinite(callback.loop.replay.table).all()
+
+
+def test_a_simulation_that_fails_from_the_start_ends_the_run_with_its_task():
+    with Simulations(EnvSource.resolve(FALLING), 2, 1, [0, 1]) as simulations:
+        simulations.reset()
+        blow_up(simulations, 1)
+        with (
+            pytest.warns(apb.ApbWarning),
+            pytest.raises(SimulationError, match=r"lane 1.*task hopper-mass with exponent = 2.*fails from the start"),
+        ):
+            simulations.step(np.zeros((2, 1, 3), np.float32))
+
+
+def test_what_is_no_list_of_tasks_of_one_family_is_refused_before_anything_is_made():
+    other = get("walker-mass/tavt:0")
+    with pytest.raises(ConfigError, match="tasks of one family with the same switches"):
+        run([*FALLING, other])
+    with pytest.raises(ConfigError, match="tasks of one family with the same switches"):
+        run([FALLING[0], Task("hopper-mass", {"exponent": 1.0, "timestep_of_pearl": False})])
+    with pytest.raises(InvalidEnvError, match=r"a list with 'HalfCheetah-v5' in it; expected tasks"):
+        run([FALLING[0], "HalfCheetah-v5"])
+    with pytest.raises(InvalidEnvError, match="env has no tasks"):
+        run([])
+    with pytest.raises(ConfigError, match="8192 learning problems; expected at most 4096"):
+        run(FALLING, n_seeds=4096)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cheeta-vel/mier-hard:3", "cheetah-vel"),
+        ("cheetah-vel/mier-hrd:3", "mier-hard"),
+        ("cheetah-vel/mier-hard:300", "30"),
+        ("apb/CheetahVal-v0", "apb/CheetahVel-v0"),
+    ],
+)
+def test_a_task_that_does_not_exist_is_refused_with_what_exists(name, message):
+    with pytest.raises((UnknownNameError, ConfigError), match=message):
+        run(name)
+
+
+def test_tasks_to_evaluate_in_are_one_or_as_many_as_are_learned():
+    result = run(FALLING, eval_env=FALLING[0], eval_freq=100, n_eval_episodes=2)
+    assert len(result.final) == 2
+    with pytest.raises(ConfigError, match="expected a multiple of 3"):
+        run(FALLING, eval_env=[*FALLING, FALLING[0]], eval_freq=100)
+
+
+def test_arguments_that_no_task_has_make_single_envs():
+    source = EnvSource.resolve("apb/CheetahVel-v0", {"velocity": 1.0, "max_episode_steps": 7})
+    assert not source.tasks
+    with Simulations(source, 1, 1, [0]) as simulations:
+        simulations.reset()
+        ends = [bool(simulations.step(np.zeros((1, 1, 6), np.float32)).truncated[0, 0]) for _ in range(7)]
+    assert ends == [False] * 6 + [True]
+
+
+def test_the_configuration_of_a_run_names_its_tasks_and_holds_all_their_numbers(tmp_path):
+    run(FALLING, run_dir=tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["env"] == "2 tasks of hopper-mass"
+    assert config["tasks"] == [str(task) for task in FALLING]
+    assert config["env_identity"]["kwargs"] == {"tasks": [dict(task.arguments) for task in FALLING]}
