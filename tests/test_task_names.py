@@ -86,6 +86,7 @@ WRONG_NAMES = [
     ("cheetah-vel/mier-hard:x", UnknownNameError, "expected a number from 0 to 29"),
     ("cheetah-vel/mier-hard:", UnknownNameError, "expected a number from 0 to 29"),
     (f"cheetah-vel/mier-hard:{'9' * 5000}", UnknownNameError, "expected a number from 0 to 29"),
+    (f"cheetah-vel/mier-hard:{'0' * 30}99", UnknownNameError, "expected a number from 0 to 29"),
     ("cheetah-vel/mier-hard:\u0663", UnknownNameError, "expected a number from 0 to 29"),
     ("cheetah-vel/pearl/ood:0", UnknownNameError, "pearl/ood has 0 tasks; expected another list"),
     ("cheetah-vel", ConfigError, "names no split; expected cheetah-vel/SPLIT, one of pearl, mier-medium"),

@@ -19,6 +19,7 @@ VERBS = {
     "resume": "continue a run that was stopped or killed, exactly",
     "plot": "draw the learning curves of one run or of several",
     "render": "film a policy, as mp4 or GIF",
+    "tasks": "list the families of tasks and their splits; show or draw one",
     "info": "versions, processor, threads and devices, for reports",
 }
 
@@ -139,6 +140,10 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import render
 
             return render
+        case "tasks":
+            from apb.cli import tasks
+
+            return tasks
         case "info":
             from apb.cli import info
 

@@ -16,7 +16,6 @@ import gymnasium
 
 from apb.errors import ConfigError, FileFormatError, UnknownNameError, counted, nearest, nearest_name
 from apb.files import TEXT, Kind, dump_json, list_of, read_json, require_fields, table_of
-from apb.tasks.family import Family
 from apb.tasks.registry import FAMILIES, family_named
 from apb.tasks.task import Task
 
@@ -96,22 +95,43 @@ def get(name: str, /, **switches: Any) -> Split | Task | tuple[Task, ...]:
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise ConfigError(f"task = {name!r}; expected FAMILY/SPLIT[/LIST][:NUMBER], for example {_EXAMPLE!r}")
-    family = _family_of(match["family"], name)
+    family, part = family_named(match["family"]).name, match["list"]
     if match["split"] is None:
-        raise ConfigError(f"task = {name!r} names no split; expected {family.name}/SPLIT, {_known(family.name)}")
-    split = _load(family, match["split"], name, switches)
-    part = match["list"]
+        known = splits_of(family)
+        hint = f"one of {', '.join(known)}" if known else "but this family has none"
+        raise ConfigError(f"task = {name!r} names no split; expected {family}/SPLIT, {hint}")
+    split = split_named(family, match["split"], **switches)
     if part is not None and part not in LISTS:
-        raise UnknownNameError(f"task = {name!r}: {split} has no list {part!r}; {nearest(part, LISTS)}")
-    if match["index"] is None:
-        return split if part is None else _list(split, part)
-    tasks = split.tasks if part is None else _list(split, part)
+        raise UnknownNameError(f"{split} has no list {part!r}; {nearest(part, LISTS)}")
+    tasks: tuple[Task, ...] = split.tasks if part is None else getattr(split, part)
     index = match["index"]
-    if not (index.isascii() and index.isdigit() and int(index[:20]) < len(tasks)):
+    if index is None:
+        return split if part is None else tasks
+    if not (index.isascii() and index.isdigit() and len(index) < 10 and int(index) < len(tasks)):
         place = str(split) if part is None else f"{split}/{part}"
         numbers = f"a number from 0 to {len(tasks) - 1}" if tasks else "another list, since this one is empty"
-        raise UnknownNameError(f"task = {name!r}: {place} has {counted(len(tasks), 'task')}; expected {numbers}")
+        raise UnknownNameError(f"task = {name!r:.100}: {place} has {counted(len(tasks), 'task')}; expected {numbers}")
     return tasks[int(index)]
+
+
+def split_named(family: str, name: str, /, **switches: Any) -> Split:
+    """The split `name` of a family; see `get`."""
+    own = [field.name for field in fields(family_named(family))]
+    for switch, value in switches.items():
+        if switch not in own:
+            hint = f"{nearest(switch, own)}; the split gives values to all else" if own else "it has none"
+            raise UnknownNameError(f"{switch} = {value!r:.100} is no switch of {family}; {hint}")
+    splits = _read(family)
+    if name not in splits:
+        raise UnknownNameError(f"{family} has no split {name!r}; {nearest(name, splits) if splits else 'it has none'}")
+    found = require_fields(splits[name], _FIELDS, f"split {family}/{name}", _REMEDY)
+    lists = {part: found[part] for part in LISTS}
+    if hash_of(family, name, lists) != found["sha256"]:
+        raise FileFormatError(
+            f"the tasks of split {family}/{name} are not those that its checksum is of, in {DATA}; {_REMEDY}"
+        )
+    tasks = {part: _labelled(f"{family}/{name}/{part}", lists[part], switches) for part in LISTS}
+    return Split(family, name, **tasks, about=found["about"], source=found["source"])
 
 
 def splits_of(family: str) -> tuple[str, ...]:
@@ -150,6 +170,7 @@ _EXAMPLE = "cheetah-vel/mier-hard:3"
 
 _REMEDY = "install the package again"
 _TASKS = list_of(Kind("an object", lambda value: isinstance(value, dict)))
+_CONTENT = {"splits": table_of(Kind("any value", lambda value: True))}
 _FIELDS = {"about": TEXT, "source": TEXT, "sha256": TEXT, "train": _TASKS, "test": _TASKS, "ood": _TASKS}
 
 
@@ -157,20 +178,13 @@ def _arguments(tasks: Sequence[Task]) -> list[dict[str, Any]]:
     return [dict(task.arguments) for task in tasks]
 
 
-def _list(split: Split, name: str) -> tuple[Task, ...]:
-    tasks: tuple[Task, ...] = getattr(split, name)
-    return tasks
-
-
-def _family_of(family: str, name: str) -> type[Family]:
+def _labelled(label: str, tasks: Sequence[Mapping[str, Any]], switches: Mapping[str, Any]) -> tuple[Task, ...]:
+    family = label.partition("/")[0]
     try:
-        return family_named(family)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"task = {name!r}: {error}") from error
-
-
-def _known(family: str) -> str:
-    return f"one of {', '.join(splits_of(family))}" if splits_of(family) else "but this family has none"
+        return tuple(Task(family, {**task, **switches}, f"{label}:{index}") for index, task in enumerate(tasks))
+    except ConfigError as error:
+        error.add_note(f"This is about {label} with {switches!r}.")
+        raise
 
 
 def _read(family: str) -> dict[str, Any]:
@@ -178,37 +192,5 @@ def _read(family: str) -> dict[str, Any]:
     path = DATA / f"{family}.json"
     if not path.exists():
         return {}
-    splits = require_fields(
-        read_json(path), {"splits": table_of(Kind("an object", lambda _: True))}, str(path), _REMEDY
-    )
-    return dict(splits["splits"])
-
-
-def _load(family: type[Family], name: str, asked: str, switches: Mapping[str, Any]) -> Split:
-    for switch in switches:
-        known = [field.name for field in fields(family)]
-        if switch not in known:
-            hint = f"{nearest(switch, known)}; the split gives values to all else" if known else "it has no switches"
-            raise UnknownNameError(f"{switch} = {switches[switch]!r} is no switch of {family.name}; {hint}")
-    splits = _read(family.name)
-    if name not in splits:
-        known_splits = nearest(name, splits) if splits else "it has none"
-        raise UnknownNameError(f"task = {asked!r}: {family.name} has no split {name!r}; {known_splits}")
-    found = require_fields(splits[name], _FIELDS, f"split {family.name}/{name}", _REMEDY)
-    lists = {each: found[each] for each in LISTS}
-    if hash_of(family.name, name, lists) != found["sha256"]:
-        raise FileFormatError(
-            f"the tasks of split {family.name}/{name} are not those that its checksum is of, in {DATA}; {_REMEDY}"
-        )
-    tasks = {each: _labelled(family.name, f"{family.name}/{name}/{each}", lists[each], switches) for each in LISTS}
-    return Split(family.name, name, **tasks, about=found["about"], source=found["source"])
-
-
-def _labelled(
-    family: str, label: str, tasks: Sequence[Mapping[str, Any]], switches: Mapping[str, Any]
-) -> tuple[Task, ...]:
-    try:
-        return tuple(Task(family, {**task, **switches}, f"{label}:{index}") for index, task in enumerate(tasks))
-    except ConfigError as error:
-        error.add_note(f"This is about {label} with {switches!r}.")
-        raise
+    content = require_fields(read_json(path), _CONTENT, str(path), _REMEDY)
+    return dict(content["splits"])
