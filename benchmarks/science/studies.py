@@ -4,6 +4,7 @@ Nothing that happens in a run depends on its budget, so that a run is also the b
 share the runs that they have in common.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,11 @@ METHODS = {
         {"strategy": "param_noise", "evolution_rate": 0.0},
     ),
     "td3-10k": Method("plain TD3, 10,000 random steps", {"reading": "A"}, PLAIN_TD3 | {"learning_starts": 10_000}),
+    "td3-scale": Method(
+        "plain TD3, learning rate 1e-3, 2,500 random steps",
+        {"reading": "A"},
+        PLAIN_TD3 | {"learning_rate": 1e-3, "learning_starts": 2_500},
+    ),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
     "td3-paper": Method(
         "plain TD3, the paper's learning rate, batch and warm-up", {"reading": "A"}, PLAIN_TD3 | PAPER_SETTINGS
@@ -126,7 +132,7 @@ class Study:
 
     Attributes:
         title: For the head of the page and the figures.
-        budgets: Env id -> timesteps per run.
+        budgets: Env id, or name of a task -> timesteps per run.
         methods: Keys of `METHODS`.
         seeds: Seed of each run; for APB also the seed of its random backbone.
         report_at: Timesteps at which tables give the return.
@@ -162,10 +168,37 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its run folder and raw file; the runs of a name differ in length only."""
-        return f"{self.env}-{self.method}-{self.seed}"
+        env = re.sub(r"[/:]", "-", self.env)  # a task's name, "cheetah-vel/mier-hard/ood:0"
+        return f"{env}-{self.method}-{self.seed}"
 
+
+SCALED_SPLITS = {
+    "cheetah-vel/mier-hard": 60_000,
+    "cheetah-dir/apb-ood": 60_000,
+    "ant-dir/mier-ood": 100_000,
+    "ant-goal/ldm": 100_000,
+    "humanoid-dir/apb-ood": 100_000,
+    "hopper-rand-params/apb-ood": 60_000,
+    "walker-rand-params/mier-ood": 60_000,
+    "cheetah-negated-joints/mier": 60_000,
+    "cheetah-permuted-joints/swaps": 60_000,
+    "ant-negated-joints/mier": 100_000,
+    "hopper-mass/tavt": 60_000,
+    "walker-mass/tavt": 60_000,
+    "sparse-cheetah-vel/mier-hard": 60_000,
+    "sparse-ant-goal/ldm": 100_000,
+}
+"""For each family the split whose first train, test and OOD task give the scale of its scores, and the budget."""
 
 STUDIES = {
+    "task-scales": Study(
+        "What plain TD3 reaches on tasks of every family",
+        {f"{split}/{part}:0": budget for split, budget in SCALED_SPLITS.items() for part in ("test", "ood", "train")},
+        ("td3-scale",),
+        (0,),
+        (10_000, 30_000, 60_000, 100_000),
+        "td3-scale",
+    ),
     "correctness": Study(
         "Plain TD3 against the published curves",
         {"HalfCheetah-v5": 300_000},
