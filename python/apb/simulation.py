@@ -167,15 +167,17 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         if some_reset:
             next_step = self._mode is AutoresetMode.NEXT_STEP
             # Rows that no reset has ever started wait in every mode.
-            waiting = np.flatnonzero(resetting & (self._starts.episodes == 0) if next_step else resetting)
+            waiting = np.flatnonzero(self._starts.episodes == 0 if next_step else resetting)
             if waiting.size:
                 raise SimulationError(f"rows {waiting[:5].tolist()} have no episode under way; reset them first")
         control = self.family.control(given, self.parameters)
         self._control[...] = control
         failures = self._advance(np.flatnonzero(~resetting) if some_reset else None)
+        self._steps += 1
+        if some_reset:
+            self._place(np.flatnonzero(resetting))
         outcome = self.family.outcome(self._positions, self._physics, control, self.parameters)
         self._positions = outcome.position
-        self._steps += 1
         observations, rewards, terminated = outcome.observation, outcome.reward, outcome.terminated
         truncated = self._steps >= self.horizon
         terms = {f"reward_{name}": term.copy() for name, term in outcome.terms.items()}
@@ -186,7 +188,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             terminated[rows], truncated[rows] = False, True
             info |= self._failed(failures)
         if some_reset:
-            terminated[resetting] = truncated[resetting] = False
+            terminated[resetting] = False
         if failures or some_reset:
             without = resetting.copy()
             without[list(failures)] = True
@@ -195,7 +197,6 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._ended = terminated | truncated
         if some_reset:
             info |= _with_masks(terms, ~resetting)
-            self._start(np.flatnonzero(resetting))
         elif self._mode is AutoresetMode.SAME_STEP and self._ended.any():
             ended, going_on = self._ended, ~self._ended
             info["final_obs"], info["_final_obs"] = _objects(observations, ended), ended.copy()
@@ -231,10 +232,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                     failures.setdefault(each, _UNSTABLE)
         return failures
 
-    def _start(self, rows: NDArray[np.intp]) -> None:
-        """Begin the next episodes of these rows."""
-        if not rows.size:
-            return
+    def _place(self, rows: NDArray[np.intp]) -> None:
+        """Put these rows where their next episodes begin."""
         model = self.family.model
         qpos, qvel = self.family.start(*self._starts.draw(rows.tolist(), model.nq + model.nv, model.nv))
         self._batch.state[rows] = self._initial[rows]
@@ -242,6 +241,13 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._physics.qvel[rows] = qvel
         if self.family.outputs:
             self._batch.forward(rows)
+        self._steps[rows] = 0
+
+    def _start(self, rows: NDArray[np.intp]) -> None:
+        """Begin the next episodes of these rows."""
+        if not rows.size:
+            return
+        self._place(rows)
         begun = Physics(
             self._physics.qpos[rows],
             self._physics.qvel[rows],
@@ -249,7 +255,6 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         )
         self._observations[rows] = self.family.observe(begun, {name: v[rows] for name, v in self.parameters.items()})
         self._positions[rows] = self.family.position(begun)
-        self._steps[rows] = 0
         self._ended[rows] = False
 
     def _failed(self, failures: Mapping[int, str]) -> Info:

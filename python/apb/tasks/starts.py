@@ -18,7 +18,9 @@ class Starts:
 
     def __init__(self, rows: int) -> None:
         entropy = np.random.SeedSequence().generate_state(rows, np.uint64)
-        self.seeds: NDArray[np.uint64] = entropy >> np.uint64(1)
+        self._keys = np.stack([rng.key(0, rng.Stream.TASK_START)] * rows)
+        self.seeds: NDArray[np.uint64] = self._keys[:, 0]
+        self.seeds[:] = entropy >> np.uint64(1)
         self.episodes: NDArray[np.int64] = np.zeros(rows, dtype=np.int64)
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
@@ -28,17 +30,11 @@ class Starts:
 
     def draw(self, rows: Sequence[int], uniform: int, normal: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Begin an episode in each of these rows: numbers uniform on [0, 1), (n, uniform), and normal, (n, normal)."""
-        which = list(rows)
-        flat = np.empty((len(which), uniform))
-        gaussian = np.empty((len(which), normal), dtype=np.float32)
-        # The keys and counters that `rng` makes, of all rows at once.
-        keys = np.empty((len(which), 2), dtype=np.uint64)
-        keys[:, 0], keys[:, 1] = self.seeds[which], rng.Stream.TASK_START
-        counters = np.zeros((2, len(which), 4), dtype=np.uint64)
-        counters[:, :, 1] = self.episodes[which]
-        counters[1, :, 2] = 1
-        for key, first, second, numbers, others in zip(keys, *counters, flat, gaussian, strict=True):
-            _native.philox_uniform(key, first, numbers)
-            _native.philox_normal(key, second, others)
-        self.episodes[which] += 1
+        flat = np.empty((len(rows), uniform))
+        gaussian = np.empty((len(rows), normal), dtype=np.float32)
+        for index, row in enumerate(rows):
+            episode = int(self.episodes[row])
+            _native.philox_uniform(self._keys[row], rng.counter(episode, 0), flat[index])
+            _native.philox_normal(self._keys[row], rng.counter(episode, 1), gaussian[index])
+            self.episodes[row] += 1
         return flat, gaussian.astype(np.float64)
