@@ -221,3 +221,17 @@ def test_the_configuration_of_a_run_names_its_tasks_and_holds_all_their_numbers(
     assert config["env"] == "2 tasks of hopper-mass"
     assert config["tasks"] == [str(task) for task in FALLING]
     assert config["env_identity"]["kwargs"] == {"tasks": [dict(task.arguments) for task in FALLING]}
+
+
+@pytest.mark.parametrize("family", ["hopper-mass", "humanoid-dir"])
+def test_a_run_in_an_env_object_of_a_task_continues_exactly_in_the_middle_of_an_episode(family, tmp_path):
+    def env():
+        return Task(family, {}).make()
+
+    options = {"total_timesteps": 120, "checkpoint_freq": 33}
+    run(env(), run_dir=tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(env(), run_dir=tmp_path / "cut", callback=CrashAt(101), **options)
+    resume(tmp_path / "cut", env=env())
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+    assert (tmp_path / "whole" / "checkpoints" / "000000099").exists()

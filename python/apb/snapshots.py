@@ -1,7 +1,7 @@
 """Save and load the state of one env in full, so that a resumed run continues with the same bits.
 
-Only envs and wrappers that are known completely are trusted: Gymnasium's own MuJoCo envs and Pendulum, inside
-Gymnasium's own wrappers. A state is applied on top of `env.reset(seed=...)`, which brings back everything else.
+Only envs and wrappers that are known completely are trusted: single tasks of this package, Gymnasium's own MuJoCo envs
+and Pendulum, inside Gymnasium's own wrappers. A state is applied on top of `env.reset(seed=...)`, which brings back everything else.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from apb.env_spaces import AnyEnv
 from apb.errors import FileFormatError, MismatchError
+from apb.tasks.single import TaskEnv
 
 
 @dataclasses.dataclass(slots=True)
@@ -154,7 +155,7 @@ def _layers_with_state(env: AnyEnv) -> list[Any]:
 
 def _is_mujoco(layer: object) -> bool:
     # By the module that defines the class: a subclass elsewhere may keep state of its own.
-    return type(layer).__module__.startswith("gymnasium.envs.mujoco.") and hasattr(layer, "data")
+    return type(layer) is TaskEnv or type(layer).__module__.startswith("gymnasium.envs.mujoco.") and hasattr(layer, "data")
 
 
 def _get(layer: object, path: str) -> Any:
