@@ -62,6 +62,12 @@ def test_a_method_that_raises_is_named_with_its_error_and_line_and_the_rest_is_c
     assert any(fault.startswith(f"{other}: returned float64 (0, ") for fault in faults)
 
 
+def test_an_error_inside_numpy_is_told_with_the_line_that_called_it():
+    (fault,) = findings(family(**overriding("observe", lambda found, *_: np.linalg.norm(found, axis=5))))[0]
+    assert "observe: raised AxisError" in fault
+    assert f"of {__file__}" in fault
+
+
 @pytest.mark.parametrize("method", ["observe", "reward_terms", "terminated", "position", "control", "model_fields"])
 def test_a_method_whose_second_answer_differs_is_found(method):
     def unsteady(self, *arguments):

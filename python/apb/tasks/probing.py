@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -18,6 +19,7 @@ Parts = dict[str, NDArray[Any]]
 """What a method returned: arrays by name, or the only one under ""."""
 
 ROWS_ALONE = 8
+NUMPY = str(Path(np.__file__).parent)
 
 KEPT = ("observe", "position", "terminated", "reward_terms")
 """Methods whose results are kept, or written to, when the physics has moved on."""
@@ -64,8 +66,10 @@ class Findings:
         try:
             return function()
         except Exception as error:
-            line = traceback.extract_tb(error.__traceback__)[-1]
-            self.fault(where, f"raised {raised(error)}", "no error", f"See line {line.lineno} of {line.filename}.")
+            # The line that called NumPy, not one inside of it.
+            frames = [each for each in traceback.extract_tb(error.__traceback__) if NUMPY not in each.filename]
+            advice = f"See line {frames[-1].lineno} of {frames[-1].filename}."
+            self.fault(where, f"raised {raised(error)}", "no error", advice)
             return None
 
     def lines(self) -> list[str]:
