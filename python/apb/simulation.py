@@ -163,7 +163,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         """
         given = self._checked(actions)
         resetting = self._ended
-        some_reset = bool(resetting.any())
+        some_reset = np.count_nonzero(resetting) > 0
         if some_reset:
             next_step = self._mode is AutoresetMode.NEXT_STEP
             # Rows that no reset has ever started wait in every mode.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import mujoco
@@ -46,8 +46,7 @@ class Physics:
     outputs: Mapping[str, Rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a step of R rows gives: the new `Family.position`, observations (R, obs), rewards (R,) and their terms, and
     whether a task ended."""
 

@@ -41,12 +41,11 @@ class Cheetah(Family, ABC):
     def observe(self, physics: Physics, parameters: Parameters) -> Rows:
         """See `Family`: qpos without x (8), qvel (9), and the torso's position (3)."""
         qpos, qvel = physics.qpos, physics.qvel
-        observation = np.empty((len(qpos), 20 if self.include_torso_position else 17))
+        observation = np.zeros((len(qpos), 20 if self.include_torso_position else 17))
         observation[:, :8] = qpos[:, 1:]
         observation[:, 8:17] = qvel
         if self.include_torso_position:
             observation[:, 17] = qpos[:, 0]
-            observation[:, 18] = 0.0
             observation[:, 19] = qpos[:, 1] + _CHEETAH_HEIGHT
         return observation
 
