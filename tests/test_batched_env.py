@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from apb.simulation import BatchedEnv
 from apb.tasks import FAMILIES
+from apb.tasks.families.cheetah_vel import CheetahVel
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
@@ -148,6 +149,16 @@ def test_writing_into_what_was_returned_changes_nothing_in_the_simulation(mode, 
         if mode is AutoresetMode.DISABLED and ended.any():
             first, second = (env.reset(options={"reset_mask": ended.copy()}) for env in (kept, spoilt))
             assert same_bits(first[0], second[0])
+
+
+def test_terms_that_a_family_reads_off_the_running_simulation_are_copies(monkeypatch):
+    monkeypatch.setattr(CheetahVel, "reward_terms", lambda self, physics, *_: {"speed": physics.qvel[:, 0]})
+    env = batched("cheetah-vel", 3)
+    env.reset(seed=0)
+    info = env.step(np.ones((3, 6)))[4]
+    speed = info["reward_speed"].copy()
+    env.step(np.ones((3, 6)))
+    assert same_bits(info["reward_speed"], speed)
 
 
 def test_actions_parameters_and_masks_are_never_written_to():

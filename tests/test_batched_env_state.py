@@ -1,12 +1,15 @@
 """What a batched simulation promises of its state: exact continuation, blow-ups that stay alone, pictures."""
 
 import logging
+import os
+import sys
 
 import mujoco
 import numpy as np
 import pytest
 from apb import _native, rng
 from apb.errors import ApbWarning, ConfigError, MismatchError, SimulationError
+from apb.rendering import OFFSCREEN_BACKENDS
 from apb.simulation import BatchedEnv
 from apb.tasks import FAMILIES
 from apb.tasks.film import Camera, grid
@@ -85,6 +88,19 @@ def test_a_row_that_was_never_seeded_goes_on_as_it_would_have():
     other.load_state(env.state())
     for first, second in zip(*(run(each, actions_for(env, 12)) for each in (env, other)), strict=True):
         assert_same_step(first, second)
+
+
+def test_what_was_seen_last_is_a_part_of_the_state():
+    env, other = (batched(FALLING, 3) for _ in range(2))
+    env.reset(seed=0)
+    last = run(env, actions_for(env, 2))[-1][0]
+    other.load_state(env.state())
+    mask = np.array([False, True, False])
+    assert same_bits(other.reset(options={"reset_mask": mask})[0][[0, 2]], last[[0, 2]])
+    other.load_state(env.state())
+    other._physics.qvel[1] = 1e9
+    with pytest.warns(ApbWarning):
+        assert same_bits(other.step(np.zeros((3, 3)))[0][1], last[1])
 
 
 @pytest.mark.parametrize(
@@ -220,6 +236,14 @@ def test_all_rows_may_blow_up_at_once_and_in_turn(silent):
         assert info["_simulation_error"].tolist() == [each == row for each in range(4)]
 
 
+def test_a_row_that_is_to_start_anew_is_not_simulated(silent):
+    env = batched("cheetah-vel", 2, max_episode_steps=2)
+    env.reset(seed=0)
+    run(env, np.zeros((2, 2, 6)))
+    env._physics.qvel[:] = 1e9
+    assert not env.step(np.zeros((2, 6)))[3].any()
+
+
 def test_a_state_that_mujoco_would_refuse_next_gives_no_reward(silent):
     # Runge-Kutta can leave the last substep of a step with numbers beyond MuJoCo's limit of 1e10, which MuJoCo sees in
     # the next step only; until then rewards of 1e18 came of it.
@@ -227,14 +251,21 @@ def test_a_state_that_mujoco_would_refuse_next_gives_no_reward(silent):
     env.reset(seed=0)
     generator = np.random.default_rng(1)
     env._physics.qvel[:] = generator.normal(0, 1, env._physics.qvel.shape) * 10 ** generator.uniform(1, 4, (400, 1))
+    before, actions = np.array(env._batch.state), actions_for(env, 4)
     step, warned = env._batch.step, []
     env._batch.step = lambda *given: (step(*given), warned.append(env._batch.warning[:, :, 1].any(axis=1)))
     with pytest.warns(ApbWarning, match="unstable"):
-        results = go(env, actions_for(env, 4))
+        results = go(env, actions)
     ended = [result[4].get("_simulation_error", np.zeros(400, bool)) for result in results]
-    assert any((each & ~seen).any() for each, seen in zip(ended, warned, strict=True))
+    unseen = np.flatnonzero(ended[0] & ~warned[0])
+    assert unseen.size
     assert max(np.abs(result[0]).max() for result in results) <= 1e10
     assert max(np.abs(result[1]).max() for result in results) <= 1e12
+    alone = single("ant-goal").unwrapped
+    alone.reset(seed=0)
+    mujoco.mj_setState(alone.model, alone.data, before[unseen[0]], mujoco.mjtState.mjSTATE_INTEGRATION)
+    with pytest.raises(SimulationError, match="unstable"):
+        alone.step(actions[0, unseen[0]])
 
 
 def test_an_error_that_mujoco_raises_in_some_rows_ends_them_too():
@@ -352,12 +383,35 @@ def test_a_row_looks_as_the_single_env_with_its_task(opengl):
         batch.step(actions)
         env.step(actions[1])
     assert same_bits(batch.picture(1), env.render())
-    # Two cameras draw in turns.
-    assert same_bits(batch.render()[1], env.render())
     batch.close()
     env.close()
     assert batch.picture(1).any()
     batch.close()
+
+
+def test_cameras_of_several_sizes_draw_in_turns(opengl):
+    small = batched("cheetah-vel", 1, width=30, height=20)
+    large = batched("ant-dir", 1, width=200, height=100)
+    for env in (small, large):
+        env.reset(seed=0)
+    first = [env.picture(0) for env in (small, large)]
+    for env, picture in zip((large, small, large), (*first[::-1], first[1]), strict=True):
+        assert same_bits(env.picture(0), picture)
+    for env in (small, large):
+        env.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere OpenGL works with a screen alone")
+def test_without_a_screen_an_opengl_library_is_chosen_also_after_mujoco_was_imported(monkeypatch):
+    # Set and deleted, so that the variable is put back as it was after the test.
+    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    env = batched("cheetah-vel", 1, width=32, height=32)
+    env.reset(seed=0)
+    assert np.ptp(env.picture(0)) > 50
+    assert os.environ["MUJOCO_GL"] in OFFSCREEN_BACKENDS
+    env.close()
 
 
 def test_a_picture_follows_the_robot(opengl):

@@ -226,8 +226,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             self._batch.warning[:] = 0
         if not bounded(self._batch.state):
             # MuJoCo would see it in the next step only, when this one has given its reward.
-            for each in range(self.num_envs):
-                if not bounded(self._batch.state[each]):
+            for each, (qpos, qvel) in enumerate(zip(self._physics.qpos, self._physics.qvel, strict=True)):
+                if not (bounded(qpos) and bounded(qvel)):
                     self._batch.state[each] = self._initial[each]
                     failures.setdefault(each, _UNSTABLE)
         return failures
