@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,6 +136,29 @@ def test_the_reward_is_the_written_formula_of_the_states_before_and_after(name):
         for step in recorded(name, 12, row, **of_row(values, row)):
             assert step.reward == pytest.approx(REWARDS[original(name)](step), rel=1e-9, abs=1e-9)
             assert step.terminated == ends(step, original(name))
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
+def test_a_task_ends_exactly_where_its_definition_says(name):
+    family = FAMILIES[name]()
+    # At and beside every bound that there is, and far from all of them.
+    edges = [each + side for each in (0.2, 0.7, 0.8, 1.0, 2.0) for side in (-1e-9, 0, 1e-9)]
+    angles = [side * each for each in (0.0, 0.199, 0.2, 0.201, 0.999, 1.0, 1.001) for side in (-1, 1)]
+    # Hopper and Walker2d have their height at 1 and their angle at 2, the others their height at 2.
+    planar = name.startswith(("hopper", "walker"))
+    postures = [(height, angle) for height in [*edges, 0.5, 1.5] for angle in (angles if planar else [height])]
+    wild = [(part, place, size) for part in (0, 1) for place in (3, 5) for size in (99.9, 100.0, -100.0, 1e6)]
+    qpos, qvel = states = np.zeros((2, len(postures) + len(wild), family.model.nv + 1))
+    qpos[:, 1:3] = [*postures, *[(1.25, 0.0 if planar else 1.25)] * len(wild)]
+    for row, (part, place, size) in enumerate(wild, start=len(postures)):
+        states[part][row, place] = size
+    qpos, qvel = qpos[:, : family.model.nq], qvel[:, :-1]
+    ended = family.terminated(Physics(qpos, qvel, {}))
+    assert ended.dtype == bool
+    for row in range(len(qpos)):
+        step = SimpleNamespace(after=qpos[row].tolist(), speeds=qvel[row].tolist())
+        assert ended[row] == ends(step, name), (qpos[row], qvel[row])
+    assert ended.any() == name.startswith(("ant-dir", "ant-negated", "humanoid", "hopper", "walker"))
 
 
 @pytest.mark.parametrize("name", ORIGINAL)
