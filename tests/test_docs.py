@@ -190,12 +190,14 @@ ARGUMENTS = {
     "adapt_and_deploy": ["--env", "Pendulum-v1", *FEW, "--strategy", "param_noise"],
     "callbacks": [*FEW, "--eval-freq", "110", "--reward-threshold=1"],
     "compare_with_control": ["--env", "Pendulum-v1", *FEW, "--n-seeds", "2"],
+    "new_task_family": ["--rows", "4", "--steps", "20"],
     "policy_without_torch": ["my-policy", "--steps", "250"],
 }
 SAID = {
     "adapt_and_deploy": "one episode with the policy in my-policy/",
     "callbacks": "stopped by budget after 220 steps",
     "compare_with_control": "learning curves: comparison/curves.png",
+    "new_task_family": "4 tasks in one batch, 20 steps each",
     "policy_without_torch": "torch loaded: False",
 }
 

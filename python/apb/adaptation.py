@@ -58,7 +58,8 @@ def adapt(
 
     Args:
         env: A Gymnasium id or `EnvSpec`, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box`
-            observations and bounded float `Box` actions.
+            observations and bounded float `Box` actions. Or a task of `apb.tasks`, its name, or several tasks of one
+            family, each with lanes of its own: they are simulated in one batch.
         backbone: psi, or the folder of a saved one. None or "random": a random one of reading B, drawn from `seed`,
             with the env's observation size as `d_in`.
         env_kwargs: Arguments of `gymnasium.make`, with an id.

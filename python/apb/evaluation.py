@@ -77,8 +77,8 @@ def evaluate(
     Args:
         policy: An `apb.Policy`, any object with SB3's `predict`, or a function from observations (E, *obs) to actions
             (E, *act) of the env.
-        env: An id or `EnvSpec`, an `Env`, or a factory. An `Env` or `VectorEnv` object is used itself, one episode
-            after the other in each of its simulations.
+        env: An id or `EnvSpec`, an `Env`, a factory, or one task of `apb.tasks`. An `Env` or `VectorEnv` object is used
+            itself, one episode after the other in each of its simulations.
         n_eval_episodes: Number of episodes E, in [1, 100000].
         seed: Episode e starts from a seed derived from (seed, e), so two policies meet the same starts; other ones than
             a run's own evaluations, by which its best policy was chosen.
@@ -100,6 +100,8 @@ def evaluate(
     if isinstance(policy, Policy):
         policy.check_env(source)
     predict = _predictor(policy, source, deterministic)
+    if len(source.tasks) > 1:
+        raise ConfigError(f"env is {source.name}; expected one of them: evaluate the policy in each")
     slots = parallel_episodes(source, n_eval_episodes)
     with Simulations(source, 1, slots, [seed], rng.Stream.EVALUATE) as simulations:
         returns, lengths = run_episodes(

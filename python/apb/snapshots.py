@@ -1,7 +1,8 @@
 """Save and load the state of one env in full, so that a resumed run continues with the same bits.
 
 Only envs and wrappers that are known completely are trusted: single tasks of this package, Gymnasium's own MuJoCo envs
-and Pendulum, inside Gymnasium's own wrappers. A state is applied on top of `env.reset(seed=...)`, which brings back everything else.
+and Pendulum, inside Gymnasium's own wrappers. A state is applied on top of `env.reset(seed=...)`, which brings back
+everything else.
 """
 
 import dataclasses
@@ -155,7 +156,8 @@ def _layers_with_state(env: AnyEnv) -> list[Any]:
 
 def _is_mujoco(layer: object) -> bool:
     # By the module that defines the class: a subclass elsewhere may keep state of its own.
-    return type(layer) is TaskEnv or type(layer).__module__.startswith("gymnasium.envs.mujoco.") and hasattr(layer, "data")
+    gymnasiums = type(layer).__module__.startswith("gymnasium.envs.mujoco.") and hasattr(layer, "data")
+    return gymnasiums or type(layer) is TaskEnv
 
 
 def _get(layer: object, path: str) -> Any:

@@ -33,7 +33,8 @@ class Options(AdaptSettings):
     """
 
     env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = MAIN_JOB_ENV
-    """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first."""
+    """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first. Or
+    a task or split, "cheetah-vel/mier-hard:3": see `apb tasks`."""
     backbone: str = "random"
     """"random", or the folder of a saved backbone."""
     reading: Reading = DEFAULT_READING

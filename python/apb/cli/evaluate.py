@@ -20,7 +20,7 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a saved policy."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id. Default: the env that the policy was adapted to."""
+    """Gymnasium id or task. Default: the env that the policy was adapted to."""
     n_eval_episodes: int = 10
     """Episodes per policy, in [1, 100000]. 10 in TD3's code."""
     seed: int = 0

@@ -15,12 +15,11 @@ import numpy as np
 
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted, require_integer
 from apb.mujoco_log import quiet
-from apb.registration import env_id
 from apb.tasks.comparing import Comparison, drawn, reserved_names
 from apb.tasks.family import Family, Physics, Rows, physics_of
 from apb.tasks.parameter import Parameter
 from apb.tasks.probing import Findings, Parts, Probe, mapped, near
-from apb.tasks.registry import FAMILIES, family_named, register
+from apb.tasks.registry import family_named, require_name
 
 MAX_ROWS = 1_000
 MAX_STEPS = 10_000
@@ -101,16 +100,13 @@ READ_BY = {"xml": "spec", "position_noise": "start", "velocity_noise": "start", 
 
 
 def _check_name(cls: type[Family], findings: Findings) -> None:
-    name = getattr(cls, "name", None)
-    if not isinstance(name, str) or FAMILIES.get(name) is cls:
+    if not isinstance(getattr(cls, "name", None), str):
         return
     try:
-        register(cls)
+        require_name(cls)
     except ConfigError as error:
         found, _, expected = str(error).partition("; expected ")
         findings.fault("name", found, expected, "`apb.tasks.register` refuses it.")
-    else:
-        del FAMILIES[name], gymnasium.registry[env_id(name)]
 
 
 def _check_class(cls: type[Family], findings: Findings) -> bool:

@@ -51,8 +51,8 @@ def _robot(kind: type[Family]) -> str | None:
 
 def _observation(kind: type[Family]) -> str:
     """What the docstring of `observe` says that it is made of, which may be nothing."""
-    documented = (vars(each)["observe"].__doc__ for each in _classes(kind) if "observe" in vars(each))
-    text = next((doc for doc in documented if doc), "")
+    own = next(vars(each)["observe"] for each in _classes(kind) if "observe" in vars(each))
+    text = own.__doc__ or ""
     return " ".join(text.removeprefix("See `Family`").lstrip(":.").split())
 
 

@@ -118,7 +118,7 @@ class Family(ABC):
         return low + (action + 1) * half_width
 
     def model_fields(self, parameters: Parameters) -> dict[str, Rows]:
-        """Fields of MjModel that differ between tasks, each (R, *shape). Default: none."""
+        """Fields of MjModel itself (not of its options) that differ between tasks, each (R, *shape). Default: none."""
         return {}
 
     def spec(self) -> mujoco.MjSpec:

@@ -2,7 +2,7 @@
 
 import gymnasium
 
-from apb.errors import ConfigError, UnknownNameError, nearest
+from apb.errors import ConfigError, UnknownNameError, nearest, require_integer
 from apb.registration import env_id, register_env
 from apb.tasks.families.ant_dir import AntDir, AntNegatedJoints
 from apb.tasks.families.ant_goal import AntGoal, SparseAntGoal
@@ -32,27 +32,44 @@ _ORIGINAL: tuple[type[Family], ...] = (
     SparseAntGoal,
 )
 
+MAX_HORIZON = 10**9
+
 FAMILIES: dict[str, type[Family]] = {
     family.name: family for family in (*_ORIGINAL, *(permuted_state(family) for family in _ORIGINAL))
 }
 
 
 def register(family: type[Family]) -> type[Family]:
-    """Add a family of your own, so that its name works everywhere; may be used as a decorator.
+    """Add a family of your own, so that its name works everywhere; may be used as a decorator. A class that is defined
+    anew, as in a cell of a notebook that is run again, takes the place of the one before.
 
     Raises:
-        ConfigError: another family has its name, or a name has other characters than a-z, 0-9 and -.
+        ConfigError: another family has its name, a name has other characters than a-z, 0-9 and -, methods are missing,
+            or the horizon is no positive integer.
     """
+    require_name(family)
+    if family.__abstractmethods__:
+        missing = ", ".join(sorted(family.__abstractmethods__))
+        raise ConfigError(f"the family {family.name!r} lacks {missing}; expected a class that can be made")
+    horizon = require_integer("horizon", family.horizon, 1, MAX_HORIZON)
+    FAMILIES[family.name] = family
+    register_env(family.name, horizon)
+    return family
+
+
+def require_name(family: type[Family]) -> None:
+    """Raise the `ConfigError` of `register` if a family cannot have the name that it has."""
     name = getattr(family, "name", None)
     if not (isinstance(family, type) and issubclass(family, Family)) or not isinstance(name, str):
         raise ConfigError(f"register({family!r}); expected a subclass of apb.tasks.Family that has a name")
     if not all(part.isascii() and part.isalnum() and part == part.lower() for part in name.split("-")):
         raise ConfigError(f"family name {name!r}; expected words of a-z and 0-9 with a - between them")
-    if FAMILIES.get(name, family) is not family or (name not in FAMILIES and env_id(name) in gymnasium.registry):
-        raise ConfigError(f"the family {name!r} exists already; expected a new name")
-    FAMILIES[name] = family
-    register_env(name, family.horizon)
-    return family
+    earlier = FAMILIES.get(name, family)
+    if (earlier.__module__, earlier.__qualname__) != (family.__module__, family.__qualname__):
+        inherited = "" if "name" in vars(family) else f": {family.__name__} has it from its base class"
+        raise ConfigError(f"the family {name!r} exists already{inherited}; expected a new name")
+    if name not in FAMILIES and env_id(name) in gymnasium.registry:
+        raise ConfigError(f"the id {env_id(name)!r} of a family {name!r} is taken; expected a new name")
 
 
 def family_named(name: object) -> type[Family]:

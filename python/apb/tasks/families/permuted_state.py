@@ -34,6 +34,7 @@ def permuted_state(family: type[Family]) -> type[Family]:
             return {**original.parameters, "permutation": order}
 
         def observe(self, physics: Physics, parameters: Parameters) -> Rows:
+            """See `Family`: the original's numbers, in the order that the task's permutation gives."""
             observation = super().observe(physics, parameters)
             return np.take_along_axis(observation, parameters["permutation"].astype(np.intp), axis=1)
 
