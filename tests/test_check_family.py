@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError
 from apb.tasks import FAMILIES, Parameter, check_family
-from apb.tasks.families.ant_dir import AntDir
 from apb.tasks.families.cheetah_vel import CheetahVel
+from apb.tasks.families.humanoid_dir import HumanoidDir
 from apb.tasks.robots import Cheetah
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,7 +132,7 @@ def test_what_a_class_lacks_is_listed():
 
 
 def test_a_switch_without_a_default_is_found():
-    (fault,) = findings(family(AntDir, __annotations__={"limit": float}))[0]
+    (fault,) = findings(family(HumanoidDir, __annotations__={"limit": float}))[0]
     assert fault.startswith("limit: is a switch without a default")
 
 

@@ -3,6 +3,7 @@
 from apb.tasks.checking import check_family
 from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
+from apb.tasks.plotting import plot_split
 from apb.tasks.registry import FAMILIES, family_named, register
 from apb.tasks.splits import Split, get, is_task_name, splits_of
 from apb.tasks.task import Task, task_of
@@ -19,6 +20,7 @@ __all__ = [
     "family_named",
     "get",
     "is_task_name",
+    "plot_split",
     "register",
     "splits_of",
     "task_of",

@@ -55,20 +55,32 @@ _CHEETAH_HEIGHT = 0.7  # of the torso where its sliders are at 0, in half_cheeta
 
 @dataclass(frozen=True)
 class Ant(Family, ABC):
-    """Ant: 27 observations without contact forces; falls where a family says so.
+    """Ant: 27 observations, or 111 with contact forces; falls where a family says so.
 
     RK4 with a timestep of 0.01 s, as in Gymnasium's file.
+
+    Switches:
+        include_contact_forces: Whether the contact forces of all bodies, clipped to [-1, 1], end the observation (84):
+            PEARL's code has them to walk to a goal, ProMP's to walk in a direction too.
     """
 
+    include_contact_forces: bool = False
+
     xml: ClassVar[str] = "ant.xml"
+    outputs: ClassVar[tuple[str, ...]] = ("cfrc_ext",)
+    first_position: ClassVar[int] = 2
+    """Where in qpos the observation begins: without x and y, as the ground is the same everywhere."""
     frame_skip: ClassVar[int] = 5
     position_noise: ClassVar[float] = 0.1
     velocity_noise: ClassVar[float] = 0.1
     gaussian_velocity: ClassVar[bool] = True
 
     def observe(self, physics: Physics, parameters: Parameters) -> Rows:
-        """See `Family`: qpos without x and y (13), qvel (14)."""
-        return np.concatenate([physics.qpos[:, 2:], physics.qvel], axis=1)
+        """See `Family`: qpos without x and y (13), qvel (14), and the clipped contact forces (84) if they are included."""
+        parts = [physics.qpos[:, self.first_position :], physics.qvel]
+        if self.include_contact_forces:
+            parts.append(physics.outputs["cfrc_ext"].clip(-1, 1).reshape(len(physics.qpos), -1))
+        return np.concatenate(parts, axis=1)
 
     def position(self, physics: Physics) -> Rows:
         """See `Family`: x and y of the torso."""
@@ -123,12 +135,23 @@ class Hopper(Family, ABC):
 
 @dataclass(frozen=True)
 class Walker(Hopper, ABC):
-    """Walker2d: 17 observations; falls. As `Hopper`, of which it has the switches and the reward.
+    """Walker2d: 17 observations; falls. As `Hopper`, of which it has the switch and the reward.
 
-    Both feet have the friction 1.9, as in Gymnasium's v5; the classic model's right foot has 0.9.
+    Switches:
+        classic_feet: Whether the right foot has the friction 0.9, as in the models of PEARL's line of code; else both
+            have 1.9, as in Gymnasium's v5.
     """
 
+    classic_feet: bool = False
+
     xml: ClassVar[str] = "walker2d_v5.xml"
+
+    def spec(self) -> mujoco.MjSpec:
+        """See `Family`."""
+        spec = super().spec()
+        if self.classic_feet:
+            spec.geom("foot_geom").friction[0] = 0.9
+        return spec
 
     def terminated(self, physics: Physics) -> NDArray[np.bool_]:
         """See `Family`: the torso's height outside (0.8, 2.0) m, or its angle outside (-1, 1) rad."""

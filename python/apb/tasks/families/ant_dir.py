@@ -22,7 +22,6 @@ class AntDir(Ant):
 
     name: ClassVar[str] = "ant-dir"
     formula: ClassVar[str] = "v . (cos angle, sin angle) - 0.5 sum(a^2) - 0.0005 sum(clip(cfrc_ext, -1, 1)^2) + 1"
-    outputs: ClassVar[tuple[str, ...]] = ("cfrc_ext",)
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -19,9 +19,11 @@ class AntGoal(Ant):
     200 (|x*| + |y*|) in an episode; walking there in 100 steps about halves it.
     """
 
+    include_contact_forces: bool = True
+
     name: ClassVar[str] = "ant-goal"
     formula: ClassVar[str] = "-|x - goal_x| - |y - goal_y| - 0.1 sum(a^2) - 0.0005 sum(clip(cfrc_ext, -1, 1)^2)"
-    outputs: ClassVar[tuple[str, ...]] = ("cfrc_ext",)
+    first_position: ClassVar[int] = 0
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -29,9 +31,8 @@ class AntGoal(Ant):
         return {"goal": Parameter("x and y in m", (1.0, 0.0), -20.0, 20.0, (2,))}
 
     def observe(self, physics: Physics, parameters: Parameters) -> Rows:
-        """See `Family`."""
-        forces = np.clip(physics.outputs["cfrc_ext"], -1, 1).reshape(len(physics.qpos), -1)
-        return np.concatenate([physics.qpos, physics.qvel, forces], axis=1)
+        """See `Family`: qpos (15), qvel (14), and the clipped contact forces (84) if they are included."""
+        return super().observe(physics, parameters)
 
     def distance(self, physics: Physics, parameters: Parameters) -> Rows:
         """Of the torso from the goal, in m, L1 as in PEARL: (R,)."""
