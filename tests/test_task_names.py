@@ -205,5 +205,18 @@ def test_an_id_and_anything_else_is_no_name_of_a_task(text):
     assert not tasks.is_task_name(text)
 
 
+def test_ids_that_a_user_registers_are_no_names_of_tasks_however_they_are_spelled():
+    assert tasks.is_task_name("cheeta-vel/other")
+    ids = ("cheeta-vel/Thing-v0", "ant-dir/mine")
+    for name in ids:
+        gymnasium.register(name, entry_point=lambda: None)
+    try:
+        assert not any(tasks.is_task_name(name) for name in (*ids, "cheeta-vel/other"))
+        assert tasks.is_task_name("ant-dir/pearl")
+    finally:
+        for name in ids:
+            del gymnasium.registry[name]
+
+
 def test_no_id_of_gymnasium_is_taken_for_a_task():
     assert not [name for name in gymnasium.registry if tasks.is_task_name(name)]

@@ -71,9 +71,7 @@ def run(options: Options) -> Outcome:
         return outcome
     if split is None:
         raise ConfigError(f"--plot draws a split; name one, for example `{EXAMPLE} --plot {options.plot}`")
-    from apb.tasks.plotting import plot_split
-
-    picture = str(plot_split(split, options.plot))
+    picture = str(tasks.plot_split(split, options.plot))
     return Outcome({**outcome.data, "picture": picture}, [*outcome.shown, f"picture: {picture}"])
 
 
