@@ -11,6 +11,7 @@ from apb import tasks
 from apb.errors import FileFormatError
 from apb.tasks import recipes, splits
 from apb.tasks.recipes.laws import BASES, Draws, annulus, either, uniform
+from apb.tasks.scales import SCALED_SPLITS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ PUBLISHED = {
     },
     "cheetah-dir": {
         "pearl": "8de3c6f427154f338bed2d70210801bb31d82c9b50295fb953be31dede5fee30",
+        "apb-ood": "62e601af921d90394514bd28705b2f9fc9bed4db917c8edd2f184f06be9a0f95",
     },
     "ant-dir": {
         "pearl": "1a0bdceb108721fdeb55c4b14b64bfcb19ba2fcf5f1e5e3c4b1847ac8a35c181",
@@ -45,9 +47,11 @@ PUBLISHED = {
     },
     "humanoid-dir": {
         "pearl": "e182af614675c906fe2afae725588d196e86cdb21cb012bf11a3b7614a2d7f33",
+        "apb-ood": "55c563bc03ba52813b139b9326ac9aa8d92598eb3f245277665db042faeba113",
     },
     "hopper-rand-params": {
         "pearl": "3f0f5ff7123edfc7132997cbe7a2749137ca4c06c522cf1681ad23be9a8ecb61",
+        "apb-ood": "fdae56466d765992940796984386ac8c59992bb3e592ca296ad43cd25dcbbb59",
     },
     "walker-rand-params": {
         "pearl": "00db6eab015faf92a7dd9c2eafe7cc0af4b5ea3a647f9dc1af847a884b681958",
@@ -88,25 +92,25 @@ PUBLISHED = {
         "tavt-extra-hard": "5ba3f067cd279fff2604f30f0f10564d0cd44156370668529f5fabc4d4b026ee",
     },
     "cheetah-vel-permuted-state": {
-        "theorem": "9d4424682e0d5384d7121165e1e12b25b2c5eef570e243a308e7170b85d5f3ad",
+        "theorem": "a085721acd96661d15b2e7e025f395c10405fdf29e1ca05f45895ce839d0831b",
     },
     "cheetah-dir-permuted-state": {
-        "theorem": "3a56b58e39e991309ac0396412bd54fa027ed87ba02833e4ff1e3b3b6d012876",
+        "theorem": "078199114933e2ce6057cacd2d7375cd01a0cc84c8932e611a6174ab598686f6",
     },
     "ant-dir-permuted-state": {
-        "theorem": "6399587b9f481e719edb2dc2a30650961e20329ddb58b8742b8c8b3fecfab2e2",
+        "theorem": "2301218715f80fb09cca40246b682423618bd0dfca99b39c362b8ee3cd9f82fb",
     },
     "ant-goal-permuted-state": {
-        "theorem": "3f3c8496827f7badffbbbb0e5142d20b1b3486971318c2efba7b2b0d9d71f22c",
+        "theorem": "556d67db79c3565e2ed5b62c7e4d26255dbf79a11e8468876fbc28f6044c3aef",
     },
     "humanoid-dir-permuted-state": {
-        "theorem": "e902a7e91a21f6120fe684980bbdb55b9d3299cd5fb1022e94d711b6443a41d9",
+        "theorem": "f5fdc258c36907092124568956bc3e25080a8486c6f0628f5cba3ed12ab16758",
     },
     "hopper-rand-params-permuted-state": {
-        "theorem": "3c55a21dc29c44650c64d309711633cb35c4a71f7bddbd6f2b53e0a76c21e277",
+        "theorem": "f18d4cbf1fcd0c0b1a2f16fafbdab820426ea43bc83c6c75d8d030ff2376d586",
     },
     "walker-rand-params-permuted-state": {
-        "theorem": "74bdcebe1fe269f295713e0d8bb539c44fbe27589b65d0e10291cf6b1f3c89ec",
+        "theorem": "a370050010f0db09f08e1f36a6e3c611dbd2fd9f001347ead601fd201c5c0516",
     },
     "cheetah-negated-joints-permuted-state": {
         "theorem": "0697fc5b315a8bc9c9b8c622a1ca55454695be530e2495726f8db48f0975b604",
@@ -124,10 +128,10 @@ PUBLISHED = {
         "theorem": "80e17874492c8f73ed48811547c5ea8090cb54764a6458a36b5fc615563d3163",
     },
     "sparse-cheetah-vel-permuted-state": {
-        "theorem": "752b71c8b8f3fb36bb1207c74044c190e499844b272a9ce0e83ba67680287294",
+        "theorem": "716caa0ca16ee2c736eeaa8a1ac7d935c509c19f46574f1e396bcf0ef345525d",
     },
     "sparse-ant-goal-permuted-state": {
-        "theorem": "0906a418ae5ca390b507f1de157ddacf90c9884547a87cabd12b8ba82b5e3923",
+        "theorem": "39b16f8f6296a6e061b648c937b081467547459df1c4e6bcb06fa419cb430a58",
     },
 }
 """The hash of every split."""
@@ -146,6 +150,7 @@ SIZES = {
     "cheetah-vel/tavt-extra": (100, 30, 4),
     "cheetah-vel/tavt-extra-hard": (100, 30, 6),
     "cheetah-dir/pearl": (2, 2, 0),
+    "cheetah-dir/apb-ood": (1, 1, 1),
     "ant-dir/pearl": (2, 2, 0),
     "ant-dir/mier-ood": (100, 30, 10),
     "ant-dir/ldm": (4, 4, 4),
@@ -157,7 +162,9 @@ SIZES = {
     "ant-goal/tavt-extra": (150, 30, 8),
     "ant-goal/tavt-extra-hard": (150, 30, 16),
     "humanoid-dir/pearl": (100, 30, 0),
+    "humanoid-dir/apb-ood": (100, 30, 10),
     "hopper-rand-params/pearl": (40, 10, 0),
+    "hopper-rand-params/apb-ood": (40, 10, 20),
     "walker-rand-params/pearl": (40, 10, 0),
     "walker-rand-params/mier-ood": (40, 10, 20),
     "cheetah-negated-joints/mier": (10, 10, 10),
@@ -169,6 +176,10 @@ SIZES = {
     "walker-mass/tavt-alt": (100, 2, 3),
 }
 """Tasks in train, test and ood, as in the sources."""
+
+
+FAR = {"hopper": "apb-ood", "walker": "mier-ood"}
+"""The splits of rand-params with an OOD list."""
 
 
 def values(name, parameter):
@@ -276,6 +287,8 @@ INTERVALS = [
     ("cheetah-vel/tavt-extra-hard/test", "velocity", 1, 2.5),
     ("ant-dir/mier-ood/train", "angle", 0, 1.5 * math.pi),
     ("ant-dir/mier-ood/test", "angle", 0, 1.5 * math.pi),
+    ("humanoid-dir/apb-ood/train", "angle", 0, 1.5 * math.pi),
+    ("humanoid-dir/apb-ood/test", "angle", 0, 1.5 * math.pi),
     ("humanoid-dir/pearl/train", "angle", 0, 2 * math.pi),
 ]
 
@@ -339,7 +352,12 @@ def test_directions_are_those_of_the_sources():
         assert degrees(f"ant-dir/{name}/train") == degrees(f"ant-dir/{name}/test") == [0, 90, 180, 270]
         assert degrees(f"ant-dir/{name}/ood") == [45, 135, 225, 315]
     assert [degrees(f"ant-dir/tavt-2/{part}") for part in splits.LISTS] == [[0, 90], [45], [135, 315]]
-    assert degrees("ant-dir/mier-ood/ood") == list(range(270, 361, 10))
+    assert degrees("ant-dir/mier-ood/ood") == degrees("humanoid-dir/apb-ood/ood") == list(range(270, 361, 10))
+
+
+def test_cheetahs_that_learn_to_run_forwards_are_tested_backwards():
+    directions = [values(f"cheetah-dir/apb-ood/{part}", "direction").tolist() for part in splits.LISTS]
+    assert directions == [[1], [1], [-1]]
 
 
 def test_speeds_that_are_listed_are_those_of_the_sources():
@@ -375,7 +393,7 @@ def test_joints_are_swapped_within_a_leg_in_training_and_between_the_legs_out_of
 
 
 @pytest.mark.parametrize(
-    "name", ["hopper-rand-params/pearl", "walker-rand-params/pearl", "walker-rand-params/mier-ood"]
+    "name", [f"{robot}-rand-params/{name}" for robot in ("hopper", "walker") for name in ("pearl", FAR[robot])]
 )
 def test_each_element_of_the_dynamics_has_a_factor_of_its_own(name):
     for field, base in BASES.items():
@@ -387,9 +405,10 @@ def test_each_element_of_the_dynamics_has_a_factor_of_its_own(name):
         assert abs(flat.mean(axis=0)).max() < 1.2
 
 
-def test_walkers_out_of_distribution_have_factors_five_deviations_above_the_mean():
+@pytest.mark.parametrize("robot", FAR)
+def test_bodies_out_of_distribution_have_factors_five_deviations_above_the_mean(robot):
     for field in BASES:
-        train, ood = (values(f"walker-rand-params/mier-ood/{part}", field) for part in ("train", "ood"))
+        train, ood = (values(f"{robot}-rand-params/{FAR[robot]}/{part}", field) for part in ("train", "ood"))
         standardised = (ood - train.mean(axis=0)) / train.std(axis=0) - 5
         assert abs(standardised.mean()) < 0.3
         assert 0.8 < standardised.std() < 1.2
@@ -408,7 +427,7 @@ def test_a_sparse_family_has_the_tasks_of_its_dense_one(family):
 
 @pytest.mark.parametrize("family", [name for name in tasks.FAMILIES if not name.endswith("-permuted-state")])
 def test_the_theorem_changes_only_the_order_of_observations(family):
-    base = LOADED[f"{family}/{tasks.splits_of(family)[0]}"]
+    base = LOADED[f"{family}/{SCALED_SPLITS[family]}"]
     split = LOADED[f"{family}-permuted-state/theorem"]
     assert [task.arguments for task in split.train] == [task.arguments for task in base.train]
     assert [task.arguments for task in split.test] == [task.arguments for task in base.test]

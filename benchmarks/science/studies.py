@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from apb.tasks.scales import SCALED_SPLITS
+
 
 @dataclass(frozen=True)
 class Method:
@@ -172,28 +174,17 @@ class Cell:
         return f"{env}-{self.method}-{self.seed}"
 
 
-SCALED_SPLITS = {
-    "cheetah-vel/mier-hard": 60_000,
-    "cheetah-dir/apb-ood": 60_000,
-    "ant-dir/mier-ood": 100_000,
-    "ant-goal/ldm": 100_000,
-    "humanoid-dir/apb-ood": 100_000,
-    "hopper-rand-params/apb-ood": 60_000,
-    "walker-rand-params/mier-ood": 60_000,
-    "cheetah-negated-joints/mier": 60_000,
-    "cheetah-permuted-joints/swaps": 60_000,
-    "ant-negated-joints/mier": 100_000,
-    "hopper-mass/tavt": 60_000,
-    "walker-mass/tavt": 60_000,
-    "sparse-cheetah-vel/mier-hard": 60_000,
-    "sparse-ant-goal/ldm": 100_000,
+SCALED_TASKS = {
+    f"{family}/{split}/{part}:0": 100_000 if "ant" in family or "humanoid" in family else 60_000
+    for family, split in SCALED_SPLITS.items()
+    for part in ("test", "ood", "train")
 }
-"""For each family the split whose first train, test and OOD task give the scale of its scores, and the budget."""
+"""The tasks that give the scale of a family's scores, and the budget."""
 
 STUDIES = {
     "task-scales": Study(
         "What plain TD3 reaches on tasks of every family",
-        {f"{split}/{part}:0": budget for split, budget in SCALED_SPLITS.items() for part in ("test", "ood", "train")},
+        SCALED_TASKS,
         ("td3-scale",),
         (0,),
         (10_000, 30_000, 60_000, 100_000),

@@ -76,7 +76,7 @@ class Ant(Family, ABC):
     gaussian_velocity: ClassVar[bool] = True
 
     def observe(self, physics: Physics, parameters: Parameters) -> Rows:
-        """See `Family`: qpos without x and y (13), qvel (14), and the clipped contact forces (84) if they are included."""
+        """See `Family`: qpos without x and y (13), qvel (14), and if they are included clipped contact forces (84)."""
         parts = [physics.qpos[:, self.first_position :], physics.qvel]
         if self.include_contact_forces:
             parts.append(physics.outputs["cfrc_ext"].clip(-1, 1).reshape(len(physics.qpos), -1))

@@ -68,19 +68,30 @@ def rand_params(family: str) -> Iterator[Split]:
     yield recipe(family, "pearl", train=Drawn(40, law), test=Drawn(10, law), ood=[], about=NO_OOD, source=source)
 
 
+def hopper_rand_params(family: str) -> Iterator[Split]:
+    """The same, and factors that are far greater."""
+    yield from rand_params(family)
+    yield far_rand_params(family, "apb-ood", f"Ours: as {MIER} has it for walker-rand-params")
+
+
 def walker_rand_params(family: str) -> Iterator[Split]:
     """The same, and factors that are far greater."""
     yield from rand_params(family)
+    yield far_rand_params(family, "mier-ood", f"{MIER}, walker-rand-params with ood. {FRESH_TEST}")
+
+
+def far_rand_params(family: str, name: str, source: str) -> Split:
+    """Factors as of `rand_params`, and out of distribution ones that are far greater."""
     made = family_named(family)()
-    train = factors(made)(Draws(f"{family}/mier-ood/train"), 40)
-    yield recipe(
+    train = factors(made)(Draws(f"{family}/{name}/train"), 40)
+    return recipe(
         family,
-        "mier-ood",
+        name,
         train=train,
         test=Drawn(10, factors(made)),
         ood=Drawn(20, far_factors(made, train)),
         about="each factor is |N(m + 5 s, s)|, m its mean and s its standard deviation over the training tasks",
-        source=f"{MIER}, walker-rand-params with ood. {FRESH_TEST}",
+        source=source,
     )
 
 

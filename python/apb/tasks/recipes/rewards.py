@@ -103,6 +103,15 @@ def cheetah_dir(family: str) -> Iterator[Split]:
     both = each("direction", 1, -1)
     source = f"{PEARL}, cheetah-dir: forwards and backwards. {TEST_IS_TRAIN}, as there"
     yield recipe(family, "pearl", train=both, test=both, ood=[], about=NO_OOD, source=source)
+    yield recipe(
+        family,
+        "apb-ood",
+        train=both[:1],
+        test=both[:1],
+        ood=both[1:],
+        about="backwards; in training only forwards",
+        source=f"Ours: the two tasks of {PEARL}, one for training. {TEST_IS_TRAIN}",
+    )
 
 
 def ant_dir(family: str) -> Iterator[Split]:
@@ -122,16 +131,7 @@ def ant_dir(family: str) -> Iterator[Split]:
         about=NO_OOD,
         source=f"{PEARL}, ant-dir with forward_backward, as its paper describes it. {TEST_IS_TRAIN}, as there",
     )
-    three_quarters = uniform("angle", 0, 1.5 * pi)
-    yield recipe(
-        family,
-        "mier-ood",
-        train=Drawn(100, three_quarters),
-        test=Drawn(30, three_quarters),
-        ood=each("angle", *((1.5 + step / 18) * pi for step in range(10))),
-        about="directions in the fourth quadrant, [3/2 pi, 2 pi], edges included; the training ones are in the others",
-        source=f"{MIER}, ant-dir with ood. {FRESH_TEST}",
-    )
+    yield fourth_quadrant(family, "mier-ood", f"{MIER}, ant-dir with ood. {FRESH_TEST}")
     yield recipe(
         family,
         "ldm",
@@ -158,6 +158,20 @@ def ant_dir(family: str) -> Iterator[Split]:
         ood=diagonals,
         about="the four directions half-way between the training directions, which are those of the axes",
         source=f"{TAVT}, ant-dir-4. {NO_OTHERS}",
+    )
+
+
+def fourth_quadrant(family: str, name: str, source: str) -> Split:
+    """Directions in three quadrants, and out of distribution those in the fourth."""
+    three_quarters = uniform("angle", 0, 1.5 * pi)
+    return recipe(
+        family,
+        name,
+        train=Drawn(100, three_quarters),
+        test=Drawn(30, three_quarters),
+        ood=each("angle", *((1.5 + step / 18) * pi for step in range(10))),
+        about="directions in the fourth quadrant, [3/2 pi, 2 pi], edges included; the training ones are in the others",
+        source=source,
     )
 
 
@@ -214,3 +228,4 @@ def humanoid_dir(family: str) -> Iterator[Split]:
     law = uniform("angle", 0, 2 * pi)
     source = f"{PEARL}, humanoid-dir: any direction. Ours: the numbers drawn"
     yield recipe(family, "pearl", train=Drawn(100, law), test=Drawn(30, law), ood=[], about=NO_OOD, source=source)
+    yield fourth_quadrant(family, "apb-ood", f"Ours: as {MIER} has it for ant-dir")
