@@ -119,7 +119,7 @@ def main() -> int:
         f"Made by `python -m benchmarks.science.run {STUDY}` and `python -m benchmarks.science.scales` from the raw",
         "evaluations in [raw](../raw). It is the scale by which scores are normalised, (R - zero) / (TD3 - zero):",
         "`apb.tasks.scale_of(task).score(mean_return)`. *No action* and *random actions*: mean of 100 episodes.",
-        "*Plain TD3* (reading A trained in full, learning rate 1e-3, 2,500 random steps, else the package's defaults):",
+        "*Plain TD3* (reading A trained in full, learning rate 1e-3, batch 100, 2,500 random steps, else the package's defaults):",
         "mean of ten new episodes of the final policy. One seed each, so a small difference from it says nothing.",
         "Tasks in permuted states have the scale of their originals, of which they are the same problem.",
         *([f"**Not finished: {len(absent)} of {len(names)} tasks: {', '.join(absent)}.**"] if absent else []),

@@ -78,9 +78,9 @@ METHODS = {
     ),
     "td3-10k": Method("plain TD3, 10,000 random steps", {"reading": "A"}, PLAIN_TD3 | {"learning_starts": 10_000}),
     "td3-scale": Method(
-        "plain TD3, learning rate 1e-3, 2,500 random steps",
+        "plain TD3, the paper's learning rate and batch, 2,500 random steps",
         {"reading": "A"},
-        PLAIN_TD3 | {"learning_rate": 1e-3, "learning_starts": 2_500},
+        PLAIN_TD3 | PAPER_SETTINGS | {"learning_starts": 2_500},
     ),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
     "td3-paper": Method(
@@ -174,17 +174,15 @@ class Cell:
         return f"{env}-{self.method}-{self.seed}"
 
 
-SCALED_TASKS = {
-    f"{family}/{split}/{part}:0": 100_000 if "ant" in family or "humanoid" in family else 60_000
-    for family, split in SCALED_SPLITS.items()
-    for part in ("test", "ood", "train")
-}
-"""The tasks that give the scale of a family's scores, and the budget."""
+SCALED_TASKS = tuple(
+    f"{family}/{split}/{part}:0" for family, split in SCALED_SPLITS.items() for part in ("test", "ood", "train")
+)
+"""The tasks that give the scale of a family's scores."""
 
 STUDIES = {
     "task-scales": Study(
         "What plain TD3 reaches on tasks of every family",
-        SCALED_TASKS,
+        dict.fromkeys(SCALED_TASKS, 100_000),
         ("td3-scale",),
         (0,),
         (10_000, 30_000, 60_000, 100_000),
