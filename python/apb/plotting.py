@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, RunFolderError
-from apb.files import TEXT, atomic_file, require_fields
+from apb.files import TEXT, require_fields
+from apb.pictures import new_figure, require_picture, save_figure
 from apb.runs import RunFolder, read_evaluations
 from apb.statistics import interquartile_mean, seed_band
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVE_FILE = "curve.png"
-FORMATS = ("png", "svg", "pdf")
 MAX_MARKED_POINTS = 25
 MOST_PANELS = 6
 """Panels one below the other; more of them stand in several columns."""
@@ -106,33 +106,22 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
         RunFolderError: a folder is no run or has no evaluation, or the picture cannot be written. ConfigError: no
             folder, or another ending. FileFormatError: a run's files are damaged.
     """
-    target = Path(path)
     if not run_dirs:
         raise ConfigError("no run to plot; expected at least one run folder")
-    if target.suffix.lower().removeprefix(".") not in FORMATS:
-        raise ConfigError(f"{str(target)!r} is not a picture; expected a name that ends with .{', .'.join(FORMATS)}")
+    target = require_picture(path)
     read = [curve for run_dir in run_dirs for curve in LearningCurve.read(run_dir)]
     curves = list({(curve.run, curve.env): curve for curve in read}.values())
-    # The object interface: pyplot keeps figures in a global list and may open a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     envs = list(dict.fromkeys(curve.env for curve in curves))
     columns = -(-len(envs) // MOST_PANELS)
     lines = -(-len(envs) // columns)
-    figure = Figure(figsize=(8 * columns, 5 * lines), dpi=150 if columns == 1 else 80, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8 * columns, 5 * lines, dpi=150 if columns == 1 else 80)
     for panel, env in enumerate(envs, start=1):
         axes = figure.add_subplot(lines, columns, panel)
         together = [curve for curve in curves if curve.env == env]
         for number, curve in enumerate(together):
             _draw(axes, curve, f"C{number % 10}", _label(curve, curves), name_seeds=len(together) == 1)
         _decorate(axes, together)
-    try:
-        with atomic_file(target) as file:
-            figure.savefig(file, format=target.suffix[1:].lower())
-    except OSError as error:
-        raise RunFolderError(f"{target} cannot be written: {error.strerror or error}; choose another place") from error
+    save_figure(figure, target)
     return target
 
 
