@@ -88,6 +88,13 @@ def test_a_horizon_of_one_step_ends_every_step(mode):
     assert truncated == (6 if mode is AutoresetMode.NEXT_STEP else 12)
 
 
+def test_an_episode_that_begins_does_not_end_before_its_first_step(monkeypatch):
+    monkeypatch.setattr(CheetahVel, "terminated", lambda self, physics: np.ones(len(physics.qpos), bool))
+    env = batched("cheetah-vel", 2)
+    env.reset(seed=0)
+    assert [env.step(np.zeros((2, 6)))[2].tolist() for _ in range(3)] == [[True] * 2, [False] * 2, [True] * 2]
+
+
 @pytest.mark.parametrize(("rows", "threads"), [(1, 1), (1, 4), (4, 1), (9, 3)])
 @pytest.mark.parametrize("name", [FALLING, "ant-goal", "humanoid-dir", "cheetah-permuted-joints"])
 def test_neither_the_number_of_rows_nor_of_threads_changes_a_bit(name, rows, threads):
@@ -283,19 +290,25 @@ def test_a_seed_for_the_rows_of_a_mask_leaves_the_others_as_they_are():
     assert same_bits(env.reset()[0][0], other.reset()[0][0])
 
 
-@pytest.mark.parametrize("name", ["cheetah-vel", "ant-dir", "hopper-mass", "humanoid-dir"])
-def test_starts_are_spread_as_the_family_says(name):
+@pytest.mark.parametrize(
+    ("name", "noise", "gaussian"),
+    [
+        ("cheetah-vel", 0.1, True),
+        ("ant-dir", 0.1, True),
+        ("hopper-mass", 0.005, False),
+        ("walker-rand-params", 0.005, False),
+        ("humanoid-dir", 0.01, False),
+    ],
+)
+def test_starts_are_spread_as_in_gymnasiums_own_envs(name, noise, gaussian):
     rows = 400
     env = BatchedEnv(name, rows, num_threads=2)
-    family = env.family
     env.reset(seed=0)
-    positions = env._physics.qpos - family.model.qpos0
-    velocities = np.array(env._physics.qvel)
-    assert np.abs(positions).max() <= family.position_noise
-    # 4 standard errors of the mean and of the deviation of that many draws.
-    spread = family.position_noise / np.sqrt(3)
-    assert np.abs(positions.mean(axis=0)).max() < 4 * spread / np.sqrt(rows)
-    assert np.abs(positions.std() / spread - 1) < 4 / np.sqrt(positions.size)
-    deviation = family.velocity_noise * (1 if family.gaussian_velocity else 1 / np.sqrt(3))
-    assert np.abs(velocities.std() / deviation - 1) < 4 / np.sqrt(velocities.size)
-    assert (np.abs(velocities).max() > family.velocity_noise) == family.gaussian_velocity
+    positions, velocities = env._physics.qpos - env.family.model.qpos0, np.array(env._physics.qvel)
+    uniform = noise / np.sqrt(3)
+    assert 0.99 * noise < np.abs(positions).max() <= noise
+    # Within 4 standard errors of the means and of the deviations of that many draws.
+    assert np.abs(positions.mean(axis=0)).max() < 4 * uniform / np.sqrt(rows)
+    assert np.abs(positions.std() / uniform - 1) < 4 / np.sqrt(positions.size)
+    assert np.abs(velocities.std() / (noise if gaussian else uniform) - 1) < 4 / np.sqrt(velocities.size)
+    assert (np.abs(velocities).max() > noise) == gaussian
