@@ -24,6 +24,9 @@ ENVS = {
     "MountainCarContinuous-v0": {"max_episode_steps": 40},
     # Of another package, and likewise.
     "gymnasium_robotics:AdroitHandDoor-v1": {"max_episode_steps": 13},
+    # Tasks, simulated in a batch: saved anywhere, and one that falls every few dozen steps.
+    "cheetah-vel/mier-hard:3": {},
+    "hopper-mass/tavt:4": {},
 }
 STRATEGY_OPTIONS = {"action_noise": {}, "param_noise": {"population_size": 3}}
 
@@ -335,9 +338,10 @@ def killed(run_dir, options, kills, seed, first_after="backbone/config.json"):
 
 
 @pytest.mark.parametrize("num_threads", [1, 4])
-def test_a_run_killed_at_a_random_moment_continues_exactly(num_threads, tmp_path, monkeypatch):
+@pytest.mark.parametrize("env", ["HalfCheetah-v5", "hopper-mass/tavt:4"])
+def test_a_run_killed_at_a_random_moment_continues_exactly(env, num_threads, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    options = make_options("HalfCheetah-v5", "action_noise", total_timesteps=240, eval_freq=120, n_seeds=2)
+    options = make_options(env, "action_noise", total_timesteps=240, eval_freq=120, n_seeds=2)
     options["num_threads"] = num_threads
     run(tmp_path / "whole", options)
     # The seeds are those of early moments: the run has much to do yet.
@@ -349,7 +353,8 @@ def test_a_run_killed_at_a_random_moment_continues_exactly(num_threads, tmp_path
 @pytest.mark.parametrize("num_threads", [1, 4])
 @pytest.mark.parametrize("strategy", sorted(STRATEGY_OPTIONS))
 @pytest.mark.parametrize(
-    ("env", "n_seeds"), [("HalfCheetah-v5", 1), ("MountainCarContinuous-v0", 1), ("Pendulum-v1", 2)]
+    ("env", "n_seeds"),
+    [("HalfCheetah-v5", 1), ("MountainCarContinuous-v0", 1), ("Pendulum-v1", 2), ("hopper-mass/tavt:4", 2)],
 )
 def test_a_run_killed_many_times_continues_exactly(env, n_seeds, strategy, num_threads, tmp_path):
     options = make_options(
