@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from apb import _native, rng
 from apb.errors import ApbWarning, ConfigError, MismatchError, SimulationError
+from apb.mujoco_log import quiet
 from apb.rendering import OFFSCREEN_BACKENDS
 from apb.simulation import BatchedEnv
 from apb.tasks import FAMILIES
@@ -347,6 +348,21 @@ def test_remarks_of_mujoco_go_to_the_log_and_to_the_handler_of_a_user_who_has_on
     finally:
         mujoco.set_mju_user_warning(before)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_handler_of_remarks_is_put_back_by_the_last_of_several_that_overlap():
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(None)
+    try:
+        first, second = quiet(), quiet()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert mujoco.get_mju_user_warning() is not None
+        second.__exit__(None, None, None)
+        assert mujoco.get_mju_user_warning() is None
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

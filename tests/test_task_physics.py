@@ -128,6 +128,19 @@ def test_contact_forces_are_those_before_the_last_substep(name):
     assert same_bits(env.data.cfrc_ext, data.cfrc_ext)
 
 
+def test_the_centre_of_mass_of_the_humanoid_is_where_it_is_now():
+    # What no sensor asks for is that of the last stage, at the end of the substep, up to the integrator's error, which
+    # is far smaller than the way of a substep.
+    env = single("humanoid-dir").unwrapped
+    env.reset(seed=0)
+    for action in actions_for(env, 8):
+        env.step(action)
+        now = copy.copy(env.data)
+        mujoco.mj_forward(env.model, now)
+        np.testing.assert_allclose(env.data.subtree_com[0], now.subtree_com[0], rtol=0, atol=1e-4)
+    assert np.abs(env.data.qvel[:3]).max() * env.model.opt.timestep > 2e-3
+
+
 @pytest.mark.parametrize("name", ["ant-dir", "ant-goal", "humanoid-dir"])
 def test_contact_forces_reach_observations_and_rewards_of_single_and_batched_envs(name):
     env, batch = single(name).unwrapped, BatchedEnv(name, 2, num_threads=2, autoreset_mode="disabled")
