@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 from apb.simulation import BatchedEnv
-from apb.tasks import FAMILIES
+from apb.tasks import FAMILIES, Task
 from apb.tasks.families.cheetah_vel import CheetahVel
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
@@ -30,7 +30,9 @@ from task_rig import (
 MODES = list(AutoresetMode)
 SWITCHES = {
     "cheetah-vel": {"include_torso_position": False},
+    "ant-dir": {"include_contact_forces": True},
     "hopper-rand-params": {"timestep_of_pearl": False, "consistent_inertia": True},
+    "walker-rand-params": {"classic_feet": True},
     "walker-mass": {"timestep_of_pearl": False, "consistent_inertia": True},
 }
 
@@ -72,6 +74,16 @@ def test_every_row_of_every_family_is_the_single_env_with_its_task_to_the_bit(na
 @pytest.mark.parametrize("name", SWITCHES)
 def test_rows_are_single_envs_with_switches_too(name):
     compare(name, 2, AutoresetMode.SAME_STEP, 12, 5, **SWITCHES[name])
+
+
+@pytest.mark.parametrize("name", [FALLING, "ant-goal", "cheetah-permuted-joints"])
+def test_a_list_of_tasks_is_a_batch_with_a_row_for_each(name):
+    values = drawn(name, 3)
+    tasks = [Task(name, {key: value.tolist() for key, value in of_row(values, row).items()}) for row in range(3)]
+    ours, theirs = BatchedEnv.of_tasks(tasks, num_threads=2), BatchedEnv(name, 3, num_threads=1, **values)
+    assert same_bits(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
+    for actions in actions_for(ours, 5):
+        assert_same_step(ours.step(actions), theirs.step(actions))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -171,6 +171,20 @@ def test_a_picture_that_a_single_env_cannot_draw_is_refused(given):
         TaskEnv("cheetah-vel", **given)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([], "tasks is empty"),
+        ([Task("cheetah-vel", {}), Task("sparse-cheetah-vel", {})], "two families"),
+        ([Task("cheetah-vel", {}), Task("cheetah-vel", {"include_torso_position": False})], "other switches"),
+        ([Task("hopper-mass", {}), Task("cheetah-vel", {})], "hopper-mass with its defaults and cheetah-vel with"),
+    ],
+)
+def test_tasks_that_cannot_be_rows_of_one_batch_are_refused(tasks, words):
+    with pytest.raises(ConfigError, match=words):
+        BatchedEnv.of_tasks(tasks)
+
+
 def test_mujoco_without_batches_says_which_version_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco.batch", None)
     with pytest.raises(InvalidEnvError, match=r"MuJoCo \d.* cannot simulate in batches; install mujoco>=\d"):

@@ -128,8 +128,19 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     @classmethod
     def of_tasks(cls, tasks: Sequence[Task], **options: Any) -> "BatchedEnv":
-        """One row per task; all of one family with the same switches. `options` are those of the class."""
+        """One row per task; all of one family with the same switches. `options` are those of the class.
+
+        Raises:
+            ConfigError: they are not, or there are none.
+        """
+        if not tasks:
+            raise ConfigError("tasks is empty; expected at least one")
         family = tasks[0].made_family
+        for task in tasks:
+            if task.made_family != family:
+                raise ConfigError(
+                    f"{tasks[0]} and {task} are tasks of two families, or have other switches; expected one"
+                )
         rows = [family.rows(task.values, 1) for task in tasks]
         values: dict[str, Any] = {name: np.concatenate([row[name] for row in rows]) for name in family.parameters}
         return cls(family.name, len(tasks), **family.switches, **values, **options)
