@@ -13,17 +13,17 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from apb import rng
 from apb.errors import (
     ApbWarning,
     ConfigError,
     InvalidEnvError,
     MismatchError,
     SimulationError,
-    require_arguments,
     require_integer,
 )
 from apb.mujoco_log import quiet
+from apb.row_info import objects, of_rows, with_masks
+from apb.row_resets import reset_mask, seeds_of_rows
 from apb.tasks.family import Family, Physics, split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.parameter import Parameters
@@ -159,8 +159,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         Raises:
             ConfigError: a seed is none, or as many seeds or flags as rows were expected.
         """
-        rows = np.flatnonzero(self._reset_mask(options))
-        seeds = self._seeds(seed)
+        rows = np.flatnonzero(reset_mask(options, self.num_envs))
+        seeds = seeds_of_rows(seed, self.num_envs)
         seeded = [int(row) for row in rows if seeds[row] is not None]
         self._starts.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
         self._start(rows)
@@ -203,20 +203,20 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         if failures or some_reset:
             without = resetting.copy()
             without[list(failures)] = True
-            rewards, terms = np.where(without, 0.0, rewards), _of_rows(terms, ~without)
+            rewards, terms = np.where(without, 0.0, rewards), of_rows(terms, ~without)
         self._observations = observations
         self._ended = terminated | truncated
         if some_reset:
-            info |= _with_masks(terms, ~resetting)
+            info |= with_masks(terms, ~resetting)
         elif self._mode is AutoresetMode.SAME_STEP and self._ended.any():
             ended, going_on = self._ended, ~self._ended
-            info["final_obs"], info["_final_obs"] = _objects(observations, ended), ended.copy()
-            info["final_info"] = _with_masks(_of_rows(terms, ended), ended)
+            info["final_obs"], info["_final_obs"] = objects(observations, ended), ended.copy()
+            info["final_info"] = with_masks(of_rows(terms, ended), ended)
             info["_final_info"] = ended.copy()
-            info |= _with_masks(_of_rows(terms, going_on), going_on)
+            info |= with_masks(of_rows(terms, going_on), going_on)
             self._start(np.flatnonzero(ended))
         else:
-            info |= _with_masks(terms, self._all)
+            info |= with_masks(terms, self._all)
         for row in failures:
             text = info["simulation_error"][row]
             warnings.warn(f"{text}; the episode ends, the other rows go on", ApbWarning, stacklevel=2)
@@ -349,31 +349,6 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             )
         return given.clip(-1.0, 1.0)
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        """One for each row; None goes on with those before."""
-        if seed is None:
-            return [None] * self.num_envs
-        if not isinstance(seed, Sequence | np.ndarray):
-            first = require_integer("seed", seed, 0, rng.MAX_SEED + 1 - self.num_envs)
-            return list(range(first, first + self.num_envs))
-        if len(seed) != self.num_envs:
-            raise ConfigError(
-                f"seed has {len(seed)} elements; expected one integer, or one for each of {self.num_envs} rows"
-            )
-        return [
-            None if each is None else require_integer(f"seed[{row}]", each, 0, rng.MAX_SEED)
-            for row, each in enumerate(seed)
-        ]
-
-    def _reset_mask(self, options: Mapping[str, Any] | None) -> Flags:
-        mask = require_arguments("options", options).get("reset_mask")
-        if mask is None:
-            return self._all
-        array = np.asarray(mask)
-        if array.dtype != np.bool_ or array.shape != (self.num_envs,):
-            raise ConfigError(f"options['reset_mask'] is {array.dtype} {array.shape}; expected bool ({self.num_envs},)")
-        return array
-
 
 def _threads(wanted: int | None) -> int:
     return available_cpus() if wanted is None else require_threads("num_threads", wanted)
@@ -402,21 +377,3 @@ def _digest(family: Family, parameters: Parameters) -> NDArray[np.uint8]:
     for name, values in sorted(parameters.items()):
         digest.update(name.encode() + values.tobytes())
     return np.frombuffer(digest.digest(), dtype=np.uint8).copy()
-
-
-def _of_rows(terms: Mapping[str, Array], mask: Flags) -> dict[str, Array]:
-    """The marked rows' terms, 0 elsewhere."""
-    return {name: np.where(mask, term, 0.0) for name, term in terms.items()}
-
-
-def _with_masks(terms: Mapping[str, Array], mask: Flags) -> Info:
-    """As Gymnasium tells for which rows an entry of `info` is."""
-    return {**terms, **{f"_{name}": mask.copy() for name in terms}}
-
-
-def _objects(values: Array, mask: Flags) -> NDArray[np.object_]:
-    """Copies of the marked rows as Gymnasium passes final observations: an array of objects, None elsewhere."""
-    out = np.empty(len(values), dtype=object)
-    for row in np.flatnonzero(mask):
-        out[row] = values[row].copy()
-    return out

@@ -1,0 +1,44 @@
+"""What a reset of a batched env is asked for, checked: `seeds_of_rows` and `reset_mask`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import rng
+from apb.errors import ConfigError, require_arguments, require_integer
+
+
+def seeds_of_rows(seed: int | Sequence[int | None] | None, rows: int) -> list[int | None]:
+    """A seed for each row, None where it goes on with the seed before: s gives s, s + 1, ..., a sequence itself.
+
+    Raises:
+        ConfigError: a seed is no integer in [0, 2^63), or there are not as many as rows.
+    """
+    if seed is None:
+        return [None] * rows
+    if not isinstance(seed, Sequence | np.ndarray):
+        first = require_integer("seed", seed, 0, rng.MAX_SEED + 1 - rows)
+        return list(range(first, first + rows))
+    if len(seed) != rows:
+        raise ConfigError(f"seed has {len(seed)} elements; expected one integer, or one for each of {rows} rows")
+    return [
+        None if each is None else require_integer(f"seed[{row}]", each, 0, rng.MAX_SEED)
+        for row, each in enumerate(seed)
+    ]
+
+
+def reset_mask(options: Mapping[str, Any] | None, rows: int) -> NDArray[np.bool_]:
+    """`options["reset_mask"]`, the rows that are to be reset, bool (rows,); all of them where it is not given.
+
+    Raises:
+        ConfigError: `options` is no mapping, or the mask is no such array.
+    """
+    mask = require_arguments("options", options).get("reset_mask")
+    if mask is None:
+        return np.ones(rows, dtype=np.bool_)
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.shape != (rows,):
+        raise ConfigError(f"options['reset_mask'] is {array.dtype} {array.shape}; expected bool ({rows},)")
+    return array
