@@ -5,6 +5,7 @@ import numpy as np
 from apb.registration import env_id
 from apb.simulation import BatchedEnv
 from apb.tasks import FAMILIES
+from gymnasium.vector import AutoresetMode
 
 EVERY = tuple(FAMILIES)
 """The families of the package: a test may register more."""
@@ -97,3 +98,14 @@ def run(env, actions, seed=None):
     if seed is not None:
         env.reset(seed=seed)
     return [env.step(each) for each in actions]
+
+
+def go(env, actions):
+    """Results of steps; rows that ended are reset where the env leaves that to the caller."""
+    results = []
+    for each in actions:
+        results.append(env.step(each))
+        ended = results[-1][2] | results[-1][3]
+        if env.metadata["autoreset_mode"] is AutoresetMode.DISABLED and ended.any():
+            results[-1][0][...] = env.reset(options={"reset_mask": ended})[0]
+    return results

@@ -1,0 +1,115 @@
+"""What pictures of tasks show: each row as it is now, whatever OpenGL library there is, and where a grid puts it."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from apb.errors import ConfigError
+from apb.rendering import OFFSCREEN_BACKENDS
+from apb.tasks import FAMILIES
+from apb.tasks.film import Camera, grid
+from task_rig import actions_for, batched, drawn, of_row, run, same_bits, single
+
+
+@pytest.fixture
+def opengl(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+
+
+def test_each_row_has_a_picture_of_its_own_and_a_grid_puts_them_side_by_side(opengl):
+    env = batched("ant-goal", 3, render_mode="rgb_array", width=64, height=48)
+    env.reset(seed=0)
+    run(env, actions_for(env, 10))
+    before = env.state()
+    pictures = env.render()
+    assert [(picture.shape, picture.dtype) for picture in pictures] == [((48, 64, 3), np.uint8)] * 3
+    assert len({picture.tobytes() for picture in pictures}) == 3
+    assert same_bits(env.picture(1), pictures[1])
+    assert all(np.ptp(picture) > 50 for picture in pictures)
+    # Looking changes nothing.
+    assert all(same_bits(each, before[key]) for key, each in env.state().items())
+    canvas = grid(pictures)
+    assert canvas.shape == (96, 128, 3)
+    for (line, column), picture in zip(((0, 0), (0, 1), (1, 0)), pictures, strict=True):
+        assert same_bits(canvas[48 * line : 48 * line + 48, 64 * column : 64 * column + 64], picture)
+    assert not canvas[48:, 64:].any()
+    assert same_bits(grid(pictures, columns=1), np.concatenate(pictures))
+    assert same_bits(grid(pictures, columns=3), np.concatenate(pictures, axis=1))
+    env.close()
+
+
+def test_a_row_looks_as_the_single_env_with_its_task(opengl):
+    name, size = "walker-rand-params", {"width": 80, "height": 60, "render_mode": "rgb_array"}
+    batch = batched(name, 2, **size)
+    env = single(name, **size, **of_row(drawn(name, 2), 1))
+    batch.reset(seed=0)
+    env.reset(seed=1)
+    for actions in actions_for(batch, 3):
+        batch.step(actions)
+        env.step(actions[1])
+    assert same_bits(batch.picture(1), env.render())
+    batch.close()
+    env.close()
+    assert batch.picture(1).any()
+    batch.close()
+
+
+def test_cameras_of_several_sizes_draw_in_turns(opengl):
+    envs = [batched("ant-dir", 1, width=1200, height=100), batched("cheetah-vel", 1, width=30, height=20)]
+    for env in envs:
+        env.reset(seed=0)
+    first = [env.picture(0) for env in envs]
+    for env, picture in zip(envs, first, strict=True):
+        assert same_bits(env.picture(0), picture)
+        env.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere OpenGL works with a screen alone")
+def test_without_a_screen_an_opengl_library_is_chosen_also_after_mujoco_was_imported(monkeypatch):
+    # Set and deleted, so that the variable is put back as it was after the test.
+    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    env = batched("cheetah-vel", 1, width=32, height=32)
+    env.reset(seed=0)
+    assert np.ptp(env.picture(0)) > 50
+    assert os.environ["MUJOCO_GL"] in OFFSCREEN_BACKENDS
+    env.close()
+
+
+def test_a_picture_follows_the_robot(opengl):
+    env = batched("cheetah-dir", 2, width=96, height=96)
+    env.reset(seed=0)
+    first = env.picture(0)
+    env._physics.qpos[0, 0] += 40
+    robot = np.abs(first.astype(int) - env.picture(0)) < 3
+    assert robot[40:56].mean() > 0.3
+    env.close()
+
+
+def test_without_a_render_mode_there_is_no_picture():
+    env = batched("cheetah-vel", 2)
+    env.reset(seed=0)
+    assert env.render() is None
+    assert single("cheetah-vel").unwrapped.render() is None
+
+
+@pytest.mark.parametrize(
+    ("pictures", "columns", "words"),
+    [
+        ([], None, "no pictures"),
+        ([np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], None, "expected one size"),
+        ([np.zeros((2, 2, 3), np.uint8)], 0, "columns = 0"),
+        ([np.zeros((2, 2, 3), np.uint8)], -1, "columns = -1"),
+    ],
+)
+def test_a_grid_of_nothing_or_of_several_sizes_is_refused(pictures, columns, words):
+    with pytest.raises(ConfigError, match=words):
+        grid(pictures, columns)
+
+
+@pytest.mark.parametrize("size", [{"width": 0}, {"height": -3}, {"width": 10**6}, {"height": 2.5}])
+def test_a_size_of_pictures_that_cannot_be_is_refused(size):
+    with pytest.raises(ConfigError, match=next(iter(size))):
+        Camera(FAMILIES["cheetah-vel"]().model, **size)
