@@ -25,6 +25,8 @@ TASKS = {
     "NaN": ("cheetah-vel", {"velocity": float("nan")}, ConfigError, "velocity = nan; expected a number in"),
     "infinite": ("hopper-mass", {"exponent": float("inf")}, ConfigError, "exponent = inf; expected"),
     "text": ("cheetah-vel", {"velocity": "fast"}, ConfigError, "velocity = 'fast'; expected a number"),
+    "a number as text": ("cheetah-vel", {"velocity": "3"}, ConfigError, "velocity = '3'; expected a number"),
+    "a flag": ("cheetah-vel", {"velocity": True}, ConfigError, "velocity = True; expected a number"),
     "None": ("cheetah-vel", {"velocity": None}, ConfigError, "velocity.*expected a number"),
     "a dict": ("cheetah-vel", {"velocity": {}}, ConfigError, "velocity = {}; expected a number"),
     "ragged": ("ant-goal", {"goal": [1.0, [2.0]]}, ConfigError, "goal = .*; expected a number in .*array"),

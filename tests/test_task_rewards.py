@@ -354,3 +354,12 @@ def test_any_pre_layer_that_is_permuted_acts_the_same_up_to_rounding(name):
         action = policy(observation)
         assert (np.abs(permuted(shown).astype(np.float64) - action) <= 2 * bound[0]).all()
         observation, shown = env.step(action)[0], other.step(action)[0]
+
+
+def test_an_action_reaches_the_actuators_unrounded_where_their_range_is_that_of_actions():
+    family = FAMILIES["cheetah-vel"]()
+    action = np.array([[0.1, -0.3, 1e-17, 1.0, -1.0, 0.7]])
+    assert np.array_equal(family.control(action, family.rows({}, 1)), action)
+    humanoid = FAMILIES["humanoid-dir"]()
+    action = np.linspace(-1, 1, 17)[None]
+    assert np.array_equal(humanoid.control(action, humanoid.rows({}, 1)), 0.4 * action)

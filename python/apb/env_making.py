@@ -2,19 +2,16 @@
 
 import difflib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
-import mujoco
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
+from apb import mujoco_log
 from apb.env_spaces import AnyEnv, AnyVectorEnv
 from apb.errors import InvalidEnvError, UnknownNameError, raised
-
-_log = logging.getLogger(__name__)
 
 
 def make_by_id(env_id: str, kwargs: Mapping[str, Any]) -> Callable[[], AnyEnv]:
@@ -72,15 +69,10 @@ def called(argument: str, factory: Callable[[], AnyEnv]) -> AnyEnv:
 def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
     """`gymnasium.make` without its passive checker: simulations check every step themselves.
 
-    MuJoCo's remarks about an env's own model file go to the log of this package; by default MuJoCo writes them to the
-    screen and into a file in the working directory, once for each env that is made.
+    MuJoCo's remarks about an env's own model file go to the log; by default they come once for each env that is made.
     """
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(_log.debug)
-    try:
+    with mujoco_log.quiet():
         return gymnasium.make(env, disable_env_checker=True, **kwargs)
-    finally:
-        mujoco.set_mju_user_warning(previous)
 
 
 _WHERE_MODULES_ARE = (

@@ -37,8 +37,9 @@ class Physics:
     Attributes:
         qpos: Generalised positions, (R, nq).
         qvel: Generalised velocities, (R, nv).
-        outputs: The fields of MjData that `Family.outputs` names, each (R, ...). After a step they are those of the
-            last substep, as in Gymnasium's own envs: older than qpos by one timestep of the model.
+        outputs: The fields of MjData that `Family.outputs` names, each (R, ...), as the last substep leaves them. With
+            Euler's integrator they are of its beginning, so older than qpos by one timestep of the model; with
+            Runge-Kutta of its last stage, but for `AFTER_CONTACT`, which are of its beginning too.
     """
 
     qpos: Rows
@@ -114,8 +115,8 @@ class Family(ABC):
 
     def control(self, action: Rows, parameters: Parameters) -> Rows:
         """What the actuators are given for actions (R, act) in [-1, 1]. Default: scaled to the actuators' ranges."""
-        low, half_width = self._control_range
-        return low + (action + 1) * half_width
+        middle, half_width = self._control_range
+        return middle + action * half_width
 
     def model_fields(self, parameters: Parameters) -> dict[str, Rows]:
         """Fields of MjModel itself (not of its options) that differ between tasks, each (R, *shape). Default: none."""
@@ -144,8 +145,12 @@ class Family(ABC):
         mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
         model = spec.compile()
         if mass > 0:
+            ratio = mass / mujoco.mj_getTotalmass(model)
             mujoco.mj_setTotalmass(model, mass)
             mujoco.mj_setConst(model, mujoco.MjData(model))
+            # The scale of the solver's tolerance, which these functions leave as it was.
+            model.stat.meanmass *= ratio
+            model.stat.meaninertia *= ratio
         return model
 
     @cached_property
@@ -169,7 +174,7 @@ class Family(ABC):
     @cached_property
     def _control_range(self) -> tuple[Rows, Rows]:
         low, high = self.model.actuator_ctrlrange.T
-        return low.copy(), (high - low) / 2
+        return (low + high) / 2, (high - low) / 2
 
     @property
     def switches(self) -> dict[str, Any]:

@@ -41,9 +41,12 @@ class Parameter:
             ConfigError: not numbers, another shape, out of range, or not finite.
         """
         try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            given = np.asarray(value)
+        except ValueError as error:  # a ragged list
             raise ConfigError(f"{name} = {value!r:.100}; expected {self.expected}") from error
+        if given.dtype.kind not in "iuf":
+            raise ConfigError(f"{name} = {value!r:.100}; expected {self.expected}")
+        array = given.astype(np.float64)
         if array.shape == self.shape:
             array = np.broadcast_to(array, (count, *self.shape))
         elif array.shape != (count, *self.shape):
