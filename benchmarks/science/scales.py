@@ -12,7 +12,7 @@ import apb
 import numpy as np
 from apb import rng, tasks
 from apb.statistics import interquartile_mean
-from apb.tasks.scales import FILE, SCALED_SPLITS
+from apb.tasks.scales import FILE, SCALED_SPLITS, SCALED_TASKS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -23,7 +23,6 @@ from benchmarks.science.studies import STUDIES
 STUDY = "task-scales"
 METHOD = "td3-scale"
 EPISODES = 100
-PARTS = ("train", "test", "ood")
 Policy = Callable[[NDArray[Any]], NDArray[np.float64]]
 
 
@@ -63,11 +62,10 @@ def figure(curves: dict[str, Curves], scales: dict[str, dict[str, float | int]])
         panel.set_visible(False)
     for panel, (family, name) in zip(axes, SCALED_SPLITS.items(), strict=False):
         split = f"{family}/{name}"
-        for color, part in zip(COLORS, PARTS, strict=False):
-            name = f"{split}/{part}:0"
+        for color, name in zip(COLORS, (name for name in SCALED_TASKS if name.startswith(f"{split}/")), strict=False):
             if name not in curves:
                 continue
-            curve = curves[name]
+            curve, part = curves[name], name.split("/")[2].partition(":")[0]
             x = curve.timesteps / 1_000
             values = ", ".join(f"{key} {_short(value)}" for key, value in tasks.get(name).values.items())
             panel.plot(x, interquartile_mean(curve.returns), color=color, label=f"{part}: {values}")
@@ -101,7 +99,7 @@ def table(scales: dict[str, dict[str, float | int]]) -> list[str]:
 def main() -> int:
     """Write data, page and figure."""
     by_cell = read_curves(STUDY)
-    names = [f"{family}/{split}/{part}:0" for family, split in SCALED_SPLITS.items() for part in PARTS]
+    names = list(SCALED_TASKS)
     curves = {name: by_cell[name, METHOD] for name in names if (name, METHOD) in by_cell}
     if not curves:
         print(f"there are no raw files; run `python -m benchmarks.science.run {STUDY}` first", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from apb.tasks.scales import SCALED_SPLITS
+from apb.tasks.scales import SCALED_TASKS
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,6 @@ class Cell:
         env = re.sub(r"[/:]", "-", self.env)  # a task's name, "cheetah-vel/mier-hard/ood:0"
         return f"{env}-{self.method}-{self.seed}"
 
-
-SCALED_TASKS = tuple(
-    f"{family}/{split}/{part}:0" for family, split in SCALED_SPLITS.items() for part in ("test", "ood", "train")
-)
-"""The tasks that give the scale of a family's scores."""
 
 STUDIES = {
     "task-scales": Study(

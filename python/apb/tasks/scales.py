@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from apb.errors import UnknownNameError
+from apb.errors import ConfigError, UnknownNameError
 from apb.files import COUNT, NUMBER, object_with, read_json, require_fields, table_of
 from apb.tasks.splits import get
 from apb.tasks.task import Task
@@ -26,7 +26,14 @@ SCALED_SPLITS = {
     "sparse-cheetah-vel": "mier-hard",
     "sparse-ant-goal": "ldm",
 }
-"""The split of each family whose first train, test and OOD task have a scale; permuted states are made of it too."""
+"""The split of each family of which tasks have a scale; permuted states are made of it too."""
+
+SCALED_TASKS = tuple(
+    f"{family}/{split}/{part}:{3 if family.endswith('cheetah-vel') and part == 'train' else 0}"
+    for family, split in SCALED_SPLITS.items()
+    for part in ("test", "ood", "train")
+)
+"""One task of each list: the first, but for a training speed of 0.03 m/s, where standing still is best."""
 
 FILE = Path(__file__).parent / "data" / "scales" / "scales.json"
 FIELDS = object_with({"zero": NUMBER, "random": NUMBER, "td3": NUMBER, "timesteps": COUNT, "seeds": COUNT})
@@ -51,7 +58,16 @@ class Scale:
     seeds: int
 
     def score(self, mean_return: float) -> float:
-        """(R - zero) / (td3 - zero): 0 is doing nothing, 1 is plain TD3 after its budget."""
+        """(R - zero) / (td3 - zero): 0 is doing nothing, 1 is plain TD3 after its budget.
+
+        Raises:
+            ConfigError: TD3 was not better than doing nothing, so that there is nothing to measure by.
+        """
+        if self.td3 <= self.zero:
+            raise ConfigError(
+                f"plain TD3 reached {self.td3:,.1f} in this task, and no action at all {self.zero:,.1f}; expected more "
+                "than that: compare returns here, not scores"
+            )
         return (mean_return - self.zero) / (self.td3 - self.zero)
 
 
