@@ -129,7 +129,7 @@ class Hopper(Family, ABC):
     def terminated(self, physics: Physics) -> NDArray[np.bool_]:
         """See `Family`: too low, too far bent, or out of all proportion."""
         qpos = physics.qpos
-        wild = (np.abs(qpos[:, 2:]) >= 100).any(axis=1) | (np.abs(physics.qvel) >= 100).any(axis=1)
+        wild: NDArray[np.bool_] = (np.abs(np.concatenate([qpos[:, 2:], physics.qvel], axis=1)) >= 100).any(axis=1)
         return (qpos[:, 1] <= 0.7) | (np.abs(qpos[:, 2]) >= 0.2) | wild
 
 

@@ -30,11 +30,19 @@ class Starts:
 
     def draw(self, rows: Sequence[int], uniform: int, normal: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Begin an episode in each of these rows: numbers uniform on [0, 1), (n, uniform), and normal, (n, normal)."""
+        numbers = self.ahead(rows, uniform, normal)
+        self.episodes[list(rows)] += 1
+        return numbers
+
+    def ahead(self, rows: Sequence[int], uniform: int, normal: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What `draw` will give."""
         flat = np.empty((len(rows), uniform))
         gaussian = np.empty((len(rows), normal), dtype=np.float32)
-        for index, row in enumerate(rows):
-            episode = int(self.episodes[row])
-            _native.philox_uniform(self._keys[row], rng.counter(episode, 0), flat[index])
-            _native.philox_normal(self._keys[row], rng.counter(episode, 1), gaussian[index])
-            self.episodes[row] += 1
+        # What `rng.counter` gives for the episode, and 0 or 1.
+        counters = np.zeros((2, len(rows), 4), dtype=np.uint64)
+        counters[:, :, 1] = self.episodes[list(rows)]
+        counters[1, :, 2] = 1
+        for key, first, second, numbers, others in zip(self._keys[list(rows)], *counters, flat, gaussian, strict=True):
+            _native.philox_uniform(key, first, numbers)
+            _native.philox_normal(key, second, others)
         return flat, gaussian.astype(np.float64)
