@@ -62,6 +62,17 @@ def test_a_state_is_a_copy_and_loading_it_twice_is_possible():
         assert_same_step(ours, theirs)
 
 
+def test_an_env_goes_on_from_a_state_of_episodes_that_it_has_left_behind():
+    env, actions = batched(FALLING, 6), actions_for(batched(FALLING, 6), 60)
+    env.reset(seed=0)
+    state = env.state()
+    first = run(env, actions)
+    assert len(set(env.state()["episodes"])) > 1
+    env.load_state(state)
+    for ours, theirs in zip(run(env, actions), first, strict=True):
+        assert_same_step(ours, theirs)
+
+
 def test_a_row_that_was_never_seeded_goes_on_as_it_would_have():
     env, other = batched(FALLING, 3, max_episode_steps=3), batched(FALLING, 3, max_episode_steps=3)
     env.reset()
