@@ -70,8 +70,7 @@ def main() -> int:
             panel.set_axis_off()
         for panel, image, step in zip(line, pictures, steps, strict=False):
             panel.imshow(image)
-            panel.set_title(f"step {step}", fontsize=7)
-        line[0].set_title(f"{name}: return {total:,.0f}\nstep 0", fontsize=8, loc="left")
+            panel.set_title(f"step {step}" if step else f"{name}: return {total:,.0f}\n", fontsize=8, loc="left")
     picture.suptitle("episodes of the policies that plain TD3 has learned; the camera follows the robot")
     folder = RESULTS / STUDY
     folder.mkdir(parents=True, exist_ok=True)

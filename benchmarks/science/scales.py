@@ -45,11 +45,10 @@ def controls(name: str) -> dict[str, float]:
     return {key: apb.evaluate(policy, task, EPISODES, seed=0).mean for key, policy in policies.items()}
 
 
-def scale(name: str, curve: Curves) -> dict[str, float | int]:
-    """What `apb.tasks.scales` has of a task."""
+def learned(curve: Curves) -> dict[str, float | int]:
+    """What TD3 came to, at which budget, with how many seeds."""
     td3 = float(np.mean([np.mean(header["final_returns"]) for header in curve.headers]))
-    budget, seeds = int(curve.headers[0]["total_timesteps"]), len(curve.headers)
-    return {**controls(name), "td3": td3, "timesteps": budget, "seeds": seeds}
+    return {"td3": td3, "timesteps": int(curve.headers[0]["total_timesteps"]), "seeds": len(curve.headers)}
 
 
 def figure(curves: dict[str, Curves], scales: dict[str, dict[str, float | int]]) -> Figure:
@@ -91,8 +90,8 @@ def table(scales: dict[str, dict[str, float | int]]) -> list[str]:
     """Markdown: one row per task."""
     rows = [["task", "no action", "random actions", "plain TD3", "timesteps", "seeds"], ["---"] * 6]
     for name, values in scales.items():
-        numbers = [f"{values[key]:,.1f}" for key in ("zero", "random", "td3")]
-        rows.append([name, *numbers, f"{values['timesteps']:,}", str(values["seeds"])])
+        numbers = [f"{values[key]:,.1f}" if key in values else "not run" for key in ("zero", "random", "td3")]
+        rows.append([name, *numbers, f"{values.get('timesteps', 0):,}", str(values.get("seeds", 0))])
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
@@ -104,9 +103,9 @@ def main() -> int:
     if not curves:
         print(f"there are no raw files; run `python -m benchmarks.science.run {STUDY}` first", file=sys.stderr)
         return 1
-    scales = {name: scale(name, curve) for name, curve in curves.items()}
+    scales = {name: controls(name) | (learned(curves[name]) if name in curves else {}) for name in names}
     FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(json.dumps(scales, indent=1) + "\n")
+    FILE.write_text(json.dumps({name: scales[name] for name in curves}, indent=1) + "\n")
     folder = RESULTS / STUDY
     folder.mkdir(parents=True, exist_ok=True)
     figure(curves, scales).savefig(folder / "curves.png", dpi=90)
@@ -121,9 +120,13 @@ def main() -> int:
         "package's defaults): mean of ten new episodes of the final policy. One seed each, so a small difference from",
         "it says nothing. Tasks in permuted states have the scale of their originals, of which they are the same",
         "problem.",
-        *([f"**Not finished: {len(absent)} of {len(names)} tasks: {', '.join(absent)}.**"] if absent else []),
+        *([f"**Not finished: TD3 in {len(absent)} of {len(names)} tasks.**"] if absent else []),
         "",
         "![learning curves](curves.png)",
+        "",
+        "Episodes of some of the policies, drawn by `python -m benchmarks.science.film_strips --runs RUNS`:",
+        "",
+        "![eight pictures of an episode, a row for each task](film-strips.png)",
         "",
         *table(scales),
         "",

@@ -5,6 +5,7 @@ from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
 from apb.tasks.plotting import plot_split
 from apb.tasks.registry import FAMILIES, family_named, register
+from apb.tasks.scales import Scale, scale_of, scales
 from apb.tasks.splits import Split, get, is_task_name, splits_of
 from apb.tasks.task import Task, task_of
 
@@ -14,6 +15,7 @@ __all__ = [
     "Outcome",
     "Parameter",
     "Physics",
+    "Scale",
     "Split",
     "Task",
     "check_family",
@@ -22,6 +24,8 @@ __all__ = [
     "is_task_name",
     "plot_split",
     "register",
+    "scale_of",
+    "scales",
     "splits_of",
     "task_of",
 ]
