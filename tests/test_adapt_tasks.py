@@ -235,3 +235,18 @@ def test_a_run_in_an_env_object_of_a_task_continues_exactly_in_the_middle_of_an_
     resume(tmp_path / "cut", env=env())
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
     assert (tmp_path / "whole" / "checkpoints" / "000000099").exists()
+
+
+def test_a_batched_env_object_of_one_task_is_learned_in_and_evaluated_in_envs_of_its_own():
+    envs = gymnasium.make_vec("apb/HopperMass-v0", num_envs=4, exponent=1.0, max_episode_steps=30)
+    result = run(envs, eval_freq=50, n_eval_episodes=3)
+    assert result.total_timesteps == 100
+    assert result.final[0].lengths.max() <= 30
+    envs.close()
+
+
+def test_a_batched_env_object_of_several_tasks_needs_an_env_to_evaluate_in():
+    envs = gymnasium.make_vec("apb/HopperMass-v0", num_envs=2, exponent=[0.5, 1.0])
+    with pytest.raises(InvalidEnvError, match="evaluation needs separate envs"):
+        run(envs, eval_freq=50)
+    assert run(envs, eval_freq=50, n_eval_episodes=2, eval_env=FALLING[0]).final[0].lengths.size == 2

@@ -1,5 +1,6 @@
 """How new envs are made: by id, from a spec, or by a user's function, with errors that say what to do."""
 
+import copy
 import difflib
 import json
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from gymnasium.vector import VectorEnv
 from apb import mujoco_log
 from apb.env_spaces import AnyEnv, AnyVectorEnv
 from apb.errors import InvalidEnvError, UnknownNameError, raised
+from apb.simulation import BatchedEnv
 
 
 def make_by_id(env_id: str, kwargs: Mapping[str, Any]) -> Callable[[], AnyEnv]:
@@ -82,8 +84,11 @@ _WHERE_MODULES_ARE = (
 
 
 def spec_of_single(env: AnyEnv | AnyVectorEnv) -> EnvSpec | None:
-    """The spec that makes one env like this one, or like one row of a `VectorEnv` from `gymnasium.make_vec`."""
+    """The spec that makes one env like this one, or like one row of a `VectorEnv` from `gymnasium.make_vec`; None if
+    there is none, or its rows have several tasks."""
     spec = env.spec
+    if isinstance(env.unwrapped, BatchedEnv):
+        return _spec_of_batch(env.unwrapped)
     if spec is None or not isinstance(env, VectorEnv):
         return spec
     if spec.entry_point is None:
@@ -93,6 +98,16 @@ def spec_of_single(env: AnyEnv | AnyVectorEnv) -> EnvSpec | None:
     single.kwargs = {name: value for name, value in spec.kwargs.items() if name not in _VECTOR_KWARGS}
     single.additional_wrappers = spec.additional_wrappers
     return single
+
+
+def _spec_of_batch(env: BatchedEnv) -> EnvSpec | None:
+    first = env.task(0)
+    if any(env.task(row) != first for row in range(1, env.num_envs)):
+        return None
+    spec = copy.deepcopy(gymnasium.registry[first.env_id])
+    spec.kwargs |= dict(first.arguments)
+    spec.max_episode_steps = env.horizon
+    return spec
 
 
 _VECTOR_KWARGS = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers")

@@ -287,6 +287,11 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             texts[row] = f"{self.describe(row)}, step {int(self._steps[row])} of the episode: {message}"
         return {"simulation_error": texts, "_simulation_error": np.array([text is not None for text in texts])}
 
+    def task(self, row: int) -> Task:
+        """The task of a row."""
+        values = {name: values[row].tolist() for name, values in self.parameters.items()}
+        return Task(self.family.name, self.family.switches | values)
+
     def describe(self, row: int) -> str:
         """A row and its task, for messages."""
         values = {name: values[row].tolist() for name, values in self.parameters.items()}
@@ -356,6 +361,9 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         given = numbers(actions)
         if given.shape != self.action_space.shape:
             raise SimulationError(f"actions have shape {given.shape}; expected {self.action_space.shape}")
+        # Of most actions this is all that has to be seen; it is false for a NaN.
+        if np.abs(given).max(initial=0.0) <= 1.0:
+            return given.copy()
         if not np.isfinite(given).all():
             row, element = (int(index) for index in np.argwhere(~np.isfinite(given))[0])
             raise SimulationError(
