@@ -111,6 +111,9 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         # A reset by the batch wakes its threads, which costs more than to copy what it leaves.
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._initial = self._batch.state.copy()
+        # In a state positions and velocities follow the time.
+        first = mujoco.mj_stateSize(self.family.model, mujoco.mjtState.mjSTATE_TIME)
+        self._moving = slice(first, first + self.family.model.nq + self.family.model.nv)
         self._physics = Physics(
             self._batch.bind("qpos"),
             self._batch.bind("qvel"),
@@ -239,10 +242,10 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             for row in np.flatnonzero(self._batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
                 failures.setdefault(int(row), _UNSTABLE)
             self._batch.warning[:] = 0
-        if not bounded(self._batch.state):
+        if not bounded(self._batch.state[:, self._moving]):
             # MuJoCo would see it in the next step only, when this one has given its reward.
-            for each, (qpos, qvel) in enumerate(zip(self._physics.qpos, self._physics.qvel, strict=True)):
-                if not (bounded(qpos) and bounded(qvel)):
+            for each, moving in enumerate(self._batch.state[:, self._moving]):
+                if not bounded(moving):
                     self._batch.state[each] = self._initial[each]
                     failures.setdefault(each, _UNSTABLE)
         return failures
@@ -262,9 +265,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         """Find where the next episodes of these rows begin. It costs little more for all rows than for one."""
         model = self.family.model
         qpos, qvel = self.family.start(*self._starts.ahead(rows.tolist(), model.nq + model.nv, model.nv))
-        # In a state the time is followed by positions and velocities.
-        first = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_TIME)
-        self._beginnings[rows, first : first + model.nq + model.nv] = np.concatenate([qpos, qvel], axis=1)
+        self._beginnings[rows, self._moving] = np.concatenate([qpos, qvel], axis=1)
         self._used[rows] = False
 
     def _start(self, rows: NDArray[np.intp]) -> None:
