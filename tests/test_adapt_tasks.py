@@ -240,7 +240,7 @@ def test_a_run_in_an_env_object_of_a_task_continues_exactly_in_the_middle_of_an_
 def test_a_batched_env_object_of_one_task_is_learned_in_and_evaluated_in_envs_of_its_own():
     envs = gymnasium.make_vec("apb/HopperMass-v0", num_envs=4, exponent=1.0, max_episode_steps=30)
     result = run(envs, eval_freq=50, n_eval_episodes=3)
-    assert result.total_timesteps == 100
+    assert 97 <= result.total_timesteps <= 100  # the four rows step together, and a reset is no transition
     assert result.final[0].lengths.max() <= 30
     envs.close()
 
