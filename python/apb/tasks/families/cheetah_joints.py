@@ -47,7 +47,8 @@ class CheetahPermutedJoints(Cheetah):
 
     def control(self, action: Rows, parameters: Parameters) -> Rows:
         """See `Family`."""
-        return super().control(np.take_along_axis(action, parameters["order"].astype(np.intp), axis=1), parameters)
+        rows = np.arange(len(action))[:, np.newaxis]
+        return super().control(action[rows, parameters["order"].astype(np.intp)], parameters)
 
     def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
         """See `Family`."""
