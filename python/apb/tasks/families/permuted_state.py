@@ -36,7 +36,9 @@ def permuted_state(family: type[Family]) -> type[Family]:
         def observe(self, physics: Physics, parameters: Parameters) -> Rows:
             """See `Family`: the original's numbers, in the order that the task's permutation gives."""
             observation = super().observe(physics, parameters)
-            return np.take_along_axis(observation, parameters["permutation"].astype(np.intp), axis=1)
+            rows = np.arange(len(observation))[:, np.newaxis]
+            permuted: Rows = observation[rows, parameters["permutation"].astype(np.intp)]
+            return permuted
 
     PermutedState.__name__ = PermutedState.__qualname__ = f"{family.__name__}PermutedState"
     PermutedState.__doc__ = f"{family.__name__} with permuted observations. {family.__doc__}"
