@@ -52,12 +52,19 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
     header = {
         "begun_at_commit": json.loads((run_dir / "system_info.json").read_text())["git_commit"],
         "backbone_hash": result.policy.backbone.hash,
-        "trained_parameters": result.adapter.num_parameters,
+        "trained_parameters": result.adapter.num_parameters + _parameters(result.policy.backbone, method),
         "wall_time": result.wall_time,
         "final_returns": result.final[0].returns.tolist(),
         "settings": json.loads((run_dir / "config.json").read_text())["settings"],
     }
     return header, list(result.evaluations)
+
+
+def _parameters(backbone: apb.Backbone, method: Method) -> int:
+    """Those of the backbone that are learned."""
+    if not method.options.get("trainable_backbone"):
+        return 0
+    return sum(array.size for array in (*backbone.weights, *backbone.biases))
 
 
 def peer_returns(model: Any, cell: Cell, stream: rng.Stream) -> NDArray[np.float64]:

@@ -12,19 +12,16 @@ import gymnasium
 import numpy as np
 from apb import tasks
 from apb.rendering import choose_opengl
-from apb.runs import load_checkpoint
-from apb.runs.folder import RunFolder
 from apb.tasks.film import Picture
 from matplotlib.figure import Figure
 
 from benchmarks.science.run import RESULTS
-from benchmarks.science.scales import METHOD, STUDY
-from benchmarks.science.studies import STUDIES, Cell
+from benchmarks.science.scales import STUDY, learned_policy
 
 SHOWN = (
     "cheetah-vel/mier-hard/ood:0",
     "cheetah-dir/apb-ood/ood:0",
-    "ant-dir/mier-ood/ood:0",
+    "ant-dir/mier-ood/ood:5",
     "ant-goal/ldm/ood:0",
     "humanoid-dir/apb-ood/test:0",
     "hopper-rand-params/apb-ood/test:0",
@@ -55,16 +52,15 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.science.film_strips", description=__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="folder of the run folders")
-    runs = parser.parse_args().runs / STUDY
+    runs = parser.parse_args().runs
     choose_opengl()
-    cells = {cell.env: cell for cell in STUDIES[STUDY].cells() if cell.method == METHOD}
-    shown = [name for name in SHOWN if (runs / cells[name].name / "result.json").is_file()]
+    policies = {name: learned_policy(runs, name) for name in SHOWN}
+    shown = [(name, policy) for name, policy in policies.items() if policy is not None]
     if not shown:
         parser.error(f"no finished run of {', '.join(SHOWN)} under {runs}")
     picture = Figure(figsize=(1.6 * FRAMES, 1.95 * len(shown)), layout="constrained")
     axes = picture.subplots(len(shown), FRAMES, squeeze=False)
-    for line, name in zip(axes, shown, strict=True):
-        policy = apb.Policy.from_pretrained(_policy(runs, cells[name]))
+    for line, (name, policy) in zip(axes, shown, strict=True):
         pictures, steps, total = strip(policy, tasks.get(name))
         for panel in line:
             panel.set_axis_off()
@@ -76,10 +72,6 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     picture.savefig(folder / "film-strips.png", dpi=90)
     return 0
-
-
-def _policy(runs: Path, cell: Cell) -> Path:
-    return load_checkpoint(RunFolder.open(runs / cell.name)).policy
 
 
 if __name__ == "__main__":

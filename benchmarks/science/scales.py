@@ -1,29 +1,38 @@
-"""Makes the scales of scores, their page and figure from the raw files: `python -m benchmarks.science.scales`.
+"""Makes the scales of scores, their page and figure: `python -m benchmarks.science.scales [--runs RUNS]`.
 
-Run `python -m benchmarks.science.run task-scales` first; what is not finished is left out and named.
+RUNS is the folder that `python -m benchmarks.science.run task-scales --runs RUNS` has filled: its policies are
+evaluated, and their returns added to those that are committed. What is not finished is left out and named.
 """
 
+import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import apb
 import numpy as np
 from apb import rng, tasks
+from apb.runs import load_checkpoint
+from apb.runs.folder import RunFolder
 from apb.statistics import interquartile_mean
+from apb.system_info import system_info
 from apb.tasks.scales import FILE, SCALED_SPLITS, SCALED_TASKS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.science.report import COLORS, Curves, machine, read_curves
 from benchmarks.science.run import RESULTS
-from benchmarks.science.studies import STUDIES
+from benchmarks.science.studies import STUDIES, Cell
 
 STUDY = "task-scales"
 METHOD = "td3-scale"
 EPISODES = 100
+RETURNS = RESULTS / STUDY / "returns.json"
 Policy = Callable[[NDArray[Any]], NDArray[np.float64]]
+Returns = dict[str, dict[str, list[float]]]
+"""Returns of 100 episodes by task and policy."""
 
 
 def zero_policy(size: int) -> Policy:
@@ -37,21 +46,53 @@ def random_policy(size: int) -> Policy:
     return lambda observations: draws.uniform(-1, 1, (len(observations), size))
 
 
-def controls(name: str) -> dict[str, float]:
-    """Mean returns of the two policies that learn nothing."""
-    task = tasks.get(name)
-    size = task.made_family.action_size
-    policies = {"zero": zero_policy(size), "random": random_policy(size)}
-    return {key: apb.evaluate(policy, task, EPISODES, seed=0).mean for key, policy in policies.items()}
+def returns_of(policy: Any, task: tasks.Task) -> list[float]:
+    """Returns of 100 episodes, whose starts are the same for every policy."""
+    return apb.evaluate(policy, task, EPISODES, seed=0).returns.tolist()
 
 
-def learned(curve: Curves) -> dict[str, float | int]:
-    """What TD3 came to, at which budget, with how many seeds."""
-    td3 = float(np.mean([np.mean(header["final_returns"]) for header in curve.headers]))
-    return {"td3": td3, "timesteps": int(curve.headers[0]["total_timesteps"]), "seeds": len(curve.headers)}
+def learned_policy(runs: Path, name: str) -> apb.Policy | None:
+    """The last policy of a finished run, or None."""
+    cell = Cell(name, METHOD, 0, 0)
+    folder = runs / STUDY / cell.name
+    if not (folder / "result.json").is_file():
+        return None
+    return apb.Policy.from_pretrained(load_checkpoint(RunFolder.open(folder)).policy)
 
 
-def figure(curves: dict[str, Curves], scales: dict[str, dict[str, float | int]]) -> Figure:
+def measure(returns: Returns, runs: Path | None) -> None:
+    """Add what is missing to `returns`: of the policies that learn nothing, and of those in `runs`."""
+    for name in SCALED_TASKS:
+        task, own = tasks.get(name), returns.setdefault(name, {})
+        size = task.made_family.action_size
+        for key, policy in (("zero", zero_policy(size)), ("random", random_policy(size))):
+            own.setdefault(key, returns_of(policy, task))
+        for key, source in (("td3", name), ("dense td3", name.removeprefix("sparse-"))):
+            learned = None if runs is None or (key == "dense td3" and source == name) else learned_policy(runs, source)
+            if learned is not None:
+                own[key] = returns_of(learned, task)
+
+
+def scales(returns: Returns, curves: Mapping[str, Curves]) -> dict[str, dict[str, Any]]:
+    """What `apb.tasks.scales` has of the tasks that are finished."""
+    found = {}
+    for name, own in returns.items():
+        sparse = name.startswith("sparse-")
+        if name not in curves or "td3" not in own or (sparse and "dense td3" not in own):
+            continue
+        policies = {key: own[key] for key in ("zero", "random", "td3")}
+        policies["top"] = own["dense td3"] if sparse else own["td3"]
+        headers = curves[name].headers
+        budget = {"timesteps": int(headers[0]["total_timesteps"]), "seeds": len(headers)}
+        found[name] = {key: _measured(values) for key, values in policies.items()} | budget
+    return found
+
+
+def _measured(values: list[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "error": float(np.std(values, ddof=1) / np.sqrt(len(values)))}
+
+
+def figure(curves: Mapping[str, Curves], returns: Returns) -> Figure:
     """Learning curves: a panel per family, a colour per list; dashed what no action at all earns."""
     columns = 4
     lines = -(-len(SCALED_SPLITS) // columns)
@@ -59,22 +100,22 @@ def figure(curves: dict[str, Curves], scales: dict[str, dict[str, float | int]])
     axes = picture.subplots(lines, columns, squeeze=False).ravel()
     for panel in axes[len(SCALED_SPLITS) :]:
         panel.set_visible(False)
-    for panel, (family, name) in zip(axes, SCALED_SPLITS.items(), strict=False):
-        split = f"{family}/{name}"
-        for color, name in zip(COLORS, (name for name in SCALED_TASKS if name.startswith(f"{split}/")), strict=False):
+    for panel, (family, split) in zip(axes, SCALED_SPLITS.items(), strict=False):
+        names = [name for name in SCALED_TASKS if name.startswith(f"{family}/{split}/")]
+        for color, name in zip(COLORS, names, strict=False):
             if name not in curves:
                 continue
             curve, part = curves[name], name.split("/")[2].partition(":")[0]
-            x = curve.timesteps / 1_000
             values = ", ".join(f"{key} {_short(value)}" for key, value in tasks.get(name).values.items())
+            x = curve.timesteps / 1_000
             panel.plot(x, interquartile_mean(curve.returns), color=color, label=f"{part}: {values}")
-            panel.axhline(scales[name]["zero"], color=color, linestyle="--", linewidth=0.8)
-        panel.set_title(split, fontsize="medium")
+            panel.axhline(np.mean(returns[name]["zero"]), color=color, linestyle="--", linewidth=0.8)
+        panel.set_title(f"{family}/{split}", fontsize="medium")
         panel.grid(alpha=0.3)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=7, frameon=False)
     picture.supxlabel("environment steps (thousands)")
-    picture.supylabel("return of the noise-free policy (mean of 10 episodes of 200 steps)")
+    picture.supylabel("return of the noise-free policy (mean of 10 episodes of at most 200 steps)")
     picture.suptitle("plain TD3 on one train, test and OOD task of every family; dashed: no action at all")
     return picture
 
@@ -86,41 +127,58 @@ def _short(value: Any) -> str:
     return f"({', '.join(f'{each:.3g}' for each in flat)})" if flat.size <= 8 else f"{flat.size} numbers"
 
 
-def table(scales: dict[str, dict[str, float | int]]) -> list[str]:
+def table(returns: Returns, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Markdown: one row per task."""
-    rows = [["task", "no action", "random actions", "plain TD3", "timesteps", "seeds"], ["---"] * 6]
-    for name, values in scales.items():
-        numbers = [f"{values[key]:,.1f}" if key in values else "not run" for key in ("zero", "random", "td3")]
-        rows.append([name, *numbers, f"{values.get('timesteps', 0):,}", str(values.get("seeds", 0))])
+    keys = ("zero", "random", "td3", "dense td3")
+    rows = [["task", "no action", "random actions", "plain TD3", "TD3 with the dense reward", "timesteps", "seeds"]]
+    rows.append(["---"] * len(rows[0]))
+    for name, own in returns.items():
+        missing = {"dense td3": "not run" if name.startswith("sparse-") else ""}
+        cells = [_cell(own[key]) if key in own else missing.get(key, "not run") for key in keys]
+        done = found.get(name, {})
+        rows.append([name, *cells, f"{done['timesteps']:,}" if done else "", str(done.get("seeds", ""))])
     return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _cell(values: list[float]) -> str:
+    measured = _measured(values)
+    return f"{measured['mean']:,.1f} ± {measured['error']:,.1f}"
 
 
 def main() -> int:
     """Write data, page and figure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science.scales", description=__doc__)
+    parser.add_argument("--runs", type=Path, help="folder of the run folders, to evaluate their policies")
+    runs = parser.parse_args().runs
     by_cell = read_curves(STUDY)
-    names = list(SCALED_TASKS)
-    curves = {name: by_cell[name, METHOD] for name in names if (name, METHOD) in by_cell}
-    if not curves:
-        print(f"there are no raw files; run `python -m benchmarks.science.run {STUDY}` first", file=sys.stderr)
-        return 1
-    scales = {name: controls(name) | (learned(curves[name]) if name in curves else {}) for name in names}
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(json.dumps({name: scales[name] for name in curves}, indent=1) + "\n")
-    folder = RESULTS / STUDY
+    curves = {name: by_cell[name, METHOD] for name in SCALED_TASKS if (name, METHOD) in by_cell}
+    known: Returns = json.loads(RETURNS.read_text()) if RETURNS.exists() else {}
+    returns: Returns = {name: known.get(name, {}) for name in SCALED_TASKS}
+    measure(returns, runs)
+    folder = RETURNS.parent
     folder.mkdir(parents=True, exist_ok=True)
-    figure(curves, scales).savefig(folder / "curves.png", dpi=90)
-    absent = [name for name in names if name not in curves]
+    RETURNS.write_text(json.dumps(returns) + "\n")
+    found = scales(returns, curves)
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    FILE.write_text(json.dumps({"versions": system_info()["packages"], "scales": found}, indent=1) + "\n")
+    figure(curves, returns).savefig(folder / "curves.png", dpi=90)
+    absent = len(SCALED_TASKS) - len(found)
     page = [
         f"# {STUDIES[STUDY].title}",
         "",
-        f"Made by `python -m benchmarks.science.run {STUDY}` and `python -m benchmarks.science.scales` from the raw",
-        "evaluations in [raw](../raw). It is the scale by which scores are normalised, (R - zero) / (TD3 - zero):",
-        "`apb.tasks.scale_of(task).score(mean_return)`. *No action* and *random actions*: mean of 100 episodes.",
-        "*Plain TD3* (reading A trained in full, learning rate 1e-3, batch 100, 2,500 random steps, else the",
-        "package's defaults): mean of ten new episodes of the final policy. One seed each, so a small difference from",
-        "it says nothing. Tasks in permuted states have the scale of their originals, of which they are the same",
-        "problem.",
-        *([f"**Not finished: TD3 in {len(absent)} of {len(names)} tasks.**"] if absent else []),
+        f"Made by `python -m benchmarks.science.run {STUDY} --runs RUNS` and",
+        "`python -m benchmarks.science.scales --runs RUNS`; learning curves are in [raw](../raw), the returns of the",
+        "table in [returns.json](returns.json). It is the scale by which scores are normalised:",
+        "`apb.tasks.scale_of(task).score(mean_return)` is (R - zero) / (TD3 - zero). Each number is the mean of 100",
+        "episodes ± its standard error, from the same starts for all policies. *Plain TD3*: reading A trained in full,",
+        "learning rate 1e-3, batch 100, 2,500 random steps, else the package's defaults. Where the reward is sparse, 1",
+        "is what TD3 earns that was given the dense reward of the same task.",
+        "",
+        "TD3 learned with **one seed**, for a budget that solves few of these tasks. So a score tells the order of what",
+        "can be had: compare methods on the same task by it, not tasks with each other. Where TD3 is not clearly better",
+        "than no action, there is no score, and `score` says so. Tasks in permuted states have the scale of their",
+        "originals, of which they are the same problem.",
+        *([f"**Not finished: {absent} of {len(SCALED_TASKS)} tasks.**"] if absent else []),
         "",
         "![learning curves](curves.png)",
         "",
@@ -128,7 +186,7 @@ def main() -> int:
         "",
         "![eight pictures of an episode, a row for each task](film-strips.png)",
         "",
-        *table(scales),
+        *table(returns, found),
         "",
         "Machines and versions:",
         "",
@@ -136,7 +194,7 @@ def main() -> int:
         "",
     ]
     (folder / "README.md").write_text("\n".join(page))
-    print("\n".join(table(scales)))
+    print("\n".join(table(returns, found)))
     return 0
 
 

@@ -145,12 +145,11 @@ class Family(ABC):
         mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
         model = spec.compile()
         if mass > 0:
-            ratio = mass / mujoco.mj_getTotalmass(model)
             mujoco.mj_setTotalmass(model, mass)
             mujoco.mj_setConst(model, mujoco.MjData(model))
             # The scale of the solver's tolerance, which these functions leave as it was.
-            model.stat.meanmass *= ratio
-            model.stat.meaninertia *= ratio
+            model.stat.meanmass = model.body_mass[1:].mean()
+            model.stat.meaninertia = model.dof_M0.mean()
         return model
 
     @cached_property

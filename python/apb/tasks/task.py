@@ -50,6 +50,13 @@ class Task:
         family = _shared(with_switches(family_named(self.family), self.arguments))
         return family, values_in(family, self.arguments)
 
+    def is_same(self, other: "Task") -> bool:
+        """Whether both are one problem, however it was said: with a default left out, for one."""
+        if self.made_family != other.made_family:
+            return False
+        own, others = (task.made_family.rows(task.values, 1) for task in (self, other))
+        return all(np.array_equal(own[name], others[name]) for name in own)
+
     @property
     def env_id(self) -> str:
         """Gymnasium's id: `gymnasium.make(task.env_id, **task.arguments)` is the task."""
