@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from apb import _native, rng
-from apb.errors import ApbWarning, MismatchError
+from apb.errors import ApbWarning, FileFormatError, MismatchError
 from apb.simulation import BatchedEnv
+from apb.tasks import FAMILIES
+from apb.tasks.families.cheetah_vel import CheetahVel
 from gymnasium.vector import AutoresetMode
 from safetensors.numpy import load, save
 from task_rig import EVERY, FALLING, actions_for, assert_same_step, batched, go, run, same_bits, single
@@ -131,6 +133,64 @@ def test_a_state_with_a_part_missing_or_of_another_kind_is_refused_and_nothing_i
             with pytest.raises(MismatchError, match=f"saved simulations: {name} is"):
                 env.load_state(state if wrong is not None else {k: v for k, v in state.items() if k != name})
     assert all(same_bits(each, before[key]) for key, each in env.state().items())
+
+
+WRONG_VALUES = [
+    ("steps", -1, r"steps of row 1 is -1; expected integers in \[0, 200\]"),
+    ("steps", 201, r"steps of row 1 is 201; expected integers in \[0, 200\]"),
+    ("episodes", 0, "episodes of row 1 is 0; expected at least 1"),
+    ("episodes", -1, "episodes of row 1 is -1; expected counts"),
+    ("episodes", 2**62, "episodes of row 1 is 4611686018427387904; expected counts"),
+    ("seeds", 2**63, r"seeds of row 1 is 9223372036854775808; expected integers"),
+    ("physics", np.nan, "physics of row 1 is .*; expected finite"),
+    ("physics", np.inf, "physics of row 1 is .*; expected finite"),
+    ("physics", 1e11, "physics of row 1 is .*; expected numbers that a simulation goes on from"),
+    ("positions", np.nan, "positions of row 1 is .*; expected finite"),
+    ("positions", -1e11, "positions of row 1 is .*; expected numbers that a simulation goes on from"),
+    ("observations", np.nan, "observations of row 1 is .*; expected finite"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG_VALUES, ids=lambda value: str(value)[:12])
+def test_a_state_with_numbers_that_no_simulation_has_is_refused_and_nothing_is_changed(name, value, words):
+    env, other = batched(FALLING, 3), batched(FALLING, 3)
+    env.reset(seed=0)
+    other.reset(seed=9)
+    state, before = other.state(), env.state()
+    state[name][1] = value
+    with pytest.raises(FileFormatError, match=f"saved simulations: {words}.*; use an older checkpoint"):
+        env.load_state(state)
+    assert all(same_bits(each, before[key]) for key, each in env.state().items())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"formula": "v_x"},
+        {"frame_skip": 4},
+        {"spec": lambda self: _with(CheetahVel.spec(self), lambda spec: setattr(spec.option, "timestep", 0.02))},
+        {
+            "spec": lambda self: _with(
+                CheetahVel.spec(self), lambda spec: setattr(spec.bodies[2], "pos", [-0.5, 0, 0.1])
+            )
+        },
+    ],
+    ids=["reward", "frame_skip", "timestep", "body"],
+)
+def test_a_state_of_a_family_that_was_defined_anew_is_refused(changed, monkeypatch):
+    env = BatchedEnv("cheetah-vel", 2, num_threads=1)
+    env.reset(seed=0)
+    monkeypatch.setitem(FAMILIES, "cheetah-vel", type("CheetahVel", (CheetahVel,), changed))
+    other = BatchedEnv("cheetah-vel", 2, num_threads=1)
+    with pytest.raises(MismatchError, match="or its reward or model was changed"):
+        other.load_state(env.state())
+    monkeypatch.setitem(FAMILIES, "cheetah-vel", type("CheetahVel", (CheetahVel,), {}))
+    BatchedEnv("cheetah-vel", 2, num_threads=1).load_state(env.state())
+
+
+def _with(spec, change):
+    change(spec)
+    return spec
 
 
 def test_starts_are_drawn_from_the_packages_own_stream_by_seed_and_episode():

@@ -1,7 +1,5 @@
 """`BatchedEnv`: many tasks of one family as one `gymnasium.vector.VectorEnv`, simulated by MuJoCo's thread pool."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from apb import row_states
 from apb.errors import (
     ApbWarning,
     ConfigError,
     InvalidEnvError,
-    MismatchError,
     SimulationError,
     require_integer,
 )
@@ -26,7 +24,6 @@ from apb.row_info import objects, of_rows, with_masks
 from apb.row_resets import reset_mask, seeds_of_rows
 from apb.tasks.family import Family, Physics, split_arguments
 from apb.tasks.film import Camera, require_render_mode
-from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
 from apb.tasks.single import UNSTABLE, bounded, numbers
 from apb.tasks.starts import Starts
@@ -128,7 +125,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._observations = np.zeros((self.num_envs, self.family.observation_size))
         self._positions = self.family.position(self._physics)
         self._all = np.ones(self.num_envs, dtype=np.bool_)
-        self._tasks = _digest(self.family, self.parameters)
+        self._tasks = row_states.digest(self.family, self.parameters)
         self._camera = Camera(self.family.model, width, height)
 
     @classmethod
@@ -308,24 +305,11 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         """Continue from a `state` of an env with the same family, tasks and number of rows.
 
         Raises:
-            MismatchError: it is of another one.
+            MismatchError: it is of another one. FileFormatError: it has numbers that no simulation has. Nothing is
+                changed then.
         """
-        own = self._state()
-        for name, array in own.items():
-            found = state.get(name)
-            if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != (array.shape, array.dtype):
-                described_ = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else repr(found)
-                raise MismatchError(
-                    f"saved simulations: {name} is {described_}; expected {array.dtype} {array.shape}. They are those "
-                    "of another family, another number of rows, or another version of MuJoCo"
-                )
-        if not np.array_equal(state["tasks"], own["tasks"]):
-            raise MismatchError(
-                f"saved simulations are those of another family, or of other tasks of it or other switches; expected "
-                f"{self.num_envs} rows of {self.family.name} with the tasks that they were saved with"
-            )
-        for name, array in own.items():
-            array[...] = state[name]
+        expected = f"{self.num_envs} rows of {self.family.name}"
+        row_states.load(self._state(), state, horizon=self.horizon, moving=self._moving, expected=expected)
         self._used[:] = True
 
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -392,11 +376,3 @@ def _new_batch(family: Family, rows: int, threads: int) -> Any:
             f"MuJoCo {mujoco.__version__} cannot simulate in batches; install mujoco>=3.17 (single envs work with it)"
         ) from error
     return Batch(family.model, rows, min(threads, rows))
-
-
-def _digest(family: Family, parameters: Parameters) -> NDArray[np.uint8]:
-    """SHA-256 of all that tells rows of tasks from others, as 32 bytes."""
-    digest = hashlib.sha256(json.dumps([family.name, family.switches], sort_keys=True).encode())
-    for name, values in sorted(parameters.items()):
-        digest.update(name.encode() + values.tobytes())
-    return np.frombuffer(digest.digest(), dtype=np.uint8).copy()
