@@ -1,6 +1,9 @@
 """`adapt` takes tasks by name, as objects and in lists; every lane and member is a row of one batched simulation."""
 
 import json
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
 import apb
 import gymnasium
@@ -11,7 +14,8 @@ from apb import ConfigError, InvalidEnvError, Policy, SimulationError, UnknownNa
 from apb.batch_rows import BatchRows
 from apb.environments import EnvSource, Simulations
 from apb.runs import read_evaluations
-from apb.tasks import Task, get
+from apb.simulations import MAX_FAILURES
+from apb.tasks import FAMILIES, Task, get, register
 from crashes import Crash, CrashAt
 from run_files import assert_same_outcome, outcome
 
@@ -73,7 +77,7 @@ def test_a_batched_task_gives_the_bits_of_a_single_env_of_it():
 
 def test_every_lane_is_told_by_its_task_and_seed_in_policies_evaluations_and_folders(tmp_path):
     result = run(FALLING, n_seeds=2, eval_freq=50, n_eval_episodes=2, run_dir=tmp_path / "run")
-    lanes = [(str(task), seed) for task in FALLING for seed in (0, 1)]
+    lanes = [(f"task {number}: {task}", seed) for number, task in enumerate(FALLING) for seed in (0, 1)]
     assert [(policy.metadata["task"], policy.metadata["seed"]) for policy in result.policies] == lanes
     assert [policy.metadata["env_kwargs"] for policy in result.policies[::2]] == [task.arguments for task in FALLING]
     records = read_evaluations(tmp_path / "run")
@@ -160,15 +164,90 @@ def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_th
     assert np.isfinite(callback.loop.replay.table).all()
 
 
-def test_a_simulation_that_fails_from_the_start_ends_the_run_with_its_task():
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_a_simulation_that_fails_again_and_again_from_the_start_is_an_error_with_its_task():
+    actions = np.zeros((2, 1, 3), np.float32)
     with Simulations(EnvSource.resolve(FALLING), 2, 1, [0, 1]) as simulations:
         simulations.reset()
+        for _ in range(MAX_FAILURES - 1):
+            blow_up(simulations, 1)
+            assert simulations.step(actions).valid.tolist() == [[True], [False]]
+        simulations.step(actions)  # one good step, and all is forgotten
+        for _ in range(MAX_FAILURES):
+            blow_up(simulations, 1)
+            simulations.step(actions)
         blow_up(simulations, 1)
-        with (
-            pytest.warns(apb.ApbWarning),
-            pytest.raises(SimulationError, match=r"lane 1.*task hopper-mass with exponent = 2.*fails from the start"),
-        ):
-            simulations.step(np.zeros((2, 1, 3), np.float32))
+        message = r"lane 1.*task hopper-mass with exponent = 2.*failed 100 times in a row in a first step"
+        with pytest.raises(SimulationError, match=message):
+            simulations.step(actions)
+
+
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_an_episode_whose_simulation_fails_counts_as_if_its_worst_step_went_on():
+    tasks = [Task("cheetah-vel", {"velocity": velocity}) for velocity in (2.0, 5.0)]
+    with Simulations(EnvSource.resolve(tasks), 2, 1, [0, 1]) as simulations:
+        simulations.reset()
+        rewards = np.array([simulations.step(np.zeros((2, 1, 6), np.float32)).reward[:, 0] for _ in range(5)])
+        blow_up(simulations, 1)
+        (episode,) = simulations.step(np.zeros((2, 1, 6), np.float32)).episodes
+    assert (episode.lane, episode.length, episode.failed) == (1, 5, True)
+    assert episode.return_ == pytest.approx(rewards[:, 1].sum() + 195 * rewards[:, 1].min())
+
+
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_a_simulation_that_fails_in_a_batched_env_object_is_no_transition_either():
+    envs = gymnasium.make_vec("apb/CheetahVel-v0", num_envs=3, velocity=2.0)
+    with Simulations(EnvSource.resolve(envs), 1, 3, [0]) as simulations:
+        simulations.reset()
+        for _ in range(3):
+            assert simulations.step(np.zeros((1, 3, 6), np.float32)).valid.all()
+        envs.unwrapped._physics.qvel[1] = 1e12
+        transition = simulations.step(np.zeros((1, 3, 6), np.float32))
+        assert transition.valid.tolist() == [[True, False, True]]
+        (episode,) = transition.episodes
+        assert (episode.slot, episode.failed) == (1, True)
+        assert episode.return_ < 3 * -1.5 + 190 * -1.5
+    envs.close()
+
+
+def test_what_a_family_raises_in_a_run_is_an_error_of_the_env():
+    @dataclass(frozen=True)
+    class Raising(FAMILIES["cheetah-vel"]):
+        name: ClassVar[str] = "raising-vel"
+
+        def reward_terms(self, physics, velocity, control, parameters):
+            raise LookupError("deep in my code")
+
+    register(Raising)
+    try:
+        with pytest.raises(SimulationError, match=r"apb/RaisingVel-v0.*LookupError: deep in my code"):
+            run(Task("raising-vel", {}))
+    finally:
+        del FAMILIES["raising-vel"], gymnasium.registry["apb/RaisingVel-v0"]
+
+
+def test_a_family_of_another_module_is_simulated_in_a_batch_by_its_id_too(tmp_path, monkeypatch):
+    (tmp_path / "own_family.py").write_text(OWN_FAMILY)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        source = EnvSource.resolve("own_family:apb/OwnVel-v0", {"velocity": 1.5})
+        assert [task.arguments["velocity"] for task in source.tasks] == [1.5]
+        assert source.words == ["own_family:apb/OwnVel-v0", "--env-kwargs", '{"velocity": 1.5}']
+    finally:
+        del FAMILIES["own-vel"], gymnasium.registry["apb/OwnVel-v0"], sys.modules["own_family"]
+
+
+OWN_FAMILY = """
+from dataclasses import dataclass
+from typing import ClassVar
+from apb.tasks import register
+from apb.tasks.families.cheetah_vel import CheetahVel
+
+@register
+@dataclass(frozen=True)
+class OwnVel(CheetahVel):
+    name: ClassVar[str] = "own-vel"
+"""
 
 
 def test_what_is_no_list_of_tasks_of_one_family_is_refused_before_anything_is_made():
@@ -202,8 +281,11 @@ def test_a_task_that_does_not_exist_is_refused_with_what_exists(name, message):
 def test_tasks_to_evaluate_in_are_one_or_as_many_as_are_learned():
     result = run(FALLING, eval_env=FALLING[0], eval_freq=100, n_eval_episodes=2)
     assert len(result.final) == 2
-    with pytest.raises(ConfigError, match="expected a multiple of 3"):
-        run(FALLING, eval_env=[*FALLING, FALLING[0]], eval_freq=100)
+    for others in ([*FALLING, Task("hopper-mass", {})], FALLING):
+        with pytest.raises(ConfigError, match="expected one task for all, or one for each, in the same order"):
+            run(FALLING if len(others) == 3 else FALLING[0], n_seeds=2, eval_env=others, eval_freq=100)
+    with pytest.raises(ConfigError, match="has the task hopper-mass with exponent = -1 twice"):
+        run([FALLING[0], FALLING[0]])
 
 
 def test_arguments_that_no_task_has_make_single_envs():
@@ -219,7 +301,7 @@ def test_the_configuration_of_a_run_names_its_tasks_and_holds_all_their_numbers(
     run(FALLING, run_dir=tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["env"] == "2 tasks of hopper-mass"
-    assert config["tasks"] == [str(task) for task in FALLING]
+    assert config["tasks"] == [f"task {number}: {task}" for number, task in enumerate(FALLING)]
     assert config["env_identity"]["kwargs"] == {"tasks": [dict(task.arguments) for task in FALLING]}
 
 

@@ -289,6 +289,11 @@ def _eval_source(source: EnvSource, given: EnvSource | None, settings: AdaptSett
                 "eval_freq=0"
             )
         return source.separate()
+    if len(given.tasks) > 1 and len(given.tasks) != len(source.tasks):
+        raise ConfigError(
+            f"eval_env is {given.name}, and env is {source.name}; expected one task for all, or one for each, in the "
+            "same order"
+        )
     for name in ("observation_space", "action_space"):
         words = spaces.differences(getattr(source, name), getattr(given, name))
         if words:

@@ -19,7 +19,7 @@ class RowStep:
 
     `observations` is float64 (R, size): where the step led to, the final observation where the episode ended; `rewards`
     is float64 (R,); the rest are boolean (R,). `valid` is False where the env ignored the action and only reset itself:
-    the reward is 0 there, and nothing ends.
+    the reward is 0 there, and nothing ends; and where the simulation `failed`: its episode is cut off then.
     """
 
     observations: NDArray[np.float64]
@@ -27,12 +27,18 @@ class RowStep:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     valid: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
 
     @classmethod
     def empty(cls, rows: int, size: int) -> "RowStep":
         """Uninitialised arrays, all rows valid."""
         return cls(
-            np.empty((rows, size)), np.empty(rows), np.empty(rows, bool), np.empty(rows, bool), np.ones(rows, bool)
+            np.empty((rows, size)),
+            np.empty(rows),
+            np.empty(rows, bool),
+            np.empty(rows, bool),
+            np.ones(rows, bool),
+            np.zeros(rows, bool),
         )
 
 
@@ -95,12 +101,14 @@ class Rows(Protocol):
         can_save: Whether `save` is complete at any moment, not only at the start of an episode.
         num_states: How many states `save` returns: one per row, or none where they cannot be told.
         restartable: Whether `restart` works at any moment and for any rows, not only for those whose episode has ended.
+        horizon: Steps after which an episode is truncated, for envs whose simulations may fail; else 0.
         lost: Whether the envs were interrupted in the middle of a call, or failed in it, and may be of no more use.
     """
 
     can_save: bool
     num_states: int
     restartable: bool
+    horizon: int
     lost: bool
 
     @property
@@ -130,6 +138,7 @@ class EnvRows:
     """Rows of separate `gymnasium.Env` objects. They are closed by `close` if `owned`."""
 
     restartable = True
+    horizon = 0
     lost = False  # each env can be reset, whatever happened in it
 
     def __init__(self, envs: Sequence[AnyEnv], *, owned: bool) -> None:

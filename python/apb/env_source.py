@@ -30,6 +30,9 @@ from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, require_arguments
 from apb.vector_rows import VectorRows
 
+MAX_LABEL = 200
+"""Characters of a task's label that a run folder may hold."""
+
 EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task | tasks.Split | Sequence[tasks.Task]
 """What functions of this package accept as `env`."""
 
@@ -92,6 +95,7 @@ class EnvSource:
             "entry_point": entry_point(spec),
             "max_episode_steps": None if spec is None else spec.max_episode_steps,
             "layers": layer_names(described),
+            "batched": bool(self.tasks),
             "observation_size": flat_size(self.observation_space),
             "action_size": flat_size(self.action_space),
             "action_low": self.action_space.low.reshape(-1).tolist(),
@@ -182,28 +186,27 @@ class EnvSource:
                 f"the recorded env id {env_id!r} is not registered{nearest_ids(env_id)}; import the package that "
                 "registers it before loading, or pass the env again"
             )
-        if "tasks" not in kwargs:
-            source = cls._from_id(env_id, kwargs)
-            given: tuple[tasks.Task | None, ...] = source.tasks
-            if not given:
-                return source
-        else:
-            several = kwargs["tasks"] if isinstance(kwargs["tasks"], list) else []
-            given = tuple(tasks.task_of(env_id, each) if isinstance(each, dict) else None for each in several)
-        labels = identity.get("labels", [None] * len(given))
+        labels = identity.get("labels")
+        several = kwargs.get("tasks", [kwargs])
+        if not isinstance(labels, list) or (len(labels) == 1 and tasks.task_of(env_id, kwargs) is None):
+            return cls._from_id(env_id, kwargs)
+        found = [tasks.task_of(env_id, each) for each in several if isinstance(each, dict)]
         named = [
             replace(task, label=label)
-            for task, label in zip(given, labels if isinstance(labels, list) else [], strict=False)
-            if task is not None and (label is None or isinstance(label, str))
+            for task, label in zip(found, labels, strict=False)
+            if task is not None and (label is None or _is_label(label))
         ]
-        if not named or not len(named) == len(given) == len(labels):
+        if not named or not len(named) == len(several) == len(labels):
             raise InvalidEnvError(f"the recorded tasks of env {env_id!r} are {kwargs!r:.100}; pass the env again")
         return cls._from_tasks(named)
 
     @classmethod
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":
-        task = tasks.task_of(env_id, kwargs)
-        return cls._from_maker(make_by_id(env_id, kwargs), kwargs) if task is None else cls._from_tasks([task])
+        make = make_by_id(env_id, kwargs)
+        if ":" in env_id:
+            close_env(make())  # imports the module, which may register a family
+        task = tasks.task_of(env_id.rpartition(":")[2], kwargs)
+        return cls._from_maker(make, kwargs) if task is None else cls._from_tasks([task])
 
     @classmethod
     def _from_tasks(cls, given: Sequence[tasks.Task]) -> "EnvSource":
@@ -213,7 +216,9 @@ class EnvSource:
         if not given:
             raise InvalidEnvError("env has no tasks; expected at least one: apb.tasks.get(name)")
         first = given[0]
-        for task in given[1:]:
+        for number, task in enumerate(given):
+            if task in given[:number]:
+                raise ConfigError(f"env has the task {task} twice; expected different ones (n_seeds repeats each)")
             if task.made_family != first.made_family:
                 raise ConfigError(
                     f"env has the tasks {first} and {task}; expected tasks of one family with the same switches, which "
@@ -323,3 +328,7 @@ class EnvSource:
             rows = EnvRows(envs, owned=True)
             opened.pop_all()
         return rows
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_LABEL

@@ -1,10 +1,12 @@
 """`Lane`: one learning problem of a run: a task and a seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apb.env_source import EnvSource
 from apb.errors import ConfigError
 from apb.settings import MAX_LANES, AdaptSettings
+from apb.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,12 @@ def lanes_of(source: EnvSource, settings: AdaptSettings) -> tuple[Lane, ...]:
         return tuple(Lane(seed, source, None, f"seed-{seed}") for seed in seeds)
     singles = [EnvSource.resolve(task) for task in source.tasks]
     return tuple(
-        Lane(seed, single, str(single.tasks[0]), f"task-{number}-seed-{seed}")
-        for number, single in enumerate(singles)
+        Lane(seed, single, name, f"task-{number}-seed-{seed}")
+        for number, (single, name) in enumerate(zip(singles, names_of(source.tasks), strict=True))
         for seed in seeds
     )
+
+
+def names_of(tasks: Sequence[Task]) -> list[str]:
+    """Labels of tasks, and else their numbers with what they are in short, which may be the same of several."""
+    return [task.label or f"task {number}: {task}" for number, task in enumerate(tasks)]

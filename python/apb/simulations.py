@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import rng
-from apb.env_rows import RowError
+from apb.env_rows import RowError, RowStep
 from apb.env_source import EnvSource
 from apb.env_spaces import ActionBounds, flat_size
 from apb.errors import ConfigError, FileFormatError, MismatchError
 from apb.snapshots import EnvState
 from apb.state_arrays import require_counts, require_like
 from apb.transitions import Episode, Transition
+
+MAX_FAILURES = 100
+"""Times in a row that a simulation may fail in the first step of an episode, before another try is taken to be of no
+use. Ours."""
 
 _SAFE_SQUARE = 1e76  # just below the square of the largest float32
 
@@ -75,6 +79,8 @@ class Simulations:
         self._episode_index = np.zeros(lanes * slots, np.int64)
         self._episode_steps = np.zeros(lanes * slots, np.int64)
         self._episode_return = np.zeros(lanes * slots, np.float64)
+        self._failures = np.zeros(lanes * slots, np.int64)
+        self._lowest = np.zeros(lanes, np.float64)
         self._just_reset = False
 
     @property
@@ -102,12 +108,14 @@ class Simulations:
             self.total_steps += int(np.count_nonzero(result.valid))
             self._episode_steps += result.valid
             self._episode_return += result.rewards
+            np.minimum(self._lowest, result.rewards.reshape(self.lanes, -1).min(axis=1), out=self._lowest)
             previous, self._observations = self._observations, following
             self._just_reset = False
             episodes: list[Episode] = []
             ended = result.terminated | result.truncated
             if np.count_nonzero(ended):
-                episodes = [self._episode(int(row), bool(result.terminated[row])) for row in np.flatnonzero(ended)]
+                episodes = [self._episode(int(row), result) for row in np.flatnonzero(ended)]
+                self._count_failures(result)
                 self._start_next(ended)
         except RowError as failure:
             self._fail(failure)
@@ -168,9 +176,9 @@ class Simulations:
 
         Returns:
             `{"arrays": {name: ndarray}, "values": {...}}`, the values fit for JSON. Arrays, over R = K * S rows:
-            `observations` float32 (R, obs), `episode_index` and `episode_steps` int64 (R,), `episode_return` float64
-            (R,), and what env r keeps as `envs.<r>.<name>`. Values: `lanes`, `slots`, `total_steps`, and `envs`, a list
-            of one dict per env (empty for a `VectorEnv`).
+            `observations` float32 (R, obs), `episode_index`, `episode_steps` and `failures` int64 (R,),
+            `episode_return` float64 (R,), `lowest` float64 (K,), and what env r keeps as `envs.<r>.<name>`. Values:
+            `lanes`, `slots`, `total_steps`, and `envs`, a list of one dict per env (empty for a `VectorEnv`).
 
         Raises:
             ConfigError: Neither `can_snapshot` nor `at_episode_start`.
@@ -224,8 +232,8 @@ class Simulations:
         self._just_reset = not arrays["episode_steps"].any()
         if states:  # else, in a `VectorEnv`, they are those of the reset
             self._observations = arrays["observations"].copy()
-        self._episode_steps = arrays["episode_steps"].copy()
-        self._episode_return = arrays["episode_return"].copy()
+        for name in ("episode_steps", "episode_return", "failures", "lowest"):
+            setattr(self, f"_{name}", arrays[name].copy())
         self.total_steps = values["total_steps"]
 
     def shares_env_with(self, other: "Simulations") -> bool:
@@ -246,12 +254,23 @@ class Simulations:
         self.close()
 
     def _own_arrays(self) -> dict[str, NDArray[Any]]:
-        names = ("observations", "episode_index", "episode_steps", "episode_return")
+        names = ("observations", "episode_index", "episode_steps", "episode_return", "failures", "lowest")
         return {name: getattr(self, f"_{name}") for name in names}
 
-    def _episode(self, row: int, terminated: bool) -> Episode:
+    def _episode(self, row: int, result: RowStep) -> Episode:
         lane, slot = divmod(row, self.slots)
-        return Episode(lane, slot, float(self._episode_return[row]), int(self._episode_steps[row]), terminated)
+        return_, steps = float(self._episode_return[row]), int(self._episode_steps[row])
+        failed = bool(result.failed[row])
+        if failed:
+            return_ += float(self._lowest[lane]) * (self._rows.horizon - steps)
+        return Episode(lane, slot, return_, steps, bool(result.terminated[row]), failed)
+
+    def _count_failures(self, result: RowStep) -> None:
+        """Count failures in first steps, since a row has last made a step."""
+        self._failures[self._episode_steps > 0] = 0
+        self._failures += result.failed & (self._episode_steps == 0)
+        for row in np.flatnonzero(self._failures >= MAX_FAILURES):
+            raise RowError(int(row), f"the simulation has failed {MAX_FAILURES} times in a row in a first step")
 
     def _seed(self, row: int) -> int:
         # The episodes of a lane are counted over its simulations: the first ones start alike, however many there are.

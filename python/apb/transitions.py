@@ -8,13 +8,18 @@ from numpy.typing import NDArray
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Episode:
-    """An episode that has ended: where it ran, the sum of its rewards, its number of timesteps, and how it ended."""
+    """An episode that has ended: where it ran, the sum of its rewards, its number of timesteps, and how it ended.
+
+    If the simulation `failed`, the steps that were left to it count with the lowest reward that its lane has seen,
+    where that is below zero: a task in which every step costs something must not reward a simulation that blows up.
+    """
 
     lane: int
     slot: int
     return_: float
     length: int
     terminated: bool
+    failed: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from apb.env_rows import RowError, RowStep, returned_flags, returned_numbers, shown
 from apb.env_spaces import AnyVectorEnv, flat_size, require_observation_space
 from apb.errors import ApbWarning, InvalidEnvError, raised
+from apb.simulation import BatchedEnv
 from apb.snapshots import EnvState
 
 
@@ -29,6 +30,7 @@ class VectorRows:
     can_save = False
     num_states = 0
     restartable = False
+    horizon = 0
 
     def __init__(self, env: AnyVectorEnv) -> None:
         self._env = env
@@ -37,6 +39,8 @@ class VectorRows:
         space = require_observation_space(env.single_observation_space)
         self._shape = space.shape
         self._size = flat_size(space)
+        if isinstance(env.unwrapped, BatchedEnv):
+            self.horizon = env.unwrapped.horizon
         self._after_reset = np.empty((0, 0))
         self._resets_next = np.zeros(env.num_envs, bool)
         self._warned = False
@@ -72,8 +76,11 @@ class VectorRows:
         result.rewards[:] = returned_numbers(None, "step()", "rewards", rewards, (rows,))
         result.terminated[:] = returned_flags(None, "step()", "terminations", terminated, (rows,))
         result.truncated[:] = returned_flags(None, "step()", "truncations", truncated, (rows,))
+        if isinstance(info, dict) and "_simulation_error" in info:  # of this package's own batches
+            result.failed[:] = info["_simulation_error"]
+            result.valid[:] = ~result.failed
         if self._mode is AutoresetMode.NEXT_STEP:
-            result.valid[:] = ~self._resets_next
+            result.valid[self._resets_next] = False
             for values in (result.rewards, result.terminated, result.truncated):
                 values[self._resets_next] = 0
             self._resets_next = result.terminated | result.truncated

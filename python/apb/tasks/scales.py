@@ -116,7 +116,8 @@ def scale_of(task: Task) -> Scale:
         {name: value for name, value in task.arguments.items() if name != "permutation"},
     )
     for name, scale in scales().items():
-        if get(name).is_same(original):
+        measured = get(name)
+        if isinstance(measured, Task) and measured.is_same(original):
             measured_with = _content()["versions"].get("mujoco")
             if measured_with != mujoco.__version__:
                 warnings.warn(
