@@ -18,8 +18,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LIBRARIES = "apb gymnasium imageio matplotlib mujoco numpy rich safetensors torch tyro"
 STANDARD_LIBRARY = """
 _typeshed abc ast bisect collections contextlib copy csv ctypes dataclasses datetime decimal difflib enum errno fcntl
-functools hashlib heapq importlib inspect io itertools json logging math numbers operator os pathlib platform random re
-secrets shlex shutil signal stat statistics string struct subprocess sys tempfile textwrap threading time traceback
+functools gc hashlib heapq importlib inspect io itertools json logging math numbers operator os pathlib platform random
+re secrets shlex shutil signal stat statistics string struct subprocess sys tempfile textwrap threading time traceback
 types typing warnings weakref
 """
 ALLOWED_MODULES = {"builtins", *LIBRARIES.split(), *STANDARD_LIBRARY.split()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from apb.errors import ConfigError, InvalidEnvError, SimulationError, UnknownNameError
 from apb.simulation import BatchedEnv
-from apb.tasks import Task
+from apb.tasks import Task, check_family
 from apb.tasks.single import TaskEnv
 from gymnasium.vector import AutoresetMode
 from task_rig import actions_for, batched, run, same_bits
@@ -191,6 +191,8 @@ def test_mujoco_without_batches_says_which_version_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco.batch", None)
     with pytest.raises(InvalidEnvError, match=r"MuJoCo \d.* cannot simulate in batches; install mujoco>=\d"):
         BatchedEnv("cheetah-vel", 2)
+    with pytest.raises(InvalidEnvError, match=r"^MuJoCo \d.* cannot simulate in batches; install mujoco>=\d"):
+        check_family("cheetah-vel")
     TaskEnv("cheetah-vel").reset(seed=0)
 
 

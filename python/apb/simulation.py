@@ -1,5 +1,6 @@
 """`BatchedEnv`: many tasks of one family as one `gymnasium.vector.VectorEnv`, simulated by MuJoCo's thread pool."""
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,17 +13,17 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from apb import row_states
+from apb.batches import new_batch
 from apb.errors import (
     ApbWarning,
     ConfigError,
-    InvalidEnvError,
     SimulationError,
     require_integer,
 )
 from apb.mujoco_log import quiet
 from apb.row_info import objects, of_rows, with_masks
 from apb.row_resets import reset_mask, seeds_of_rows
-from apb.tasks.family import Family, Physics, split_arguments
+from apb.tasks.family import Physics, split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.registry import family_named
 from apb.tasks.single import UNSTABLE, bounded, numbers
@@ -98,7 +99,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._batch = _new_batch(self.family, self.num_envs, _threads(num_threads))
+        self._batch = new_batch(self.family.model, self.num_envs, _threads(num_threads))
+        self._process = os.getpid()
         fields = self.family.model_fields(self.parameters)
         for name, per_row in fields.items():
             self._batch.expand(name)[...] = per_row
@@ -161,6 +163,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         Raises:
             ConfigError: a seed is none, or as many seeds or flags as rows were expected.
         """
+        self._require_usable()
         rows = np.flatnonzero(reset_mask(options, self.num_envs))
         seeds = seeds_of_rows(seed, self.num_envs)
         seeded = [int(row) for row in rows if seeds[row] is not None]
@@ -173,8 +176,10 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         """Step all rows with actions (R, act) in [-1, 1]; `info` has the terms of the rewards.
 
         Raises:
-            SimulationError: an action is not finite or of another shape; or a row has no episode under way.
+            SimulationError: an action is not finite or of another shape; a row has no episode under way; or the env was
+                closed, or made before a fork.
         """
+        self._require_usable()
         given = self._checked(actions)
         resetting = self._ended
         some_reset = np.count_nonzero(resetting) > 0
@@ -328,6 +333,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def picture(self, row: int) -> NDArray[np.uint8]:
         """What one row looks like now, uint8 (height, width, 3)."""
+        self._require_own_process()
         data = self._batch.get_data(row)
         mujoco.mj_forward(self._batch.get_model(row), data)
         return self._camera.picture(data)
@@ -338,9 +344,22 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer; the threads end with the object."""
-        self._camera.close()
+        if os.getpid() == self._process:
+            self._camera.close()
 
     # --- checks ----------------------------------------------------------------------------------------------------
+
+    def _require_usable(self) -> None:
+        if self.closed:
+            raise SimulationError(f"this env of {self.family.name} was closed; make a new one")
+        self._require_own_process()
+
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._process:
+            raise SimulationError(
+                f"this env of {self.family.name} was made in another process, whose threads a fork does not have; make "
+                "a new one after the fork"
+            )
 
     def _checked(self, actions: Any) -> Array:
         given = numbers(actions)
@@ -366,13 +385,3 @@ def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
         if value == mode or str(value).lower() in (mode.value.lower(), mode.name.lower()):
             return mode
     raise ConfigError(f"autoreset_mode = {value!r}; expected {', '.join(mode.name for mode in AutoresetMode)}")
-
-
-def _new_batch(family: Family, rows: int, threads: int) -> Any:
-    try:
-        from mujoco.batch import Batch
-    except ImportError as error:
-        raise InvalidEnvError(
-            f"MuJoCo {mujoco.__version__} cannot simulate in batches; install mujoco>=3.17 (single envs work with it)"
-        ) from error
-    return Batch(family.model, rows, min(threads, rows))

@@ -13,6 +13,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from apb.batches import require_batches
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted, require_integer
 from apb.mujoco_log import quiet
 from apb.tasks.comparing import Comparison, drawn, reserved_names
@@ -39,7 +40,8 @@ def check_family(family: type[Family] | str, *, rows: int = 4, steps: int = 50, 
         seed: Of starts, actions and tasks.
 
     Raises:
-        InvalidEnvError: the family is wrong: where, what was found, what is expected, how to mend it.
+        InvalidEnvError: the family is wrong: where, what was found, what is expected, how to mend it. Or MuJoCo is too
+            old to simulate in batches.
         UnknownNameError: no family is registered under the name. ConfigError: another argument is out of range.
     """
     cls = family_named(family) if isinstance(family, str) else family
@@ -47,6 +49,7 @@ def check_family(family: type[Family] | str, *, rows: int = 4, steps: int = 50, 
         raise ConfigError(f"check_family({family!r:.100}); expected a subclass of apb.tasks.Family, or a family's name")
     rows, steps = require_integer("rows", rows, 2, MAX_ROWS), require_integer("steps", steps, 1, MAX_STEPS)
     generator = np.random.default_rng(require_integer("seed", seed, 0, 2**63 - 1))
+    require_batches()
     findings = Findings()
     _check_name(cls, findings)
     if _check_class(cls, findings):
