@@ -8,6 +8,7 @@ import gymnasium
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from apb import tasks
 from apb.errors import (
     ConfigError,
     InvalidEnvError,
@@ -19,6 +20,7 @@ from apb.errors import (
 from apb.evaluation import evaluate
 from apb.policy import Policy
 from apb.rendering import choose_opengl, render
+from apb.tasks.single import TaskEnv
 from cli_runs import ENV, PointEnv, register_env
 from policies import make_policy
 
@@ -74,6 +76,81 @@ def test_a_film_shows_the_first_episode_of_the_evaluation_with_the_same_seed(pol
     render(policy, ENV, tmp_path / "film.gif", seed=5)
     evaluate(policy, ENV, 1, seed=5)
     assert starts[0] == starts[1] is not None
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn_tasks(monkeypatch):
+    """What was drawn: family with switches, values, and size of each picture. A picture is black."""
+    drawn = []
+
+    def picture(env):
+        drawn.append((env.family, dict(env.values), env._camera._size))
+        return np.zeros((*env._camera._size[::-1], 3), np.uint8)
+
+    monkeypatch.setattr(TaskEnv, "render", picture)
+    return drawn
+
+
+@pytest.mark.parametrize("name", ["cheetah-vel/mier-hard:5", "cheetah-vel/mier-hard/train:2"])
+@pytest.mark.parametrize("given", [str, tasks.get], ids=["name", "task"])
+def test_a_task_is_filmed_by_its_name_and_as_an_object_in_the_size_that_is_asked_for(
+    policy, tmp_path, drawn_tasks, name, given
+):
+    task = tasks.get(name)
+    film = render(
+        make_policy(20, 6), given(name), tmp_path / "f.gif", env_kwargs={"width": 32, "height": 16}, seconds=0.2
+    )
+    assert drawn_tasks == [(task.made_family, task.values, (32, 16))] * 5
+    assert imageio.imread(film).shape[1:] == (16, 32, 3)
+
+
+def test_a_task_is_filmed_with_the_switches_that_are_given_beside_its_name(policy, tmp_path, drawn_tasks):
+    kwargs = {"include_torso_position": False}
+    render(make_policy(17, 6), "cheetah-vel/mier-hard:5", tmp_path / "f.gif", env_kwargs=kwargs, seconds=0.05)
+    assert drawn_tasks[0][0].include_torso_position is False
+
+
+def test_the_film_of_a_task_is_its_first_episode_in_an_evaluation_with_the_same_seed(policy, tmp_path, drawn_tasks):
+    acted = []
+
+    class Recording(Policy):
+        def __call__(self, observations):
+            acted.append(np.array(observations, np.float32)[0])
+            return super().__call__(observations)
+
+    made = make_policy(20, 6)
+    parts = made.backbone, made.adapter, made.observation_space, made.action_space
+    recording = Recording(*parts)
+    render(recording, "cheetah-vel/mier-hard:5", tmp_path / "f.gif", seed=7, seconds=0.5)
+    filmed, acted[:] = list(acted), []
+    evaluate(lambda observations: recording(observations), "cheetah-vel/mier-hard:5", 1, seed=7)
+    assert len(filmed) == 10
+    np.testing.assert_array_equal(filmed, acted[:10])
+
+
+@pytest.mark.parametrize(
+    ("env", "kwargs", "error", "words"),
+    [
+        ("cheetah-vel/mier-hard", {}, ConfigError, "expected one of them: cheetah-vel/mier-hard/ood:0"),
+        ("cheetah-vel/mier-hrad:5", {}, UnknownNameError, "did you mean 'mier-hard'"),
+        ("cheetah-vel/mier-hard:5", {"velocity": 1.0}, UnknownNameError, "velocity = 1.0 is no switch"),
+        ("cheetah-vel/mier-hard:5", {"width": 0}, InvalidEnvError, "width = 0"),
+        (tasks.get("cheetah-vel/mier-hard:5"), {"velocity": 1.0}, ConfigError, "env_kwargs"),
+        (lambda: PointEnv(), {}, ConfigError, "expected an id, the name of a task, or a Task"),
+        (7, {}, InvalidEnvError, "env = 7"),
+    ],
+    ids=str,
+)
+def test_what_is_no_task_to_film_is_explained(policy, tmp_path, env, kwargs, error, words):
+    with pytest.raises(error, match=words):
+        render(make_policy(20, 6), env, tmp_path / "f.gif", env_kwargs=kwargs)
+    assert not any(tmp_path.iterdir())
+
+
+# --- files and errors ------------------------------------------------------------------------------------------------
 
 
 def test_a_film_replaces_an_older_one_and_leaves_nothing_else(policy, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apb import rng
+from apb import rng, tasks
 from apb.env_rows import EnvRows, RowError
 from apb.env_source import EnvSource
 from apb.env_spaces import AnyEnv
@@ -33,6 +33,9 @@ MAX_FPS = 30.0
 
 OFFSCREEN_BACKENDS = ("egl", "osmesa")
 
+_OF_PICTURE = ("width", "height")
+"""Arguments of a task's env that say how it is drawn, where all others are switches of its family."""
+
 _PROBE = """
 import mujoco
 context = mujoco.GLContext(16, 16)
@@ -43,7 +46,7 @@ mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontSca
 
 def render(
     policy: Policy,
-    env: str,
+    env: str | tasks.Task,
     path: str | Path,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -54,17 +57,18 @@ def render(
 
     Args:
         policy: What acts.
-        env: A Gymnasium id. The env must offer the render mode "rgb_array".
+        env: A Gymnasium id, the name of a task, or a `Task`. The env must offer the render mode "rgb_array".
         path: The film, `.mp4` or `.gif`; replaced if it exists.
-        env_kwargs: Further arguments of `gymnasium.make`, for example `{"width": 640, "height": 480}`.
+        env_kwargs: Further arguments of `gymnasium.make`, for example `{"width": 640, "height": 480}`; of a task
+            `width`, `height` and, beside a name, switches of its family.
         seed: Seed of the episode, in [0, 2^63): the first episode of `evaluate(policy, env, seed=seed)`.
         seconds: Length of the film at most, in the env's own time, in (0, 3600]; it ends earlier if the episode does.
 
     Raises:
         MismatchError: the policy is of other spaces. InvalidEnvError: the env cannot draw itself here; the message
-            tells what to install. UnknownNameError: no such env. SimulationError: it raised, or returned something
-            malformed. ConfigError: an argument is out of range, or another ending. RunFolderError: the film cannot be
-            written.
+            tells what to install. UnknownNameError: no such env or task. SimulationError: it raised, or returned
+            something malformed. ConfigError: an argument is out of range, several tasks, or another ending.
+            RunFolderError: the film cannot be written.
     """
     if not isinstance(policy, Policy):
         raise no_policy(policy, "an apb.Policy")
@@ -74,10 +78,10 @@ def render(
         raise ConfigError(f"{str(target)!r} is not a film; expected a name that ends with .{' or .'.join(FORMATS)}")
     require_range("seconds", seconds, 0, 3600, low_open=True)
     seed = require_integer("seed", seed, 0, rng.MAX_SEED)
-    kwargs = require_arguments("env_kwargs", env_kwargs) | {"render_mode": "rgb_array"}
+    kwargs = require_arguments("env_kwargs", env_kwargs)
     first_seed = rng.derive_seed(seed, rng.Stream.EVALUATE, 0, 0)
     hint = _opengl_hint(os.environ.get("MUJOCO_GL"), choose_opengl())
-    source = EnvSource.resolve(env, kwargs)
+    source = _drawing(env, kwargs)
     policy.check_env(source)
     with closing(EnvRows([source.make()], owned=True)) as rows:
         steps_per_second = float(rows.envs[0].metadata.get("render_fps") or MAX_FPS)
@@ -86,6 +90,19 @@ def render(
         frames = _frames(policy, rows, first_seed, steps, stride, source, hint)
         _write(frames, target, kind, steps_per_second / stride)
     return target
+
+
+def _drawing(env: str | tasks.Task, kwargs: Mapping[str, Any]) -> EnvSource:
+    """The env with the render mode "rgb_array"."""
+    if isinstance(env, str) and not tasks.is_task_name(env):
+        return EnvSource.resolve(env, {**kwargs, "render_mode": "rgb_array"})
+    drawn = {name: kwargs[name] for name in _OF_PICTURE if name in kwargs}
+    source = EnvSource.resolve(env, {name: value for name, value in kwargs.items() if name not in drawn})
+    if len(source.tasks) != 1:
+        hint = f"one of them: {source.tasks[0]}" if source.tasks else "an id, the name of a task, or a Task"
+        raise ConfigError(f"env is {source.name}; expected {hint}")
+    (task,) = source.tasks
+    return EnvSource.resolve(task.env_id, {**task.arguments, **drawn, "render_mode": "rgb_array"})
 
 
 def choose_opengl() -> dict[str, str]:

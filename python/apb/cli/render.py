@@ -20,7 +20,7 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a saved policy."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id. Default: the env that the policy was adapted to."""
+    """Gymnasium id or task. Default: the env that the policy was adapted to."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Film to write: .mp4 or .gif. Replaced if it exists. Default: the first free of <name of the folder>.mp4,
     <name of the folder>-1.mp4, ... in the current folder."""
