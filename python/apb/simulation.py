@@ -25,6 +25,7 @@ from apb.row_info import objects, of_rows, with_masks
 from apb.row_resets import reset_mask, seeds_of_rows
 from apb.tasks.family import Physics, split_arguments
 from apb.tasks.film import Camera, require_render_mode
+from apb.tasks.forms import require_forms
 from apb.tasks.registry import family_named
 from apb.tasks.single import UNSTABLE, bounded, numbers
 from apb.tasks.starts import Starts
@@ -67,7 +68,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     Raises:
         UnknownNameError, ConfigError: an argument is none of the family's, or out of range. InvalidEnvError: MuJoCo
-            is too old.
+            is too old; or, at the first reset too, a method of a family of your own returns what is of no use.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._ended = np.ones(self.num_envs, dtype=np.bool_)
         self._observations = np.zeros((self.num_envs, self.family.observation_size))
         self._positions = self.family.position(self._physics)
+        self._looked_at = False
         self._all = np.ones(self.num_envs, dtype=np.bool_)
         self._tasks = row_states.digest(self.family, self.parameters)
         self._camera = Camera(self.family.model, width, height)
@@ -275,6 +277,9 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         if not rows.size:
             return
         self._place(rows)
+        if not self._looked_at:
+            require_forms(self.family, self._physics, self.parameters)
+            self._looked_at = True
         begun = Physics(
             self._physics.qpos[rows],
             self._physics.qvel[rows],

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, UnknownNameError, nearest
+from apb.tasks.forms import size_of
 from apb.tasks.parameter import Parameter, Parameters, rows_of
 
 Rows = NDArray[np.float64]
@@ -162,8 +163,7 @@ class Family(ABC):
         """Elements of an observation."""
         data = mujoco.MjData(self.model)
         mujoco.mj_forward(self.model, data)
-        size: int = self.observe(physics_of(data, self.outputs), self.rows({}, 1)).shape[1]
-        return size
+        return size_of(self, self.observe(physics_of(data, self.outputs), self.rows({}, 1)))
 
     @property
     def action_size(self) -> int:

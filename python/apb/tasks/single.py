@@ -14,6 +14,7 @@ from apb.errors import SimulationError, require_integer
 from apb.mujoco_log import quiet
 from apb.tasks.family import Family, physics_of, split_arguments
 from apb.tasks.film import Camera, require_render_mode
+from apb.tasks.forms import require_forms
 from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
 from apb.tasks.starts import Starts
@@ -55,7 +56,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         arguments: Values of the family's parameters and switches.
 
     Raises:
-        UnknownNameError, ConfigError: an argument is none of the family's, or out of range.
+        UnknownNameError, ConfigError: an argument is none of the family's, or out of range. InvalidEnvError, here or at
+            the first reset: a method of a family of your own returns what is of no use.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium's own form)
@@ -74,6 +76,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self.render_mode = require_render_mode(render_mode)
         self._camera = Camera(self.model, width, height)
         self._starts = Starts(1)
+        self._looked_at = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -88,6 +91,9 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self.data.qpos[:] = qpos[0]
         self.data.qvel[:] = qvel[0]
         mujoco.mj_forward(self.model, self.data)
+        if not self._looked_at:
+            require_forms(self.family, self._physics, self._parameters)
+            self._looked_at = True
         return self.family.observe(self._physics, self._parameters)[0], {}
 
     def step(self, action: NDArray[np.floating[Any]]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
