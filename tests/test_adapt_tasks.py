@@ -31,6 +31,23 @@ def test_a_task_is_the_same_by_its_name_as_an_object_and_as_an_env_id_with_argum
     assert same_policies(by_id.policies, run(task).policies)
 
 
+def test_names_of_tasks_may_stand_in_a_list_and_lanes_are_task_by_task():
+    result = run(["hopper-mass/tavt:1", "hopper-mass/tavt/train:0"], n_seeds=2, total_timesteps=20)
+    names = ["hopper-mass/tavt/ood:1", "hopper-mass/tavt/train:0"]
+    assert list(result.lanes) == [{"seed": seed, "task": name} for name in names for seed in (0, 1)]
+    assert run("hopper-mass/tavt:1", total_timesteps=20).lanes == ({"seed": 0},)
+
+
+def test_arguments_of_gymnasium_make_beside_a_name_make_a_single_env_of_the_task():
+    source = EnvSource.resolve("cheetah-vel/mier-hard:3", {"max_episode_steps": 7, "include_torso_position": False})
+    env = source.make()
+    assert not source.tasks
+    assert (env.spec.max_episode_steps, env.observation_space.shape) == (7, (17,))
+    assert env.unwrapped.values == {"velocity": get("cheetah-vel/mier-hard:3").arguments["velocity"]}
+    with pytest.raises(ConfigError, match="has several tasks, and render_mode is of one"):
+        EnvSource.resolve("cheetah-vel/mier-hard", {"render_mode": "rgb_array"})
+
+
 def test_switches_of_a_named_task_are_given_as_env_arguments():
     result = run("cheetah-vel/mier-hard:0", env_kwargs={"include_torso_position": False})
     assert result.policy.observation_space.shape == (17,)
@@ -329,6 +346,8 @@ def test_a_batched_env_object_of_one_task_is_learned_in_and_evaluated_in_envs_of
 
 def test_a_batched_env_object_of_several_tasks_needs_an_env_to_evaluate_in():
     envs = gymnasium.make_vec("apb/HopperMass-v0", num_envs=2, exponent=[0.5, 1.0])
-    with pytest.raises(InvalidEnvError, match="evaluation needs separate envs"):
+    with pytest.raises(InvalidEnvError, match=r"a batch of several tasks of hopper-mass.*\[envs.task\(row\) for row"):
         run(envs, eval_freq=50)
+    by_rows = run([envs.unwrapped.task(row) for row in range(2)], total_timesteps=20)
+    assert [policy.metadata["env_kwargs"]["exponent"] for policy in by_rows.policies] == [0.5, 1.0]
     assert run(envs, eval_freq=50, n_eval_episodes=2, eval_env=FALLING[0]).final[0].lengths.size == 2

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.vector import VectorEnv
 
 from apb import spaces
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
@@ -33,6 +34,7 @@ from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun
 from apb.settings import FIXED, AdaptSettings
+from apb.simulation import BatchedEnv
 from apb.strategies import STRATEGIES, strategy_named
 from apb.threads import most_threads
 
@@ -282,7 +284,14 @@ def _eval_source(source: EnvSource, given: EnvSource | None, settings: AdaptSett
     if settings.eval_freq == 0:
         return None
     if given is None:
-        if not source.can_make:
+        if isinstance(source.instance, VectorEnv) and isinstance(source.instance.unwrapped, BatchedEnv):
+            if not source.can_make:
+                raise InvalidEnvError(
+                    f"env is a batch of several tasks of {source.instance.unwrapped.family.name}, and one policy is "
+                    "evaluated in one: give a task as eval_env, or eval_freq=0; to learn each task by itself, give "
+                    "[envs.task(row) for row in range(envs.num_envs)] in place of the batch"
+                )
+        elif not source.can_make:
             raise InvalidEnvError(
                 f"env {source.name} is an object of which no second one can be made, and evaluation needs separate "
                 "envs; pass a function that makes one Env (also in place of a VectorEnv), as env or as eval_env, or "

@@ -136,7 +136,7 @@ class EnvSource:
         """
         kwargs = require_arguments("env_kwargs", env_kwargs)
         if isinstance(env, str) and tasks.is_task_name(env):
-            env, kwargs = tasks.get(env, **kwargs), {}
+            return cls._from_name(env, kwargs)
         if isinstance(env, str):
             source = cls._from_id(env, kwargs)
             source.typed = env if ":" in env else None
@@ -151,7 +151,10 @@ class EnvSource:
         if isinstance(env, tasks.Task):
             return cls._from_tasks([env])
         if isinstance(env, tasks.Split | list | tuple):
-            return cls._from_tasks(list(env))
+            each = [
+                cls.resolve(one).tasks if isinstance(one, str) and tasks.is_task_name(one) else [one] for one in env
+            ]
+            return cls._from_tasks([task for several in each for task in several])
         if isinstance(env, gymnasium.Env | VectorEnv):
             spec = spec_of_single(env)
             return cls(env, None if spec is None else make_from(spec), instance=env)
@@ -207,6 +210,17 @@ class EnvSource:
             close_env(make())  # imports the module, which may register a family
         task = tasks.task_of(env_id.rpartition(":")[2], kwargs)
         return cls._from_maker(make, kwargs) if task is None else cls._from_tasks([task])
+
+    @classmethod
+    def _from_name(cls, name: str, kwargs: dict[str, Any]) -> "EnvSource":
+        """Tasks by their name in a split, or with arguments that no task has, such as a render mode, a single env."""
+        of_make = {key: value for key, value in kwargs.items() if key in tasks.ARGUMENTS_OF_MAKE}
+        found = tasks.get(name, **{key: value for key, value in kwargs.items() if key not in of_make})
+        if not of_make:
+            return cls._from_tasks([found] if isinstance(found, tasks.Task) else list(found))
+        if not isinstance(found, tasks.Task):
+            raise ConfigError(f"env = {name!r} has several tasks, and {', '.join(of_make)} is of one; give its number")
+        return cls._from_id(found.env_id, {**found.arguments, **of_make})
 
     @classmethod
     def _from_tasks(cls, given: Sequence[tasks.Task]) -> "EnvSource":

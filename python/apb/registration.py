@@ -21,6 +21,9 @@ ORIGINAL_NAMES = (
 
 NAMESPACE = "apb/"
 
+ARGUMENTS_OF_MAKE = ("max_episode_steps", "render_mode", "width", "height")
+"""Arguments of `gymnasium.make` that are no part of a task: what has them is an env of its own, no row of a batch."""
+
 
 def env_id(family: str) -> str:
     """Gymnasium's id of a family: "apb/CheetahVel-v0" of "cheetah-vel"."""

@@ -29,6 +29,8 @@ class AdaptResult:
     """What `adapt` returns.
 
     Attributes:
+        lanes: What each lane is: its "seed", and its "task" where there are several. Lanes are task by task, and seed
+            by seed in each; so is all that has an entry per lane.
         policies: The final policy of each lane.
         history: Metrics at every `log_freq` timesteps, keyed as in SB3.
         evaluations: One record per evaluation and lane: timesteps, seed, "eval/mean_reward", returns, lengths.
@@ -43,6 +45,7 @@ class AdaptResult:
         run_dir: The run folder, or None.
     """
 
+    lanes: tuple[Mapping[str, int | str], ...]
     policies: tuple[Policy, ...]
     history: tuple[dict[str, Any], ...]
     evaluations: tuple[dict[str, Any], ...]
@@ -218,6 +221,7 @@ def run_to_end(loop: AdaptationLoop, writer: RunWriter | None, signals: StopSign
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
     wall_time = loop.wall_time
     result = AdaptResult(
+        tuple(lane.key for lane in loop.lanes),
         tuple(loop.policies()),
         tuple(run.history),
         tuple(run.evaluations),

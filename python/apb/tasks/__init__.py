@@ -1,5 +1,6 @@
 """Families of tasks with fixed splits: what is to be solved."""
 
+from apb.registration import ARGUMENTS_OF_MAKE
 from apb.tasks.checking import check_family
 from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
@@ -10,6 +11,7 @@ from apb.tasks.splits import Split, get, is_task_name, splits_of
 from apb.tasks.task import Task, task_of
 
 __all__ = [
+    "ARGUMENTS_OF_MAKE",
     "FAMILIES",
     "Family",
     "Outcome",

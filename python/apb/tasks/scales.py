@@ -13,7 +13,7 @@ import mujoco
 from apb.errors import ApbWarning, ConfigError, UnknownNameError
 from apb.files import COUNT, NUMBER, TEXT, object_with, read_json, require_fields, table_of
 from apb.tasks.splits import get
-from apb.tasks.task import Task, described
+from apb.tasks.task import Task
 
 SCALED_SPLITS = {
     "cheetah-vel": "mier-hard",
@@ -127,10 +127,8 @@ def scale_of(task: Task) -> Scale:
                     stacklevel=2,
                 )
             return scale
-    raise UnknownNameError(
-        f"no scale was measured of the task {task} with {described(task.made_family.switches)}; expected one of "
-        f"{', '.join(scales())}"
-    )
+    switches = ", ".join(f"{name} = {value}" for name, value in task.made_family.switches.items())
+    raise UnknownNameError(f"no scale was measured of the task {task}, {switches}; expected one of {', '.join(scales())}")
 
 
 def scales() -> Mapping[str, Scale]:
