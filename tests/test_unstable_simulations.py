@@ -8,6 +8,8 @@ import pytest
 from apb.errors import ApbWarning, SimulationError
 from apb.mujoco_log import quiet
 from apb.simulation import BatchedEnv
+from apb.tasks import FAMILIES
+from apb.tasks.families.cheetah_vel import CheetahVel
 from apb.tasks.single import TaskEnv
 from gymnasium.vector import AutoresetMode
 from task_rig import FALLING, actions_for, batched, drawn, go, of_row, run, same_bits, single
@@ -203,6 +205,21 @@ def test_remarks_of_mujoco_go_to_the_log_and_to_the_handler_of_a_user_who_has_on
     finally:
         mujoco.set_mju_user_warning(before)
     assert not any(tmp_path.iterdir())
+
+
+def test_remarks_on_masses_come_to_the_log_from_the_making_of_envs_and_from_resets_too(silent, monkeypatch, caplog):
+    def weightless(self, parameters):
+        names = ("body_mass", "body_inertia", "dof_armature")
+        return {name: np.zeros((len(parameters["velocity"]), *getattr(self.model, name).shape)) for name in names}
+
+    changed = {"outputs": ("cvel",), "model_fields": weightless}
+    monkeypatch.setitem(FAMILIES, "cheetah-vel", type("CheetahVel", (CheetahVel,), changed))
+    for make in (lambda: BatchedEnv("cheetah-vel", 2, num_threads=1), lambda: TaskEnv("cheetah-vel")):
+        for use in (make, make().reset):
+            caplog.clear()
+            with caplog.at_level(logging.DEBUG, logger="apb"):
+                use()
+            assert "too close to singular" in caplog.text
 
 
 def test_the_handler_of_remarks_is_put_back_by_the_last_of_several_that_overlap():

@@ -100,16 +100,17 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._batch = new_batch(self.family.model, self.num_envs, _threads(num_threads))
         self._process = os.getpid()
-        fields = self.family.model_fields(self.parameters)
-        for name, per_row in fields.items():
-            self._batch.expand(name)[...] = per_row
-        if fields:
-            # What MuJoCo derives from masses and inertias stays that of the shared model else.
-            self._batch.set_const()
-        # A reset by the batch wakes its threads, which costs more than to copy what it leaves.
-        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
+        with quiet():
+            self._batch = new_batch(self.family.model, self.num_envs, _threads(num_threads))
+            fields = self.family.model_fields(self.parameters)
+            for name, per_row in fields.items():
+                self._batch.expand(name)[...] = per_row
+            if fields:
+                # What MuJoCo derives from masses and inertias stays that of the shared model else.
+                self._batch.set_const()
+            # A reset by the batch wakes its threads, which costs more than to copy what it leaves.
+            self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._initial = self._batch.state.copy()
         # In a state positions and velocities follow the time.
         first = mujoco.mj_stateSize(self.family.model, mujoco.mjtState.mjSTATE_TIME)
@@ -262,7 +263,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._used[rows] = True
         self._starts.episodes[rows] += 1
         if self.family.outputs:
-            self._batch.forward(rows)
+            with quiet():
+                self._batch.forward(rows)
         self._steps[rows] = 0
 
     def _prepare(self, rows: NDArray[np.intp]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, UnknownNameError, nearest
+from apb.mujoco_log import quiet
 from apb.tasks.forms import size_of
 from apb.tasks.parameter import Parameter, Parameters, rows_of
 
@@ -132,25 +133,26 @@ class Family(ABC):
     @cached_property
     def model(self) -> mujoco.MjModel:
         """The compiled model, with the family's own values; shared, so not to be changed."""
-        spec = self.spec()
-        if set(self.outputs) & set(AFTER_CONTACT):
-            # Without a sensor that needs them MuJoCo leaves contact forces at zero, and says nothing.
-            spec.bodies[1].add_site(name="contact_forces")
-            spec.add_sensor(
-                name="contact_forces",
-                type=mujoco.mjtSensor.mjSENS_FORCE,
-                objtype=mujoco.mjtObj.mjOBJ_SITE,
-                objname="contact_forces",
-            )
-        # MuJoCo means to drop this attribute of the compiler, and warns of it.
-        mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
-        model = spec.compile()
-        if mass > 0:
-            mujoco.mj_setTotalmass(model, mass)
-            mujoco.mj_setConst(model, mujoco.MjData(model))
-            # The scale of the solver's tolerance, which these functions leave as it was.
-            model.stat.meanmass = model.body_mass[1:].mean()
-            model.stat.meaninertia = model.dof_M0.mean()
+        with quiet():
+            spec = self.spec()
+            if set(self.outputs) & set(AFTER_CONTACT):
+                # Without a sensor that needs them MuJoCo leaves contact forces at zero, and says nothing.
+                spec.bodies[1].add_site(name="contact_forces")
+                spec.add_sensor(
+                    name="contact_forces",
+                    type=mujoco.mjtSensor.mjSENS_FORCE,
+                    objtype=mujoco.mjtObj.mjOBJ_SITE,
+                    objname="contact_forces",
+                )
+            # MuJoCo means to drop this attribute of the compiler, and warns of it.
+            mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1
+            model = spec.compile()
+            if mass > 0:
+                mujoco.mj_setTotalmass(model, mass)
+                mujoco.mj_setConst(model, mujoco.MjData(model))
+                # The scale of the solver's tolerance, which these functions leave as it was.
+                model.stat.meanmass = model.body_mass[1:].mean()
+                model.stat.meaninertia = model.dof_M0.mean()
         return model
 
     @cached_property
@@ -162,7 +164,8 @@ class Family(ABC):
     def observation_size(self) -> int:
         """Elements of an observation."""
         data = mujoco.MjData(self.model)
-        mujoco.mj_forward(self.model, data)
+        with quiet():
+            mujoco.mj_forward(self.model, data)
         return size_of(self, self.observe(physics_of(data, self.outputs), self.rows({}, 1)))
 
     @property

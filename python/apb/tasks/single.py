@@ -67,8 +67,9 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
     ) -> None:
         self.family, self.values = split_arguments(family_named(family), arguments)
         self._parameters = self.family.rows(self.values, 1)
-        self.model = _model_of(self.family, self._parameters)
-        self.data = mujoco.MjData(self.model)
+        with quiet():
+            self.model = _model_of(self.family, self._parameters)
+            self.data = mujoco.MjData(self.model)
         self._physics = physics_of(self.data, self.family.outputs)
         self.observation_space = Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
         self.action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
@@ -86,11 +87,12 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
             seed = require_integer("seed", seed, 0, rng.MAX_SEED)
             self._starts.seed([0], [seed])
         super().reset(seed=seed)
-        mujoco.mj_resetData(self.model, self.data)
         qpos, qvel = self.family.start(*self._starts.draw([0], self.model.nq + self.model.nv, self.model.nv))
-        self.data.qpos[:] = qpos[0]
-        self.data.qvel[:] = qvel[0]
-        mujoco.mj_forward(self.model, self.data)
+        with quiet():
+            mujoco.mj_resetData(self.model, self.data)
+            self.data.qpos[:] = qpos[0]
+            self.data.qvel[:] = qvel[0]
+            mujoco.mj_forward(self.model, self.data)
         if not self._looked_at:
             require_forms(self.family, self._physics, self._parameters)
             self._looked_at = True
