@@ -1,5 +1,6 @@
 """`Camera`: pictures of simulations, also on a machine without a screen; `grid` puts several side by side."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ Picture = NDArray[np.uint8]
 """Red, green and blue, uint8 (height, width, 3)."""
 
 MAX_PIXELS = 8192
+GROUND = 5.0
+"""How many times as wide as in Gymnasium's models the ground is drawn: 200 m to each side, where these have 40."""
 
 
 def require_render_mode(render_mode: object) -> str | None:
@@ -26,7 +29,7 @@ class Camera:
     """Draws simulations of one model; the view follows the robot where the model has a camera `track`.
 
     Args:
-        model: The model. Its off-screen buffer is widened if it is too small.
+        model: The model; never changed.
         width, height: Of a picture, in pixels, in [1, 8192].
 
     Raises:
@@ -62,9 +65,14 @@ class Camera:
 
         choose_opengl()
         width, height = self._size
-        buffer = self._model.vis.global_
+        drawn = copy.copy(self._model)
+        buffer = drawn.vis.global_
         buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
-        return OffScreenViewer(self._model, data, width, height)
+        # The ground is endless, but it is drawn for some 40 m only, which a fast robot leaves.
+        planes = drawn.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        drawn.geom_size[planes, :2] *= GROUND
+        drawn.mat_texrepeat[drawn.geom_matid[planes]] *= GROUND
+        return OffScreenViewer(drawn, data, width, height)
 
 
 def grid(pictures: Sequence[Picture], columns: int | None = None) -> Picture:

@@ -117,7 +117,7 @@ def scale_of(task: Task) -> Scale:
     )
     for name, scale in scales().items():
         measured = get(name)
-        if isinstance(measured, Task) and measured.is_same(original):
+        if isinstance(measured, Task) and measured == original:
             measured_with = _content()["versions"].get("mujoco")
             if measured_with != mujoco.__version__:
                 warnings.warn(
@@ -128,7 +128,8 @@ def scale_of(task: Task) -> Scale:
                 )
             return scale
     switches = ", ".join(f"{name} = {value}" for name, value in task.made_family.switches.items())
-    raise UnknownNameError(f"no scale was measured of the task {task}, {switches}; expected one of {', '.join(scales())}")
+    known = ", ".join(scales())
+    raise UnknownNameError(f"no scale was measured of the task {task}, {switches}; expected one of {known}")
 
 
 def scales() -> Mapping[str, Scale]:
