@@ -15,6 +15,7 @@ from apb.files import first_free, parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
+from apb.tasks.task import described
 
 JsonObject = Annotated[str, tyro.conf.arg(metavar="JSON-OBJECT")]
 """What an option is annotated with that `json_object` reads."""
@@ -56,15 +57,30 @@ class SavedPolicy:
     env_identity: dict[str, Any] | None
 
 
-def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Id or task, and arguments, of the env that the user named, or else of the one that the policy was adapted to.
+@dataclass(frozen=True)
+class ChosenEnv:
+    """The env that a policy is to act in.
+
+    Attributes:
+        env: Id or task, as `EnvSource.resolve` takes it.
+        kwargs: Its arguments.
+        name: What it is, for people: a task by its name, an id with its arguments.
+    """
+
+    env: str
+    kwargs: dict[str, Any]
+    name: str
+
+
+def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any]) -> ChosenEnv:
+    """The env that the user named, or else the one that the policy was adapted to, with the arguments given.
 
     Raises:
         ConfigError: the files do not tell the env. InvalidEnvError, UnknownNameError: it cannot be made from what they
             tell.
     """
     if env is not None:
-        return env, dict(env_kwargs)
+        return ChosenEnv(env, dict(env_kwargs), env + given_as("with", env_kwargs))
     if saved.env_identity is None:
         raise ConfigError(f"{saved.path} does not tell its env; give the env after the path")
     recorded = saved.env_identity.get("kwargs")
@@ -74,7 +90,15 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     except ApbError as error:
         error.add_note(ENV_HINT)
         raise
-    return str(source.env_id), kwargs
+    env_id = str(source.env_id)
+    label = saved.task or next((task.label for task in source.tasks), None)
+    name = env_id + given_as("with", kwargs) if label is None else label + given_as("but with", env_kwargs)
+    return ChosenEnv(env_id, kwargs, name)
+
+
+def given_as(how: str, arguments: Mapping[str, Any]) -> str:
+    """What follows the name of an env that is made with `arguments`."""
+    return f" {how} {described(arguments)}" if arguments else ""
 
 
 def existing(path: Path) -> Path:

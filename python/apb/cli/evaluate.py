@@ -1,13 +1,14 @@
 """`apb eval`: returns of saved policies on fresh episodes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.table import Table
 
-from apb.cli.arguments import JsonObject, choose_env, find_policies, json_object
+from apb.cli.arguments import ChosenEnv, JsonObject, choose_env, find_policies, given_as, json_object
 from apb.cli.outcome import Outcome
 from apb.env_source import EnvSource
 from apb.errors import counted
@@ -37,22 +38,34 @@ def run(options: Options) -> Outcome:
 
     saved_policies = find_policies(options.path)
     given = json_object("--env-kwargs", options.env_kwargs)
-    env, kwargs = choose_env(saved_policies[0], options.env, given)
+    # Policies of one run that learned several tasks are each evaluated in their own.
+    chosen = [choose_env(saved, options.env, given) for saved in saved_policies]
     rows = []
     table = Table()
     several = any(saved.task is not None for saved in saved_policies)
-    for name in (*(["task"] if several else []), "seed", "mean ± std", "lowest", "highest", "mean length"):
+    tasks = ["task" if options.env is None and not given else "adapted to"] if several else []
+    for name in (*tasks, "seed", "mean ± std", "lowest", "highest", "mean length"):
         table.add_column(name, justify="right")
-    for saved in saved_policies:
-        # Those of one run that learned several tasks are each evaluated in their own.
-        source = EnvSource.resolve(*choose_env(saved, options.env, given))
+    for saved, env in zip(saved_policies, chosen, strict=True):
+        source = EnvSource.resolve(env.env, env.kwargs)
         result = evaluate(saved.policy, source, options.n_eval_episodes, seed=options.seed)
         task = {"task": saved.task} if several else {}
-        rows.append({"policy": str(saved.path), **task, "seed": saved.seed, **result.to_json()})
+        where = {"env": env.env, "env_kwargs": env.kwargs}
+        rows.append({"policy": str(saved.path), **task, "seed": saved.seed, **where, **result.to_json()})
         numbers = result.returns.min(), result.returns.max(), result.lengths.mean()
         shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
         table.add_row(*task.values(), "-" if saved.seed is None else str(saved.seed), *shown)
-    data = {"env": env, "env_kwargs": kwargs, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
+    common = {name: rows[0][name] for name in ("env", "env_kwargs") if all(row[name] == rows[0][name] for row in rows)}
+    data = {**common, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
     over = counted(options.n_eval_episodes, "episode")
-    title = f"{env}: return per episode over {over}, mean ± standard deviation"
+    title = f"{_name(chosen, given)}: return per episode over {over}, mean ± standard deviation"
     return Outcome({**data, "policies": rows}, [title, table, *(f"policy: {saved.path}" for saved in saved_policies)])
+
+
+def _name(chosen: Sequence[ChosenEnv], given: Mapping[str, Any]) -> str:
+    """What the policies are evaluated in."""
+    names = dict.fromkeys(env.name for env in chosen)
+    if len(names) == 1:
+        return next(iter(names))
+    ids = ", ".join(dict.fromkeys(env.env for env in chosen))
+    return f"{len(names)} tasks of {ids}{given_as('but with', given)}"

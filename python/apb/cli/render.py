@@ -12,13 +12,15 @@ from apb.cli.outcome import Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Film the latest policy of a run (of its first seed), or a saved policy, at the start of an episode.
+    """Film the latest policy of a run, or a saved policy, at the start of an episode.
 
-    It works without a screen where EGL or OSMesa is installed; MUJOCO_GL overrides the choice between them.
+    Of a run of several tasks or seeds it films the first; for another, give the folder of its policy, such as
+    RUN/best/seed-1 or RUN/best/task-2-seed-0. It works without a screen where EGL or OSMesa is installed; MUJOCO_GL
+    overrides the choice between them.
     """
 
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
-    """Run folder, its best/ folder, or the folder of a saved policy."""
+    """Run folder, its best/ folder, or the folder of a policy, which may lie inside the run."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id or task. Default: the env that the policy was adapted to."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -38,9 +40,15 @@ def run(options: Options) -> Outcome:
     """Film."""
     from apb.rendering import render
 
-    saved = find_policies(options.path)[0]
-    env, kwargs = choose_env(saved, options.env, json_object("--env-kwargs", options.env_kwargs))
+    saved, *others = find_policies(options.path)
+    chosen = choose_env(saved, options.env, json_object("--env-kwargs", options.env_kwargs))
     output = options.output or free_path(Path(f"{options.path.resolve().name}.mp4"))
-    film = render(saved.policy, env, output, env_kwargs=kwargs, seed=options.seed, seconds=options.seconds)
-    data = {"film": str(film), "policy": str(saved.path), "env": env, "env_kwargs": kwargs, "seed": options.seed}
-    return Outcome(data, [f"film: {film}"])
+    film = render(
+        saved.policy, chosen.env, output, env_kwargs=chosen.kwargs, seed=options.seed, seconds=options.seconds
+    )
+    learned = {"task": saved.task, "policy_seed": saved.seed}
+    data = {"film": str(film), "policy": str(saved.path), **learned, "env": chosen.env, "env_kwargs": chosen.kwargs}
+    known = {"adapted to": saved.task, "seed": saved.seed}
+    policy = ", ".join([str(saved.path), *(f"{name} {value}" for name, value in known.items() if value is not None)])
+    hint = [f"the first of {len(others) + 1} policies: to film another, give its folder"] if others else []
+    return Outcome({**data, "seed": options.seed}, [f"film: {film}", f"env: {chosen.name}", f"policy: {policy}", *hint])
