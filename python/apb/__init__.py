@@ -24,7 +24,7 @@ from apb.errors import (
 from apb.registration import register_envs
 
 if TYPE_CHECKING:
-    from apb import callbacks, plotting, rendering, rng, statistics, strategies, tasks
+    from apb import callbacks, plotting, rendering, rng, simulation, statistics, strategies, tasks
     from apb.adaptation import AdaptResult, adapt, resume
     from apb.adapter import Adapter, AdapterShape
     from apb.backbone import Backbone
@@ -62,6 +62,7 @@ __all__ = [
     "rendering",
     "resume",
     "rng",
+    "simulation",
     "statistics",
     "strategies",
     "tasks",
@@ -121,6 +122,10 @@ def _home(name: str) -> ModuleType:
             import apb.rng
 
             return apb.rng
+        case "simulation":
+            import apb.simulation
+
+            return apb.simulation
         case "statistics":
             import apb.statistics
 
