@@ -113,7 +113,21 @@ def test_the_terminal_is_left_in_order_when_the_run_fails(monkeypatch):
 def test_several_seeds_are_named_at_the_start():
     file = io.StringIO()
     ProgressBarCallback("Env-v0", file).on_start(state(0, seeds=(3, 4)))
-    assert "seeds 3, 4" in file.getvalue()
+    assert file.getvalue() == "Env-v0, seeds 3, 4, 2,000 steps in all\n"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ((7,), "seed 7"),
+        ((0,) * 30, "30 tasks with seed 0, 30,000 steps in all"),
+        ((3, 4, 3, 4, 3, 4), "3 tasks with seeds 3, 4, 6,000 steps in all"),
+    ],
+)
+def test_several_tasks_are_not_taken_for_seeds(seeds, words):
+    file = io.StringIO()
+    ProgressBarCallback("Env-v0", file).on_start(state(0, seeds=seeds))
+    assert file.getvalue() == f"Env-v0, {words}\n"
 
 
 def test_it_keeps_no_state_so_that_it_may_come_and_go_between_the_parts_of_a_run():

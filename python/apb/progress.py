@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
@@ -62,8 +63,9 @@ class ProgressBarCallback(Callback):
     def on_start(self, state: RunState) -> None:
         """Begin to draw, from where a resumed run goes on."""
         where = "" if state.run_dir is None else f", run folder {short_path(state.run_dir)}"
-        seeds = f"seed{'s' if len(state.seeds) > 1 else ''} {', '.join(map(str, state.seeds))}"
-        self._console.print(f"{self._description}, {seeds}{where}", markup=False)
+        lanes = len(state.seeds)
+        steps = f", {lanes * state.total_timesteps:,} steps in all" if lanes > 1 else ""
+        self._console.print(f"{self._description}, {lanes_in_words(state.seeds)}{steps}{where}", markup=False)
         self._pace = _Pace()
         self._pace.reach(state)
         self._tenths = LINES * state.timesteps // state.total_timesteps
@@ -112,6 +114,13 @@ class ProgressBarCallback(Callback):
             steps = f"{self._description}: {state.timesteps:,}/{state.total_timesteps:,} steps"
             parts = [steps, self._pace.shown(", "), words]
             self._console.print(", ".join(part for part in parts if part), markup=False)
+
+
+def lanes_in_words(seeds: Sequence[int]) -> str:
+    """The seeds of all lanes, "seeds 3, 4"; of several tasks, each with the same seeds, "30 tasks with seed 0"."""
+    own = list(dict.fromkeys(seeds))
+    named = f"seed{'s' if len(own) > 1 else ''} {', '.join(map(str, own))}"
+    return named if len(own) == len(seeds) else f"{len(seeds) // len(own)} tasks with {named}"
 
 
 class _Pace:

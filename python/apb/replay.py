@@ -57,7 +57,9 @@ class Replay:
         pool: "_native.ThreadPool | None" = None,
     ) -> None:
         needed = self.required_bytes(len(seeds), capacity, observation_size, action_size)
-        rings = f"{counted(len(seeds), 'seed')} with {capacity:,} transitions"
+        # Lanes of several tasks have the same seeds.
+        each = "seed" if len(set(seeds)) == len(seeds) else "lane"
+        rings = f"{counted(len(seeds), each)} with {capacity:,} transitions"
         if needed > available_memory():
             raise ConfigError(
                 f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB of replay memory for {rings}; "
