@@ -1,25 +1,42 @@
 """`Task`: one draw of a family, all that is needed to simulate it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from apb.errors import require_arguments
 from apb.registration import env_id as id_of
 from apb.tasks.family import Family, values_in, with_switches
 from apb.tasks.registry import FAMILIES, family_named
 
 
-@dataclass(frozen=True)
+class _Arguments:
+    """The attribute `arguments`: kept as nothing can change it, and given as a copy with plain lists."""
+
+    def __set__(self, task: "Task", arguments: Mapping[str, Any]) -> None:
+        given = require_arguments("arguments", arguments)
+        task.__dict__["_arguments"] = {name: _frozen(value) for name, value in given.items()}
+
+    def __get__(self, task: "Task | None", owner: type) -> dict[str, Any]:
+        if task is None:
+            raise AttributeError("arguments")  # so that it has no default
+        return {name: _plain(value) for name, value in task.__dict__["_arguments"].items()}
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """A task: its family, the values of the family's parameters, and its place in a split.
 
+    Tasks are equal if they are one problem, however it was said: with a default left out, for one.
+
     Attributes:
         family: Name of the family, "cheetah-vel".
-        arguments: Values of parameters and switches, numbers and (nested) lists of them; the others have defaults.
+        arguments: Values of parameters and switches, numbers and (nested) lists of them; the others have defaults. A
+            copy: what is done to it changes no task.
         label: "cheetah-vel/mier-hard/ood:3", or None if it belongs to no split. Not a part of what a task is.
 
     Raises:
@@ -27,13 +44,11 @@ class Task:
     """
 
     family: str
-    arguments: Mapping[str, Any]
-    label: str | None = field(default=None, compare=False)
+    arguments: _Arguments = _Arguments()
+    label: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", {name: _plain(value) for name, value in self.arguments.items()})
-        family, values = self._parts
-        family.rows(values, 1)
+        hash(self)  # which looks at all values
 
     @property
     def made_family(self) -> Family:
@@ -43,19 +58,24 @@ class Task:
     @property
     def values(self) -> dict[str, Any]:
         """Values of the family's parameters alone."""
-        return self._parts[1]
+        return values_in(self.made_family, self.arguments)
 
     @cached_property
-    def _parts(self) -> tuple[Family, dict[str, Any]]:
-        family = _shared(with_switches(family_named(self.family), self.arguments))
-        return family, values_in(family, self.arguments)
+    def _parts(self) -> tuple[Family, tuple[bytes, ...]]:
+        """The family, and the bits of the values of all its parameters."""
+        arguments = self.arguments
+        family = _shared(with_switches(family_named(self.family), arguments))
+        rows = family.rows(values_in(family, arguments), 1)
+        return family, tuple((values + 0.0).tobytes() for values in rows.values())  # -0.0 is 0.0
 
-    def is_same(self, other: "Task") -> bool:
-        """Whether both are one problem, however it was said: with a default left out, for one."""
-        if self.made_family != other.made_family:
-            return False
-        own, others = (task.made_family.rows(task.values, 1) for task in (self, other))
-        return all(np.array_equal(own[name], others[name]) for name in own)
+    def __eq__(self, other: object) -> bool:
+        return self._parts == other._parts if isinstance(other, Task) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Task, (self.family, self.arguments, self.label)
 
     @property
     def env_id(self) -> str:
@@ -93,9 +113,16 @@ def described(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {_short(value)}" for name, value in values.items()) or "its defaults"
 
 
+def _frozen(value: Any) -> Any:
+    """Arrays, lists and scalars of NumPy as tuples and numbers."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(_frozen(each) for each in value) if isinstance(value, list | tuple) else value
+
+
 def _plain(value: Any) -> Any:
-    """Arrays and scalars of NumPy as the lists and numbers that a file can hold."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    """Tuples as the lists that a file can hold."""
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _short(value: Any) -> str:
