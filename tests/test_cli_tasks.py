@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from apb import tasks
+from apb.errors import ConfigError
 from apb.registration import ORIGINAL_NAMES
 from apb.tasks.description import facts
 from apb.tasks.plotting import plot_split
@@ -230,7 +231,7 @@ def test_a_family_without_docstrings_is_described_by_its_numbers():
 @pytest.fixture
 def drawn(monkeypatch):
     """What a picture holds: the first arguments of each strip, scatter and matrix, with their axes and options."""
-    calls = {"vlines": [], "scatter": [], "pcolormesh": [], "suptitle": []}
+    calls = {"vlines": [], "scatter": [], "plot": [], "add_patch": [], "pcolormesh": [], "suptitle": []}
 
     def record(owner, name):
         original = getattr(owner, name)
@@ -242,7 +243,7 @@ def drawn(monkeypatch):
 
         monkeypatch.setattr(owner, name, recorded)
 
-    for name in ("vlines", "scatter", "pcolormesh"):
+    for name in ("vlines", "scatter", "plot", "add_patch", "pcolormesh"):
         record(Axes, name)
     record(Figure, "suptitle")
     return calls
@@ -264,6 +265,69 @@ def test_a_split_is_drawn_beside_what_is_shown_and_replaces_what_was_there(here,
     start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
     assert (here / f"a.{ending}").read_bytes().startswith(start)
     assert call(capsys, "tasks", "show", "cheetah-vel/ldm", "--plot", "b.png", "--json").json["picture"] == "b.png"
+
+
+def test_without_a_file_a_split_is_drawn_under_its_name_where_nothing_is(here, capsys):
+    (here / "tasks-ant-goal-ldm.png").write_text("holiday")
+    called = call(capsys, "tasks", "show", "ant-goal/ldm", "--plot")
+    assert called.out.endswith("picture: tasks-ant-goal-ldm-1.png\n")
+    assert (here / "tasks-ant-goal-ldm-1.png").read_bytes().startswith(b"\x89PNG")
+    assert (here / "tasks-ant-goal-ldm.png").read_text() == "holiday"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["--plot", "a.png", "show", "cheetah-vel/ldm"], "a.png"),
+        (["--plot", "show", "cheetah-vel/ldm"], "tasks-cheetah-vel-ldm.png"),
+        (["show", "--plot", "a.png", "cheetah-vel/ldm"], "a.png"),
+        (["show", "cheetah-vel/ldm", "--plot=a.png"], "a.png"),
+        (["show", "cheetah-vel/ldm", "--plot", "--json"], "tasks-cheetah-vel-ldm.png"),
+    ],
+)
+def test_the_picture_may_be_asked_for_before_and_after_what_is_shown(here, capsys, arguments, file):
+    called = call(capsys, "tasks", *arguments)
+    assert (called.code, [path.name for path in here.iterdir()]) == (0, [file])
+    assert file in called.out
+
+
+def rings(calls):
+    """Where rings were drawn, as lists of coordinates."""
+    return [[float(np.squeeze(value)) for value in where] for _, where, options in calls if "markersize" in options]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cheetah-vel/mier-hard:3", lambda task: [task.arguments["velocity"], 2]),
+        ("cheetah-vel/mier-hard/train:3", lambda task: [task.arguments["velocity"], 0]),
+        ("ant-dir/mier-ood/test:1", lambda task: [task.arguments["angle"], 1.15]),
+        ("ant-goal/ldm/train:5", lambda task: task.arguments["goal"]),
+    ],
+)
+def test_a_task_that_is_shown_is_ringed_in_the_picture_of_its_split_and_named_there(
+    here, capsys, drawn, name, expected
+):
+    assert call(capsys, "tasks", "show", name, "--plot").code == 0
+    task = tasks.get(name)
+    assert rings(drawn["plot"]) == [pytest.approx(expected(task))]
+    ((_, (title,), _),) = drawn["suptitle"]
+    assert title.endswith(f"\nin black: {task.label}")
+
+
+def test_the_row_of_a_task_is_outlined_in_every_matrix(tmp_path, drawn):
+    split = tasks.get("walker-rand-params/mier-ood")
+    plot_split(split, tmp_path / "a.png", marked=split.ood[7])
+    boxes = [(axes, patch) for axes, (patch,), _ in drawn["add_patch"] if patch.get_edgecolor() == (0, 0, 0, 1)]
+    assert [patch.get_xy() for _, patch in boxes] == [(0, 7)] * 4
+    assert [axes for axes, _ in boxes] == [axes for axes, *_ in drawn["pcolormesh"][2::3]]
+    assert not rings(drawn["plot"])
+
+
+def test_a_task_of_another_split_cannot_be_marked(tmp_path):
+    with pytest.raises(ConfigError, match="marked = cheetah-vel/ldm/ood:0; expected a task of cheetah-vel/mier-hard"):
+        plot_split(HARD, tmp_path / "a.png", marked=tasks.get("cheetah-vel/ldm/ood:0"))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_number_is_a_mark_on_an_axis_with_its_unit(tmp_path, drawn):

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apb import tasks
+from apb.cli.arguments import free_path
 from apb.cli.outcome import Outcome
 from apb.errors import ConfigError, UnknownNameError, counted, nearest
 from apb.registration import ORIGINAL_NAMES
@@ -36,7 +37,7 @@ class Options:
     """List the families of tasks with their splits, or show one of them.
 
     Examples: `apb tasks` lists all; `apb tasks show cheetah-vel` shows a family; `apb tasks show cheetah-vel/mier-hard`
-    a split, and with `--plot tasks.png` draws it; `apb tasks show cheetah-vel/mier-hard/train` all tasks of a list;
+    a split, and with `--plot` draws it; `apb tasks show cheetah-vel/mier-hard/train` all tasks of a list;
     `apb tasks show cheetah-vel/mier-hard:3` one task, by the name that `apb adapt` takes.
     """
 
@@ -45,19 +46,21 @@ class Options:
     ] = ()
     """What to show: FAMILY, FAMILY/SPLIT, FAMILY/SPLIT/LIST, where LIST is train, test or ood, or one task:
     FAMILY/SPLIT:NUMBER or FAMILY/SPLIT/LIST:NUMBER. Default: all families."""
-    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Draw the tasks of the split: .png, .svg or .pdf. Replaced if it exists. Default: no picture."""
+    plot: Annotated[tuple[Path, ...] | None, tyro.conf.arg(metavar="[FILE]")] = None
+    """Draw the tasks of the split into FILE, .png, .svg or .pdf, which is replaced if it exists; without FILE into the
+    first free of tasks-FAMILY-SPLIT.png, tasks-FAMILY-SPLIT-1.png, ... One task is marked. Default: no picture."""
     json: bool = False
     """Print one JSON object on standard output."""
 
 
 def run(options: Options) -> Outcome:
     """List or show."""
-    match options.words:
+    words, file = _words_and_file(options)
+    match words:
         case ():
-            outcome, split = _list(), None
+            outcome, split, task = _list(), None, None
         case ("show", name):
-            outcome, split = _show(name)
+            outcome, split, task = _show(name)
         case ("show", *_):
             raise ConfigError(
                 f"apb tasks show takes one NAME, for example `{EXAMPLE}`; `apb tasks` lists what there is"
@@ -70,9 +73,18 @@ def run(options: Options) -> Outcome:
     if options.plot is None:
         return outcome
     if split is None:
-        raise ConfigError(f"--plot draws a split; name one, for example `{EXAMPLE} --plot {options.plot}`")
-    picture = str(tasks.plot_split(split, options.plot))
+        raise ConfigError(f"--plot draws a split; name one, for example `{EXAMPLE} --plot`")
+    path = file or free_path(Path(f"tasks-{split.family}-{split.name}.png"))
+    picture = str(tasks.plot_split(split, path, marked=task))
     return Outcome({**outcome.data, "picture": picture}, [*outcome.shown, f"picture: {picture}"])
+
+
+def _words_and_file(options: Options) -> tuple[tuple[str, ...], Path | None]:
+    """What to show, and the FILE of `--plot`, which takes all words that follow it."""
+    following = options.plot or ()
+    named = following[:1] if following[:1] != (Path("show"),) else ()
+    words = (*options.words, *map(str, following[len(named) :]))
+    return words, next(iter(named), None)
 
 
 # --- all families ----------------------------------------------------------------------------------------------------
@@ -124,10 +136,10 @@ def _parameters(family: Mapping[str, Any]) -> str:
 # --- one of them -----------------------------------------------------------------------------------------------------
 
 
-def _show(name: str) -> tuple[Outcome, tasks.Split | None]:
-    """What is shown, and its split if it has one."""
+def _show(name: str) -> tuple[Outcome, tasks.Split | None, tasks.Task | None]:
+    """What is shown, its split if it has one, and the task if it is one."""
     if "/" not in name and ":" not in name:
-        return _show_family(tasks.family_named(name)()), None
+        return _show_family(tasks.family_named(name)()), None, None
     found = tasks.get(name)
     family, split_name, *_ = str(found.label if isinstance(found, tasks.Task) else name).split("/")
     split = split_named(family, split_name)
@@ -152,7 +164,8 @@ def _show(name: str) -> tuple[Outcome, tasks.Split | None]:
             f"{name}: {counted(len(found), 'task')}",
             *(f"{index}: {_one(task)}" for index, task in enumerate(found)),
         ]
-    return Outcome({**known, "split": {"name": str(split), **own}}, shown), split
+    task = found if isinstance(found, tasks.Task) else None
+    return Outcome({**known, "split": {"name": str(split), **own}}, shown), split, task
 
 
 def _show_family(family: tasks.Family) -> Outcome:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apb.errors import ConfigError
 from apb.pictures import new_figure, require_picture, save_figure
 from apb.tasks.parameter import Parameter
 from apb.tasks.splits import LISTS, Split
+from apb.tasks.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +30,16 @@ MATRIX_HEIGHT = 5.0
 SHOWN = {"train": "train", "test": "test", "ood": "OOD"}
 COLORS = {"train": "#4c72b0", "test": "#55a868", "ood": "#c44e52"}
 MARKERS = {"train": "s", "test": "o", "ood": "D"}
+MARK: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 14,
+    "fillstyle": "none",
+    "color": "black",
+    "linestyle": "none",
+    "markeredgewidth": 1.6,
+    "zorder": 4,
+}
+"""A ring around the marked task."""
 FEW = 40
 """Tasks that can have large marks."""
 FEW_CELLS = 500
@@ -47,11 +59,13 @@ class Drawn:
         name: Its name.
         parameter: What it may be.
         lists: Its values.
+        marked: List and number of the task that is marked.
     """
 
     name: str
     parameter: Parameter
     lists: Lists
+    marked: tuple[str, int] | None
 
     @property
     def label(self) -> str:
@@ -80,7 +94,7 @@ class Drawn:
         return 5.5 if self.is_angle or self.parameter.shape else 2.2
 
 
-def plot_split(split: Split, path: str | Path) -> Path:
+def plot_split(split: Split, path: str | Path, *, marked: Task | None = None) -> Path:
     """Draw the tasks of a split into the picture `path`; returns it.
 
     A number is a mark on an axis, an angle one on a circle, two numbers a point of a plane. Arrays are the rows of a
@@ -89,12 +103,13 @@ def plot_split(split: Split, path: str | Path) -> Path:
     Args:
         split: The split.
         path: The picture, `.png`, `.svg` or `.pdf`; replaced if it exists.
+        marked: One of the tasks, which is marked in black.
 
     Raises:
-        ConfigError: another ending. RunFolderError: it cannot be written.
+        ConfigError: another ending, or `marked` is of another split. RunFolderError: it cannot be written.
     """
     target = require_picture(path)
-    drawn = _drawn(split)
+    drawn = _drawn(split, None if marked is None else _place(split, marked))
     single, arrays = [each for each in drawn if not each.is_array], [each for each in drawn if each.is_array]
     heights = [each.height for each in single] + [MATRIX_HEIGHT] * bool(arrays)
     figure = new_figure(WIDTH, sum(heights) + 0.8)
@@ -110,19 +125,29 @@ def plot_split(split: Split, path: str | Path) -> Path:
         _matrices(grid[len(single)], arrays)
     sizes = ", ".join(f"{len(getattr(split, name))} {SHOWN[name]}" for name in LISTS)
     about = textwrap.fill(f"out of distribution: {split.about}", 120, break_on_hyphens=False)
-    figure.suptitle(f"{split}: {sizes} tasks\n{about}", fontsize=8.5)
+    mark = "" if marked is None else f"\nin black: {marked}"
+    figure.suptitle(f"{split}: {sizes} tasks\n{about}{mark}", fontsize=8.5)
     save_figure(figure, target)
     return target
 
 
-def _drawn(split: Split) -> list[Drawn]:
+def _place(split: Split, task: Task) -> tuple[str, int]:
+    """List and number of a task."""
+    for name in LISTS:
+        for index, each in enumerate(getattr(split, name)):
+            if (each, each.label) == (task, task.label):
+                return name, index
+    raise ConfigError(f"marked = {task}; expected a task of {split}")
+
+
+def _drawn(split: Split, marked: tuple[str, int] | None) -> list[Drawn]:
     """Parameters by which the tasks differ, in the order of the family."""
     family = split.train[0].made_family
     rows = {
         name: [family.rows(task.values, 1) for task in getattr(split, name)] for name in LISTS if getattr(split, name)
     }
     return [
-        Drawn(name, parameter, {part: np.concatenate([row[name] for row in rows[part]]) for part in rows})
+        Drawn(name, parameter, {part: np.concatenate([row[name] for row in rows[part]]) for part in rows}, marked)
         for name, parameter in family.parameters.items()
     ]
 
@@ -131,6 +156,8 @@ def _strip(axes: "Axes", drawn: Drawn) -> None:
     for line, (name, values) in enumerate(drawn.lists.items()):
         width = 1.0 if len(values) > FEW else 2.0
         axes.vlines(values, line - 0.35, line + 0.35, colors=COLORS[name], linewidth=width)
+        for value in _marked(drawn, name):
+            axes.plot(value, line, **MARK)
     axes.set_yticks(range(len(drawn.lists)), [_legend(name, values) for name, values in drawn.lists.items()])
     axes.set_ylim(len(drawn.lists) - 0.4, -0.6)
     if drawn.parameter.allowed:
@@ -146,6 +173,8 @@ def _circle(axes: "Axes", drawn: Drawn) -> None:
         radius = 1 + 0.15 * ring
         axes.plot(np.linspace(0, 2 * np.pi, 200), np.full(200, radius), color="lightgray", linewidth=0.6, zorder=1)
         axes.scatter(values, np.full(len(values), radius), label=_legend(name, values), **_marks(name, values))
+        for value in _marked(drawn, name):
+            axes.plot(value, radius, **MARK)
     eighths = ["0", "π/4", "π/2", "3π/4", "π", "5π/4", "3π/2", "7π/4"]
     axes.set_xticks(np.arange(8) * np.pi / 4, eighths)
     axes.set_ylim(0, 1.45)
@@ -159,6 +188,8 @@ def _circle(axes: "Axes", drawn: Drawn) -> None:
 def _plane(axes: "Axes", drawn: Drawn) -> None:
     for name, values in drawn.lists.items():
         axes.scatter(values[:, 0], values[:, 1], label=_legend(name, values), **_marks(name, values))
+        for x, y in _marked(drawn, name):
+            axes.plot(x, y, **MARK)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_title(drawn.label, fontsize=9)
     unit = _UNIT.search(drawn.parameter.description)
@@ -182,6 +213,7 @@ class _Scale:
 def _matrices(place: "SubplotSpec", arrays: Sequence[Drawn]) -> None:
     """A column for each parameter, a matrix in it for each list, in which a row is a task."""
     from matplotlib.cm import ScalarMappable
+    from matplotlib.patches import Rectangle
 
     sizes = {name: len(values) for name, values in arrays[0].lists.items()}
     widths = [max(math.prod(each.parameter.shape), 4) for each in arrays]
@@ -192,8 +224,12 @@ def _matrices(place: "SubplotSpec", arrays: Sequence[Drawn]) -> None:
     edges = {"edgecolors": "white", "linewidth": 0.5} if lined else {}
     of_scale: dict[int, tuple[_Scale, list[Axes]]] = {}
     for column, each, scale in zip(panels.T, arrays, _scales(arrays), strict=True):
-        for axes, values in zip(column, each.lists.values(), strict=True):
+        for axes, (name, values) in zip(column, each.lists.items(), strict=True):
             rows = values.reshape(len(values), -1)
+            if each.marked is not None and each.marked[0] == name:
+                outline = Rectangle((0, each.marked[1]), rows.shape[1], 1)
+                outline.set(fill=False, edgecolor="black", linewidth=1.5, clip_on=False, zorder=4)
+                axes.add_patch(outline)
             axes.pcolormesh(rows, norm=scale.norm, cmap=scale.colors, rasterized=True, **edges)
             axes.invert_yaxis()
             axes.set_xticks([])
@@ -238,6 +274,14 @@ def _scales(arrays: Sequence[Drawn]) -> list[_Scale]:
 
 def _legend(name: str, values: NDArray[np.float64]) -> str:
     return f"{SHOWN[name]} ({len(values)})"
+
+
+def _marked(drawn: Drawn, name: str) -> NDArray[np.float64]:
+    """The value of the marked task if it is in the list `name`, (1, *shape), else none, (0, *shape)."""
+    if drawn.marked is None or drawn.marked[0] != name:
+        return drawn.lists[name][:0]
+    index = drawn.marked[1]
+    return drawn.lists[name][index : index + 1]
 
 
 def _marks(name: str, values: NDArray[np.float64]) -> dict[str, Any]:
