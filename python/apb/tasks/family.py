@@ -183,6 +183,13 @@ class Family(ABC):
         """The values of the fields."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the model, which is compiled anew where it is needed, and by name: some classes are made by functions.
+        from apb.tasks.registry import FAMILIES
+
+        known = FAMILIES.get(self.name) is type(self)
+        return _made_again, (self.name if known else type(self), self.switches)
+
     def rows(self, values: Mapping[str, Any], count: int) -> Parameters:
         """Parameters for `count` rows from values for all of them, or for each; see `Parameter.rows`."""
         return rows_of(self.parameters, values, count, self.name)
@@ -213,6 +220,12 @@ class Family(ABC):
 def physics_of(data: mujoco.MjData, outputs: tuple[str, ...]) -> Physics:
     """One simulation as one row."""
     return Physics(data.qpos[None], data.qvel[None], {name: getattr(data, name)[None] for name in outputs})
+
+
+def _made_again(family: str | type[Family], switches: Mapping[str, Any]) -> Family:
+    from apb.tasks.registry import family_named  # here, since it imports the families
+
+    return (family_named(family) if isinstance(family, str) else family)(**switches)
 
 
 def split_arguments(family: Callable[..., Family], arguments: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:

@@ -75,6 +75,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self.action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.metadata = self.metadata | {"render_fps": round(1 / self.family.dt)}
         self.render_mode = require_render_mode(render_mode)
+        self._size = width, height
         self._camera = Camera(self.model, width, height)
         self._starts = Starts(1)
         self._looked_at = False
@@ -135,6 +136,16 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
     def close(self) -> None:
         """Free the renderer."""
         self._camera.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all but what looks into `data`, which has its model with it."""
+        return {name: value for name, value in vars(self).items() if name not in ("model", "_physics", "_camera")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.model = self.data.model
+        self._physics = physics_of(self.data, self.family.outputs)
+        self._camera = Camera(self.model, *self._size)
 
     def __str__(self) -> str:
         return f"{self.family.name} with {described(self.values)}"

@@ -12,16 +12,20 @@ class Starts:
     """Seeds and numbers of episodes of R rows. Rows that were never seeded have fresh seeds of the operating system's.
 
     Attributes:
-        seeds: uint64 (R,).
+        seeds: What the rows were seeded with, uint64 (R,).
         episodes: Episodes begun since a row was seeded, int64 (R,).
     """
 
     def __init__(self, rows: int) -> None:
         entropy = np.random.SeedSequence().generate_state(rows, np.uint64)
         self._keys = np.stack([rng.key(0, rng.Stream.TASK_START)] * rows)
-        self.seeds: NDArray[np.uint64] = self._keys[:, 0]
         self.seeds[:] = entropy >> np.uint64(1)
         self.episodes: NDArray[np.int64] = np.zeros(rows, dtype=np.int64)
+
+    @property
+    def seeds(self) -> NDArray[np.uint64]:
+        """A view, which may be written to."""
+        return self._keys[:, 0]
 
     def seed(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """The next episodes of these rows are the first ones of these seeds."""
