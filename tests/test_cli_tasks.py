@@ -1,10 +1,12 @@
 """What `apb tasks` promises: it lists, shows and draws splits, as they are, for people and for programs."""
 
+import ast
 import json
 import math
 import re
 from dataclasses import dataclass
 
+import gymnasium
 import numpy as np
 import pytest
 from apb import tasks
@@ -42,9 +44,31 @@ def test_the_list_has_every_family_with_its_splits_and_fits_in_100_columns(capsy
         assert re.search(rf"^{family} ", called.out, re.MULTILINE)
     assert "cheetah-vel-permuted-state and so on" in called.out
     assert called.out.count("permuted-state") == 1
+    family = tasks.FAMILIES["humanoid-dir"]()
+    assert f"{family.observation_size} observations, {family.action_size} actions" in called.out
     ends = [line.split()[-4:] for line in called.out.splitlines() if re.search(r"\d+ +\d+ +\d+$", line)]
     splits = [tasks.get(name) for name in SPLITS if "permuted-state" not in name]
     assert ends == [[split.name, *(str(len(getattr(split, part))) for part in LISTS)] for split in splits]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_list_fits_in_a_narrow_terminal_and_no_name_is_broken(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = call(capsys, "tasks").out
+    assert max(map(len, text.splitlines())) <= columns
+    words = text.split()
+    assert {*ORIGINAL_NAMES, *(name.partition("/")[2] for name in SPLITS if "permuted-state" not in name)} <= {*words}
+
+
+@pytest.mark.parametrize("name", ["cheetah-vel", "ant-goal/ldm", "walker-rand-params/mier-ood:3"])
+def test_what_is_shown_fits_in_a_narrow_terminal_but_for_what_is_to_be_copied(capsys, monkeypatch, name):
+    wide = call(capsys, "tasks", "show", name).out
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = call(capsys, "tasks", "show", name).out
+    table, _, use = narrow.partition("SHA-256:" if "/" in name else "use:")
+    assert max(map(len, table.splitlines())) <= 60
+    assert wide.endswith(use)
+    assert "".join(narrow.split()) == "".join(wide.split())
 
 
 def test_the_list_tells_programs_sizes_and_hashes_of_all_splits(capsys):
@@ -159,7 +183,53 @@ def test_a_family_is_shown_with_its_splits_and_how_to_make_it(capsys):
     assert data["splits"]["tavt"]["sha256"] == tasks.get("hopper-mass/tavt").hash
 
 
+def test_a_family_is_also_shown_by_the_id_of_its_env(capsys):
+    for family in ("cheetah-vel", "ant-goal-permuted-state"):
+        by_id = call(capsys, "tasks", "show", tasks.Task(family, {}).env_id)
+        assert by_id.code == 0
+        assert by_id.out == call(capsys, "tasks", "show", family).out
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "argument"),
+    [
+        ("cheetah-vel", "velocity: a number in [0, 20] (target speed in m/s), 2 by default", "velocity=2.0"),
+        ("ant-goal", "(x and y in m), [1,0] by default", "goal=[1.0, 0.0]"),
+        ("cheetah-vel-permuted-state", "in each place), [0,1,2,3,4,5,6,7,…,19] by default", "velocity=2.0"),
+    ],
+)
+def test_a_parameter_has_its_default_beside_it_and_is_short_in_the_commands(capsys, name, default, argument):
+    called = call(capsys, "tasks", "show", name)
+    assert default in one_line(called.out)
+    use = called.out.partition("use: ")[2].splitlines()
+    assert [line.endswith(f", {argument})") for line in use[:2]] == [True, True]
+
+
+@pytest.mark.parametrize("name", ORIGINAL_NAMES)
+def test_the_lines_that_say_how_to_use_a_family_make_its_env(capsys, name):
+    line = call(capsys, "tasks", "show", name).out.partition("use: ")[2].splitlines()[0]
+    made = ast.parse(line, mode="eval").body
+    assert ast.unparse(made.func) == "gymnasium.make"
+    named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in made.keywords}
+    env = gymnasium.make(*map(ast.literal_eval, made.args), **named)
+    assert env.unwrapped.family.name == name
+    known = facts(env.unwrapped.family)["parameters"]
+    assert named == {
+        key: np.broadcast_to(known[key]["default"], known[key]["shape"]).tolist() for key in env.unwrapped.values
+    }
+    env.close()
+
+
+@pytest.mark.parametrize("name", tasks.FAMILIES)
+def test_what_is_said_of_the_robot_does_not_contradict_the_observation_nor_speaks_of_code(name):
+    known = facts(tasks.FAMILIES[name]())
+    told = [int(number) for number in re.findall(r"(\d+) observations", known["robot"])]
+    assert told in ([], [known["observation_size"]])
+    assert "`" not in known["robot"]
+
+
 MISTAKES = [
+    (["show", "apb/CheetahVl-v0"], "'apb/CheetahVl-v0' is no env id of a family; did you mean 'apb/CheetahVel-v0'"),
     (["shw", "cheetah-vel"], "did you mean 'show'"),
     (["cheetah-vel"], "did you mean `apb tasks show cheetah-vel`?"),
     (["cheeta-vel/mier-hard:3"], "did you mean `apb tasks show cheeta-vel/mier-hard:3`?"),

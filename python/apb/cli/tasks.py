@@ -1,5 +1,7 @@
 """`apb tasks`: the families of tasks, their splits, and what a task is."""
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from rich import box
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,12 +18,16 @@ from apb import tasks
 from apb.cli.arguments import free_path
 from apb.cli.outcome import Outcome
 from apb.errors import ConfigError, UnknownNameError, counted, nearest
-from apb.registration import ORIGINAL_NAMES
+from apb.registration import NAMESPACE, ORIGINAL_NAMES, env_id
 from apb.tasks.description import facts
 from apb.tasks.splits import LISTS, split_named
 
 TEXT_WIDTH = 78
-"""Columns of what stands beside a heading, so that lines have at most 100."""
+"""Columns of what stands beside a heading at most, so that lines have at most 100."""
+NAME_WIDTH = 46
+"""Columns of a family in the list at most."""
+MIN_WIDTH = 24
+"""Columns of text at least, however narrow the terminal is: the longest names of families fit."""
 MAX_SHOWN = 900
 """Characters of a list that stands among others; all of it is shown alone."""
 MAX_ELEMENTS = 8
@@ -44,8 +50,8 @@ class Options:
     words: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[show NAME]", help_behavior_hint="")
     ] = ()
-    """What to show: FAMILY, FAMILY/SPLIT, FAMILY/SPLIT/LIST, where LIST is train, test or ood, or one task:
-    FAMILY/SPLIT:NUMBER or FAMILY/SPLIT/LIST:NUMBER. Default: all families."""
+    """What to show: FAMILY or its env id, FAMILY/SPLIT, FAMILY/SPLIT/LIST, where LIST is train, test or ood, or one
+    task: FAMILY/SPLIT:NUMBER or FAMILY/SPLIT/LIST:NUMBER. Default: all families."""
     plot: Annotated[tuple[Path, ...] | None, tyro.conf.arg(metavar="[FILE]")] = None
     """Draw the tasks of the split into FILE, .png, .svg or .pdf, which is replaced if it exists; without FILE into the
     first free of tasks-FAMILY-SPLIT.png, tasks-FAMILY-SPLIT-1.png, ... One task is marked. Default: no picture."""
@@ -92,10 +98,10 @@ def _words_and_file(options: Options) -> tuple[tuple[str, ...], Path | None]:
 
 def _list() -> Outcome:
     families = {name: {**facts(family()), "splits": _sizes(name)} for name, family in tasks.FAMILIES.items()}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("family, and what tells its tasks apart", max_width=46)
-    table.add_column("obs", justify="right")
-    table.add_column("act", justify="right")
+    longest = max(len(split) for family in families.values() for split in family["splits"])
+    sizes = sum(2 + len(part) for part in LISTS)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("family, and what tells its tasks apart", max_width=_width(2 + longest + sizes, NAME_WIDTH))
     table.add_column("split")
     for part in LISTS:
         table.add_column(part.replace("ood", "OOD"), justify="right")
@@ -103,18 +109,25 @@ def _list() -> Outcome:
         family = families[name]
         splits = family["splits"]
         table.add_row(
-            Text.assemble((name, "bold"), f"\n{_parameters(family)}"),
-            str(family["observation_size"]),
-            str(family["action_size"]),
+            Text.assemble((name, "bold"), f"\n{_parameters(family)}\n{_spaces(family)}"),
             "\n".join(splits),
             *("\n".join(str(splits[split][part]) for split in splits) for part in LISTS),
             end_section=True,
         )
     text = (
-        "Each family has a variant with permuted observations, cheetah-vel-permuted-state and so on, with the\n"
-        f"split theorem. `{EXAMPLE}` shows a split."
+        "Each family has a variant with permuted observations, cheetah-vel-permuted-state and so on, with the split "
+        f"theorem. `{EXAMPLE}` shows a split."
     )
-    return Outcome({"families": list(families.values())}, [table, "", text])
+    return Outcome({"families": list(families.values())}, [table, "", textwrap.fill(text, _width(0, 100))])
+
+
+def _width(beside: int, most: int) -> int:
+    """Columns that are left for a text beside what needs as many, `most` at most."""
+    return max(MIN_WIDTH, min(most, Console().width - beside))
+
+
+def _spaces(family: Mapping[str, Any]) -> str:
+    return f"{family['observation_size']} observations, {family['action_size']} actions"
 
 
 def _sizes(family: str) -> dict[str, Any]:
@@ -138,25 +151,29 @@ def _parameters(family: Mapping[str, Any]) -> str:
 
 def _show(name: str) -> tuple[Outcome, tasks.Split | None, tasks.Task | None]:
     """What is shown, its split if it has one, and the task if it is one."""
-    if "/" not in name and ":" not in name:
-        return _show_family(tasks.family_named(name)()), None, None
+    by_id = {env_id(family): family for family in tasks.FAMILIES}
+    if name.startswith(NAMESPACE) and name not in by_id:
+        raise UnknownNameError(f"{name!r} is no env id of a family; {nearest(name, by_id)}")
+    if name in by_id or ("/" not in name and ":" not in name):
+        return _show_family(tasks.family_named(by_id.get(name, name))()), None, None
     found = tasks.get(name)
     family, split_name, *_ = str(found.label if isinstance(found, tasks.Task) else name).split("/")
     split = split_named(family, split_name)
     known = facts(split.tasks[0].made_family)
     own = split.to_json()
-    rows: Rows = [("out of distribution", split.about), ("source", split.source), ("SHA-256", split.hash)]
+    rows: Rows = [("out of distribution", split.about), ("source", split.source)]
+    checksum = f"SHA-256: {split.hash}"  # outside of the table, so that it stays in one piece
     shown: list[RenderableType]
     if isinstance(found, tasks.Split):
         parts = [
             (f"{part.replace('ood', 'OOD')} ({len(own[part])})", _in_short(getattr(split, part))) for part in LISTS
         ]
-        shown = [str(split), _table([*rows, *parts, *_family_rows(known)]), "", _use(f"{split}:0")]
+        shown = [str(split), _table([*rows, *parts, *_family_rows(known)]), checksum, "", _use(f"{split}:0")]
     elif isinstance(found, tasks.Task):
         own = {key: value for key, value in own.items() if key not in LISTS}
         own["task"] = {"name": found.label, "arguments": dict(found.arguments)}
         values = [(each, _full(value)) for each, value in found.arguments.items()]
-        shown = [str(found), _table([*values, *rows, *_family_rows(known)]), "", _use(str(found))]
+        shown = [str(found), _table([*values, *rows, *_family_rows(known)]), checksum, "", _use(str(found))]
     else:
         part = name.split("/")[2]
         own = {key: value for key, value in own.items() if key not in LISTS or key == part}
@@ -176,7 +193,9 @@ def _show_family(family: tasks.Family) -> Outcome:
         for name, each in splits.items()
     ]
     numbers = "".join(
-        f", {name}={parameter.default}" for name, parameter in family.parameters.items() if not parameter.shape
+        f", {name}={np.broadcast_to(parameter.default, parameter.shape).tolist()}"
+        for name, parameter in family.parameters.items()
+        if math.prod(parameter.shape) <= MAX_ELEMENTS
     )
     use = f"""use: gymnasium.make("{about["env_id"]}"{numbers})
      gymnasium.make_vec("{about["env_id"]}", num_envs=64{numbers})""" + "".join(
@@ -197,7 +216,10 @@ def _family_rows(about: Mapping[str, Any]) -> Rows:
         ("action", f"{about['action_size']} numbers in [-1, 1]"),
         ("step", f"{step:g} s, {round(step / timestep)} timesteps of {timestep:g} s"),
         ("episode", f"{about['horizon']} steps, {about['horizon'] * step:g} s{before}"),
-        *(("parameter", f"{name}: {each['expected']}") for name, each in about["parameters"].items()),
+        *(
+            ("parameter", f"{name}: {each['expected']}, {_short(each['default'], MAX_ELEMENTS)} by default")
+            for name, each in about["parameters"].items()
+        ),
         *(("switch", f"{name} = {each['default']}: {each['about']}") for name, each in about["switches"].items()),
         ("env id", about["env_id"]),
     ]
@@ -205,9 +227,10 @@ def _family_rows(about: Mapping[str, Any]) -> Rows:
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
+    headings = max(len(heading) for heading, _ in rows)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
-    table.add_column(max_width=TEXT_WIDTH)
+    table.add_column(max_width=_width(headings + 1, TEXT_WIDTH), overflow="fold")
     for heading, text in rows:
         table.add_row(Text(heading, "bold"), Text(text))
     return table

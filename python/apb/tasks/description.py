@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from apb.registration import env_id
 from apb.tasks.family import Family
 
@@ -12,7 +14,8 @@ from apb.tasks.family import Family
 def facts(family: Family) -> dict[str, Any]:
     """Name, tasks, robot, reward, sizes, times, parameters and switches of a family.
 
-    Texts are those of its docstrings; "robot" is None where the family itself says which model it has.
+    Texts are those of its docstrings; a parameter's "default" is broadcast to its "shape"; "robot" is None where the
+    family itself says which model it has.
     """
     kind = type(family)
     return {
@@ -29,7 +32,12 @@ def facts(family: Family) -> dict[str, Any]:
         "observation": _observation(kind),
         "action_size": family.action_size,
         "parameters": {
-            name: {"shape": list(parameter.shape), "expected": parameter.expected, "about": parameter.description}
+            name: {
+                "shape": list(parameter.shape),
+                "default": np.asarray(parameter.default).tolist(),
+                "expected": parameter.expected,
+                "about": parameter.description,
+            }
             for name, parameter in family.parameters.items()
         },
         "switches": {

@@ -55,7 +55,7 @@ _CHEETAH_HEIGHT = 0.7  # of the torso where its sliders are at 0, in half_cheeta
 
 @dataclass(frozen=True)
 class Ant(Family, ABC):
-    """Ant: 27 observations, or 111 with contact forces; falls where a family says so.
+    """Ant: four legs of two joints each; falls where a family says so.
 
     RK4 with a timestep of 0.01 s, as in Gymnasium's file.
 
@@ -135,7 +135,7 @@ class Hopper(Family, ABC):
 
 @dataclass(frozen=True)
 class Walker(Hopper, ABC):
-    """Walker2d: 17 observations; falls. As `Hopper`, of which it has the switch and the reward.
+    """Walker2d: 17 observations; falls.
 
     Switches:
         classic_feet: Whether the right foot has the friction 0.9, as in the models of PEARL's line of code; else both
