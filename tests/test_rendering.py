@@ -134,13 +134,13 @@ def test_the_film_of_a_task_is_its_first_episode_in_an_evaluation_with_the_same_
 @pytest.mark.parametrize(
     ("env", "kwargs", "error", "words"),
     [
-        ("cheetah-vel/mier-hard", {}, ConfigError, "expected one of them: cheetah-vel/mier-hard/ood:0"),
+        ("cheetah-vel/mier-hard", {}, ConfigError, "has several tasks.*give its number"),
         ("cheetah-vel/mier-hrad:5", {}, UnknownNameError, "did you mean 'mier-hard'"),
         ("cheetah-vel/mier-hard:5", {"velocity": 1.0}, UnknownNameError, "velocity = 1.0 is no switch"),
         ("cheetah-vel/mier-hard:5", {"width": 0}, InvalidEnvError, "width = 0"),
-        (tasks.get("cheetah-vel/mier-hard:5"), {"velocity": 1.0}, ConfigError, "env_kwargs"),
+        (tasks.get("cheetah-vel/mier-hard:5"), {"velocity": 1.0}, ConfigError, "env_kwargs has velocity beside"),
         (lambda: PointEnv(), {}, ConfigError, "expected an id, the name of a task, or a Task"),
-        (7, {}, InvalidEnvError, "env = 7"),
+        (7, {}, ConfigError, "env = 7; expected an id"),
     ],
     ids=str,
 )

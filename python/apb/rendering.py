@@ -33,9 +33,6 @@ MAX_FPS = 30.0
 
 OFFSCREEN_BACKENDS = ("egl", "osmesa")
 
-_OF_PICTURE = ("width", "height")
-"""Arguments of a task's env that say how it is drawn, where all others are switches of its family."""
-
 _PROBE = """
 import mujoco
 context = mujoco.GLContext(16, 16)
@@ -59,8 +56,8 @@ def render(
         policy: What acts.
         env: A Gymnasium id, the name of a task, or a `Task`. The env must offer the render mode "rgb_array".
         path: The film, `.mp4` or `.gif`; replaced if it exists.
-        env_kwargs: Further arguments of `gymnasium.make`, for example `{"width": 640, "height": 480}`; of a task
-            `width`, `height` and, beside a name, switches of its family.
+        env_kwargs: Further arguments of `gymnasium.make`, for example `{"width": 640, "height": 480}`; beside the name
+            of a task switches of its family too.
         seed: Seed of the episode, in [0, 2^63): the first episode of `evaluate(policy, env, seed=seed)`.
         seconds: Length of the film at most, in the env's own time, in (0, 3600]; it ends earlier if the episode does.
 
@@ -94,15 +91,14 @@ def render(
 
 def _drawing(env: str | tasks.Task, kwargs: Mapping[str, Any]) -> EnvSource:
     """The env with the render mode "rgb_array"."""
-    if isinstance(env, str) and not tasks.is_task_name(env):
-        return EnvSource.resolve(env, {**kwargs, "render_mode": "rgb_array"})
-    drawn = {name: kwargs[name] for name in _OF_PICTURE if name in kwargs}
-    source = EnvSource.resolve(env, {name: value for name, value in kwargs.items() if name not in drawn})
-    if len(source.tasks) != 1:
-        hint = f"one of them: {source.tasks[0]}" if source.tasks else "an id, the name of a task, or a Task"
-        raise ConfigError(f"env is {source.name}; expected {hint}")
-    (task,) = source.tasks
-    return EnvSource.resolve(task.env_id, {**task.arguments, **drawn, "render_mode": "rgb_array"})
+    arguments = {**kwargs, "render_mode": "rgb_array"}
+    if isinstance(env, str):
+        return EnvSource.resolve(env, arguments)
+    if not isinstance(env, tasks.Task):
+        raise ConfigError(f"env = {env!r:.100}; expected an id, the name of a task, or a Task")
+    if others := arguments.keys() - set(tasks.ARGUMENTS_OF_MAKE):
+        raise ConfigError(f"env_kwargs has {', '.join(sorted(others))} beside {env}; expected a Task that has them")
+    return EnvSource.resolve(env.env_id, {**env.arguments, **arguments})
 
 
 def choose_opengl() -> dict[str, str]:
