@@ -276,6 +276,9 @@ def with_value(value, dtype=np.float64):
         (with_value("fast", object), r"(?s)actions = .*; expected an array of finite numbers"),
         ([[1.0], [2.0, 3.0], []], r"(?s)actions = .*; expected an array of finite numbers"),
         ("up", "actions = 'up'; expected an array"),
+        ([["0.5"] * 3] * 3, r"(?s)actions = .*; expected an array of finite numbers"),
+        (with_value(1j, np.complex128), r"(?s)actions = .*; expected an array of finite numbers"),
+        (with_value(1j, object), r"(?s)actions = .*; expected an array of finite numbers"),
         (None, r"actions"),
     ],
 )

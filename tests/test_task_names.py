@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from apb import tasks
 from apb.errors import ConfigError, UnknownNameError
+from apb.simulation import BatchedEnv
 from apb.tasks import splits
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,6 +101,36 @@ WRONG_NAMES = [
 def test_a_wrong_name_is_answered_with_the_nearest_one_or_the_range(name, error, words):
     with pytest.raises(error, match=re.escape(words)):
         tasks.get(name)
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: tasks.get(LONG),
+        lambda: tasks.get(f"{LONG}/"),
+        lambda: tasks.get([LONG]),
+        lambda: tasks.get(f"cheetah-vel/{LONG}"),
+        lambda: tasks.get(f"cheetah-vel/pearl/{LONG}"),
+        lambda: tasks.get(f"cheetah-vel/pearl:{LONG}"),
+        lambda: tasks.get("cheetah-vel/pearl", **{LONG: True}),
+        lambda: tasks.get("cheetah-vel/pearl", include_torso_position=LONG),
+        lambda: tasks.splits_of(LONG),
+        lambda: tasks.Task(LONG, {}),
+        lambda: tasks.Task("cheetah-vel", {LONG: 1.0}),
+        lambda: tasks.Task("cheetah-vel", {"velocity": LONG}),
+        lambda: tasks.Task("ant-goal", {"goal": [1.0] * 100_000}),
+        lambda: BatchedEnv("cheetah-vel", autoreset_mode=LONG),
+        lambda: BatchedEnv("cheetah-vel", render_mode=LONG),
+    ],
+)
+def test_what_is_far_too_long_is_repeated_in_part_only(ask):
+    with pytest.raises(ConfigError) as caught:
+        ask()
+    assert len(str(caught.value)) < 2_000
+    assert all(len(note) < 500 for note in getattr(caught.value, "__notes__", []))
 
 
 @pytest.mark.parametrize(

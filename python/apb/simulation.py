@@ -391,4 +391,4 @@ def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
     for mode in AutoresetMode:
         if value == mode or str(value).lower() in (mode.value.lower(), mode.name.lower()):
             return mode
-    raise ConfigError(f"autoreset_mode = {value!r}; expected {', '.join(mode.name for mode in AutoresetMode)}")
+    raise ConfigError(f"autoreset_mode = {value!r:.100}; expected {', '.join(mode.name for mode in AutoresetMode)}")

@@ -244,7 +244,7 @@ def with_switches(family: Callable[..., Family], arguments: Mapping[str, Any]) -
     for name in own.keys() & arguments.keys():
         if type(arguments[name]) is not type(own[name].default):
             raise ConfigError(
-                f"{name} = {arguments[name]!r}; expected a {type(own[name].default).__name__}, as its default "
+                f"{name} = {arguments[name]!r:.100}; expected a {type(own[name].default).__name__}, as its default "
                 f"{own[name].default!r}"
             )
     return family(**{name: value for name, value in arguments.items() if name in own})
@@ -256,7 +256,7 @@ def values_in(family: Family, arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name in arguments:
         if name not in switches and name not in family.parameters:
             raise UnknownNameError(
-                f"the family {family.name!r} has neither a parameter nor a switch {name!r}; "
+                f"the family {family.name!r} has neither a parameter nor a switch {name!r:.100}; "
                 f"{nearest(name, [*family.parameters, *switches])}"
             )
     return {name: value for name, value in arguments.items() if name not in switches}

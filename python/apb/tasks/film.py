@@ -21,7 +21,7 @@ GROUND = 5.0
 def require_render_mode(render_mode: object) -> str | None:
     """Return the render mode of an env, None or "rgb_array"; raise `ConfigError` for any other."""
     if render_mode is not None and render_mode != "rgb_array":
-        raise ConfigError(f"render_mode = {render_mode!r}; expected 'rgb_array' or None")
+        raise ConfigError(f"render_mode = {render_mode!r:.100}; expected 'rgb_array' or None")
     return "rgb_array" if render_mode else None
 
 

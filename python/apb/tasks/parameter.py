@@ -96,7 +96,7 @@ def rows_of(parameters: Mapping[str, Parameter], values: Mapping[str, Any], coun
     """
     for name in values:
         if name not in parameters:
-            raise UnknownNameError(f"the family {family!r} has no parameter {name!r}; {nearest(name, parameters)}")
+            raise UnknownNameError(f"the family {family!r} has no parameter {name!r:.100}; {nearest(name, parameters)}")
     return {
         name: parameter.rows(
             name, values[name] if name in values else np.broadcast_to(parameter.default, parameter.shape), count

@@ -61,9 +61,9 @@ def require_name(family: type[Family]) -> None:
     """Raise the `ConfigError` of `register` if a family cannot have the name that it has."""
     name = getattr(family, "name", None)
     if not (isinstance(family, type) and issubclass(family, Family)) or not isinstance(name, str):
-        raise ConfigError(f"register({family!r}); expected a subclass of apb.tasks.Family that has a name")
+        raise ConfigError(f"register({family!r:.100}); expected a subclass of apb.tasks.Family that has a name")
     if not all(part.isascii() and part.isalnum() and part == part.lower() for part in name.split("-")):
-        raise ConfigError(f"family name {name!r}; expected words of a-z and 0-9 with a - between them")
+        raise ConfigError(f"family name {name!r:.100}; expected words of a-z and 0-9 with a - between them")
     earlier = FAMILIES.get(name, family)
     if (earlier.__module__, earlier.__qualname__) != (family.__module__, family.__qualname__):
         inherited = "" if "name" in vars(family) else f": {family.__name__} has it from its base class"
@@ -75,5 +75,5 @@ def require_name(family: type[Family]) -> None:
 def family_named(name: object) -> type[Family]:
     """The family that is registered under `name`; raises `UnknownNameError`, with the nearest one, if none is."""
     if not isinstance(name, str) or name not in FAMILIES:
-        raise UnknownNameError(f"family = {name!r} is unknown; {nearest(str(name), FAMILIES)}")
+        raise UnknownNameError(f"family = {name!r:.100} is unknown; {nearest(str(name), FAMILIES)}")
     return FAMILIES[name]

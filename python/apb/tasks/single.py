@@ -39,9 +39,12 @@ def bounded(state: NDArray[np.float64]) -> bool:
 
 
 def numbers(actions: Any) -> NDArray[np.float64]:
-    """Actions as float64; raises `SimulationError` for what are no numbers."""
+    """Actions as float64; raises `SimulationError` for what are no real numbers."""
     try:
-        return np.asarray(actions, dtype=np.float64)
+        given = np.asarray(actions)
+        if given.dtype.kind not in "fiubO":
+            raise TypeError(f"{given.dtype} are no real numbers")
+        return given.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise SimulationError(f"actions = {actions!r:.200}; expected an array of finite numbers") from error
 

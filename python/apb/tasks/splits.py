@@ -94,15 +94,15 @@ def get(name: str, /, **switches: Any) -> Split | Task | tuple[Task, ...]:
     """
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
-        raise ConfigError(f"task = {name!r}; expected FAMILY/SPLIT[/LIST][:NUMBER], for example {_EXAMPLE!r}")
+        raise ConfigError(f"task = {name!r:.100}; expected FAMILY/SPLIT[/LIST][:NUMBER], for example {_EXAMPLE!r}")
     family, part = family_named(match["family"]).name, match["list"]
     if match["split"] is None:
         known = splits_of(family)
         hint = f"one of {', '.join(known)}" if known else "but this family has none"
-        raise ConfigError(f"task = {name!r} names no split; expected {family}/SPLIT, {hint}")
+        raise ConfigError(f"task = {name!r:.100} names no split; expected {family}/SPLIT, {hint}")
     split = split_named(family, match["split"], **switches)
     if part is not None and part not in LISTS:
-        raise UnknownNameError(f"{split} has no list {part!r}; {nearest(part, LISTS)}")
+        raise UnknownNameError(f"{split} has no list {part!r:.100}; {nearest(part, LISTS)}")
     tasks: tuple[Task, ...] = split.tasks if part is None else getattr(split, part)
     index = match["index"]
     if index is None:
@@ -120,15 +120,17 @@ def split_named(family: str, name: str, /, **switches: Any) -> Split:
     for switch, value in switches.items():
         if switch not in own:
             hint = f"{nearest(switch, own)}; the split gives values to all else" if own else "it has none"
-            raise UnknownNameError(f"{switch} = {value!r:.100} is no switch of {family}; {hint}")
+            raise UnknownNameError(f"{switch:.100} = {value!r:.100} is no switch of {family}; {hint}")
     splits = _read(family)
     if name not in splits:
-        raise UnknownNameError(f"{family} has no split {name!r}; {nearest(name, splits) if splits else 'it has none'}")
-    found = require_fields(splits[name], _FIELDS, f"split {family}/{name}", _REMEDY)
+        raise UnknownNameError(
+            f"{family} has no split {name!r:.100}; {nearest(name, splits) if splits else 'it has none'}"
+        )
+    found = require_fields(splits[name], _FIELDS, f"split {family}/{name} in {_path(family)}", _REMEDY)
     lists = {part: found[part] for part in LISTS}
     if hash_of(family, name, lists) != found["sha256"]:
         raise FileFormatError(
-            f"the tasks of split {family}/{name} are not those that its checksum is of, in {DATA}; {_REMEDY}"
+            f"the tasks of split {family}/{name} in {_path(family)} are not those that its checksum is of; {_REMEDY}"
         )
     tasks = {part: _labelled(f"{family}/{name}/{part}", lists[part], switches) for part in LISTS}
     return Split(family, name, **tasks, about=found["about"], source=found["source"])
@@ -183,13 +185,17 @@ def _labelled(label: str, tasks: Sequence[Mapping[str, Any]], switches: Mapping[
     try:
         return tuple(Task(family, {**task, **switches}, f"{label}:{index}") for index, task in enumerate(tasks))
     except ConfigError as error:
-        error.add_note(f"This is about {label} with {switches!r}.")
+        error.add_note(f"This is about {label} with {switches!r:.200}.")
         raise
+
+
+def _path(family: str) -> Path:
+    return DATA / f"{family}.json"
 
 
 def _read(family: str) -> dict[str, Any]:
     """The splits of a family as they are in its file: name -> object. Read anew each time, so that nobody shares it."""
-    path = DATA / f"{family}.json"
+    path = _path(family)
     if not path.exists():
         return {}
     content = require_fields(read_json(path), _CONTENT, str(path), _REMEDY)
