@@ -25,9 +25,9 @@ class RandomDynamics(Family, ABC):
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """See `Family`: factors."""
+        """See `Family`: factors. Simulations of some robots blow up in their first steps with factors of 1000."""
         return {
-            name: Parameter(f"factors of the model's {name}", 1.0, 1e-3, 1e3, getattr(self.model, name).shape)
+            name: Parameter(f"factors of the model's {name}", 1.0, 0.01, 100.0, getattr(self.model, name).shape)
             for name in FIELDS
         }
 
