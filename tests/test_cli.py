@@ -62,7 +62,13 @@ def test_the_commands_that_follow_a_run_in_an_env_of_another_package_work_as_pri
         gymnasium.registry.pop("Thing-v0", None)  # as in a new process
         sys.modules.pop("other_package", None)
         assert call(capsys, *arguments).code == 0
+    again = call(capsys, "resume", *commands[0][2:])
+    assert [shlex.split(line) for line in again.out.partition("next:")[2].splitlines() if line] == commands
+    assert "give the env" not in again.out
     gymnasium.registry.pop("Thing-v0", None)
+    unnamed = call(capsys, "resume", "runs/a run")
+    assert unnamed.code == 0
+    assert unnamed.out.endswith("give the env after the path; `module:Id-v0` imports the module that registers it.\n")
 
 
 def test_a_second_run_takes_the_next_free_folder(here, capsys):
@@ -197,6 +203,7 @@ def test_resuming_a_finished_run_says_so_shows_the_result_and_changes_nothing(fi
     called = call(capsys, "resume", finished)
     assert called.code == 0
     assert "has spent its budget of 120 steps" in called.out
+    assert "give the env" not in called.out
     assert "final, 2 new episodes" in called.out
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import tyro
 
 from apb.cli.arguments import ENV_HINT, JsonObject, json_object, open_run
@@ -25,7 +26,7 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, one of its checkpoint folders, or a checkpoint's manifest.json."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id, where the run folder cannot name it; "module:Id-v0" imports the module that registers it."""
+    """Gymnasium id or task, where the run folder cannot name it; "module:Id-v0" imports the module that registers it."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
     num_threads: Annotated[int | None, THREADS] = None
@@ -50,7 +51,8 @@ def run(options: Options) -> Outcome:
         return outcome
     spent = f"its budget of {summary.result['timesteps']:,} steps"
     said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
-    return Outcome(outcome.data, [said, *outcome.shown])
+    unknown = env is None and _env_id(opened.config) not in gymnasium.registry
+    return Outcome(outcome.data, [said, *outcome.shown, *([ENV_HINT] if unknown else [])])
 
 
 def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Options) -> None:
@@ -73,6 +75,11 @@ def _env(options: Options) -> EnvSource | None:
             raise ConfigError("--env-kwargs was given without ENV; leave it out to continue in the run's own env")
         return None
     return EnvSource.resolve(options.env, kwargs)
+
+
+def _env_id(config: dict[str, Any]) -> str | None:
+    identity = config.get("env_identity")
+    return str(identity.get("id")) if isinstance(identity, dict) else None
 
 
 def _title(config: dict[str, Any]) -> str:
