@@ -1,11 +1,9 @@
 """`BatchedEnv`: many tasks of one family as one `gymnasium.vector.VectorEnv`, simulated by MuJoCo's thread pool."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -13,22 +11,15 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from apb import row_states
-from apb.batches import new_batch
-from apb.errors import (
-    ApbWarning,
-    ConfigError,
-    SimulationError,
-    require_integer,
-)
-from apb.mujoco_log import quiet
+from apb.errors import ApbWarning, ConfigError, SimulationError, require_integer
 from apb.row_info import objects, of_rows, with_masks
+from apb.row_physics import RowPhysics, physics_of_rows
 from apb.row_resets import reset_mask, seeds_of_rows
-from apb.tasks.family import Physics, split_arguments
+from apb.tasks.family import split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
 from apb.tasks.registry import family_named
-from apb.tasks.single import UNSTABLE, bounded, numbers
-from apb.tasks.starts import Starts
+from apb.tasks.single import numbers
 from apb.tasks.task import Task, described
 from apb.threads import available_cpus, require_threads
 
@@ -37,7 +28,6 @@ Flags = NDArray[np.bool_]
 Info = dict[str, Any]
 
 MAX_ROWS = 1_000_000
-_UNSTABLE = "the physics became unstable (NaN, infinite or huge numbers)"
 
 
 class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
@@ -100,30 +90,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._process = os.getpid()
-        with quiet():
-            self._batch = new_batch(self.family.model, self.num_envs, _threads(num_threads))
-            fields = self.family.model_fields(self.parameters)
-            for name, per_row in fields.items():
-                self._batch.expand(name)[...] = per_row
-            if fields:
-                # What MuJoCo derives from masses and inertias stays that of the shared model else.
-                self._batch.set_const()
-            # A reset by the batch wakes its threads, which costs more than to copy what it leaves.
-            self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self._initial = self._batch.state.copy()
-        # In a state positions and velocities follow the time.
-        first = mujoco.mj_stateSize(self.family.model, mujoco.mjtState.mjSTATE_TIME)
-        self._moving = slice(first, first + self.family.model.nq + self.family.model.nv)
-        self._physics = Physics(
-            self._batch.bind("qpos"),
-            self._batch.bind("qvel"),
-            {name: self._batch.bind(name) for name in self.family.outputs},
-        )
-        self._control = self._batch.bind("ctrl")
-        self._starts = Starts(self.num_envs)
-        self._beginnings = self._initial.copy()
-        self._used = np.ones(self.num_envs, dtype=np.bool_)
+        self._rows = RowPhysics(self.family, self.parameters, self.num_envs, _threads(num_threads))
+        self._batch, self._physics, self._starts = self._rows.batch, self._rows.now, self._rows.starts
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.ones(self.num_envs, dtype=np.bool_)
         self._observations = np.zeros((self.num_envs, self.family.observation_size))
@@ -170,8 +138,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         rows = np.flatnonzero(reset_mask(options, self.num_envs))
         seeds = seeds_of_rows(seed, self.num_envs)
         seeded = [int(row) for row in rows if seeds[row] is not None]
-        self._starts.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
-        self._used[seeded] = True
+        self._rows.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
         self._start(rows)
         return self._observations.copy(), {}
 
@@ -193,11 +160,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                 rows = np.flatnonzero(waiting)[:5].tolist()
                 raise SimulationError(f"rows {rows} have no episode under way; reset them first")
         control = self.family.control(given, self.parameters)
-        self._control[...] = control
-        failures = self._advance(np.flatnonzero(~resetting) if some_reset else None)
+        self._rows.control[...] = control
+        failures = self._rows.step(np.flatnonzero(~resetting) if some_reset else None)
         self._steps += 1
         if some_reset:
-            self._place(np.flatnonzero(resetting))
+            self._rows.begin(np.flatnonzero(resetting))
+            self._steps[resetting] = 0
         outcome = self.family.outcome(self._positions, self._physics, control, self.parameters)
         self._positions = outcome.position
         observations, rewards, terminated = outcome.observation, outcome.reward, outcome.terminated
@@ -234,59 +202,16 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             warnings.warn(f"{text}; the episode ends, the other rows go on", ApbWarning, stacklevel=2)
         return self._observations.copy(), rewards, terminated, truncated, info
 
-    def _advance(self, rows: NDArray[np.intp] | None) -> dict[int, str]:
-        """Step these rows' physics, None for all; returns what went wrong, by row."""
-        failures: dict[int, str] = {}
-        if rows is None or rows.size:
-            try:
-                with quiet():
-                    self._batch.step(rows, self.family.frame_skip)
-            except mujoco.batch.SimulationError as error:
-                failures = {int(row): self._batch.error(int(row)) for row in error.ids}
-        if np.count_nonzero(self._batch.warning):
-            for row in np.flatnonzero(self._batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
-                failures.setdefault(int(row), _UNSTABLE)
-            self._batch.warning[:] = 0
-        if not bounded(self._batch.state[:, self._moving]):
-            # MuJoCo would see it in the next step only, when this one has given its reward.
-            for each, moving in enumerate(self._batch.state[:, self._moving]):
-                if not bounded(moving):
-                    self._batch.state[each] = self._initial[each]
-                    failures.setdefault(each, _UNSTABLE)
-        return failures
-
-    def _place(self, rows: NDArray[np.intp]) -> None:
-        """Put these rows where their next episodes begin."""
-        if self._used[rows].any():
-            self._prepare(np.flatnonzero(self._used))
-        self._batch.state[rows] = self._beginnings[rows]
-        self._used[rows] = True
-        self._starts.episodes[rows] += 1
-        if self.family.outputs:
-            with quiet():
-                self._batch.forward(rows)
-        self._steps[rows] = 0
-
-    def _prepare(self, rows: NDArray[np.intp]) -> None:
-        """Find where the next episodes of these rows begin. It costs little more for all rows than for one."""
-        model = self.family.model
-        qpos, qvel = self.family.start(*self._starts.ahead(rows.tolist(), model.nq + model.nv, model.nv))
-        self._beginnings[rows, self._moving] = np.concatenate([qpos, qvel], axis=1)
-        self._used[rows] = False
-
     def _start(self, rows: NDArray[np.intp]) -> None:
         """Begin the next episodes of these rows."""
         if not rows.size:
             return
-        self._place(rows)
+        self._rows.begin(rows)
+        self._steps[rows] = 0
         if not self._looked_at:
             require_forms(self.family, self._physics, self.parameters)
             self._looked_at = True
-        begun = Physics(
-            self._physics.qpos[rows],
-            self._physics.qvel[rows],
-            {name: values[rows] for name, values in self._physics.outputs.items()},
-        )
+        begun = physics_of_rows(self._physics, rows)
         self._observations[rows] = self.family.observe(begun, {name: v[rows] for name, v in self.parameters.items()})
         self._positions[rows] = self.family.position(begun)
         self._ended[rows] = False
@@ -321,8 +246,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                 changed then.
         """
         expected = f"{self.num_envs} rows of {self.family.name}"
-        row_states.load(self._state(), state, horizon=self.horizon, moving=self._moving, expected=expected)
-        self._used[:] = True
+        row_states.load(self._state(), state, horizon=self.horizon, moving=self._rows.moving, expected=expected)
+        self._rows.loaded()
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
@@ -340,10 +265,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def picture(self, row: int) -> NDArray[np.uint8]:
         """What one row looks like now, uint8 (height, width, 3)."""
-        self._require_own_process()
-        data = self._batch.get_data(row)
-        mujoco.mj_forward(self._batch.get_model(row), data)
-        return self._camera.picture(data)
+        self._rows.require_own()
+        return self._camera.picture(self._rows.simulation(row))
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A picture of each row; None without a render mode. `apb.tasks.film.grid` puts them side by side."""
@@ -351,7 +274,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer; the threads end with the object."""
-        if os.getpid() == self._process:
+        if not self._rows.inherited:
             self._camera.close()
 
     # --- checks ----------------------------------------------------------------------------------------------------
@@ -359,14 +282,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     def _require_usable(self) -> None:
         if self.closed:
             raise SimulationError(f"this env of {self.family.name} was closed; make a new one")
-        self._require_own_process()
-
-    def _require_own_process(self) -> None:
-        if os.getpid() != self._process:
-            raise SimulationError(
-                f"this env of {self.family.name} was made in another process, whose threads a fork does not have; make "
-                "a new one after the fork"
-            )
+        self._rows.require_own()
 
     def _checked(self, actions: Any) -> Array:
         given = numbers(actions)
