@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from apb.tasks import FAMILIES, Task
 from apb.tasks.single import TaskEnv
-from task_rig import EVERY, drawn, of_row, same_bits, single
+from task_rig import EVERY, batched, drawn, of_row, same_bits, single
 
 WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
 
@@ -58,6 +58,12 @@ def test_an_env_that_draws_is_copied_without_its_renderer_and_draws_again():
     assert same_bits(made.render(), picture)
     env.close()
     made.close()
+
+
+@pytest.mark.parametrize("way", [copy.copy, *WAYS.values()])
+def test_a_batched_env_is_not_copied_and_says_what_to_do(way):
+    with pytest.raises(TypeError, match=r"make another one .* `state\(\)`"):
+        way(batched("cheetah-vel", 2))
 
 
 @pytest.mark.parametrize("name", ["hopper-rand-params", "cheetah-vel-permuted-state"])

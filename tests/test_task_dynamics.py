@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 from apb.simulation import BatchedEnv
+from apb.tasks import FAMILIES
 from apb.tasks.single import TaskEnv
 from task_rig import actions_for, drawn, of_row, same_bits
 
@@ -233,3 +234,20 @@ def test_the_ground_carries_the_weight_of_each_row():
         weights.append(mean)
     mass = env.family.model.body_mass.sum()
     np.testing.assert_allclose(weights, GRAVITY * mass * 1.5**exponents, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["hopper-rand-params", "walker-rand-params"])
+def test_simulations_begin_well_with_all_factors_that_may_be_given(name):
+    rows, generator = 64, np.random.default_rng(0)
+    bounds = FAMILIES[name]().parameters
+    values = {
+        key: np.exp(generator.uniform(np.log(each.low), np.log(each.high), (rows, *each.shape)))
+        for key, each in bounds.items()
+    }
+    for row, bound in enumerate(("low", "high")):
+        for key, each in bounds.items():
+            values[key][row] = getattr(each, bound)
+    env = BatchedEnv(name, rows, num_threads=2, **values)
+    env.reset(seed=0)
+    for actions in actions_for(env, 10):
+        assert "simulation_error" not in env.step(actions)[4]

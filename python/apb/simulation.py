@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -260,6 +260,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             "steps": self._steps,
             "ended": self._ended,
         }
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a BatchedEnv is neither copied nor pickled, as its threads are not: make another one with the same tasks, "
+            "and give it the `state()` of this one with `load_state`"
+        )
 
     # --- pictures --------------------------------------------------------------------------------------------------
 
