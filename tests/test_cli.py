@@ -362,6 +362,7 @@ def test_a_table_of_several_tasks_says_whether_they_are_evaluated_in_them_or_wer
 
 
 def test_render_of_several_tasks_says_which_it_films(here, in_two_tasks, capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
     monkeypatch.setattr(TaskEnv, "render", lambda env: np.zeros((16, 16, 3), np.uint8))
     called = call(capsys, "render", in_two_tasks, "--seconds", 0.1)
     assert f"\nenv: {OOD}:0\npolicy: {in_two_tasks / 'task-0-seed-5'}, adapted to {OOD}:0, seed 5\n" in called.out
