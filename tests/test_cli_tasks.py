@@ -371,6 +371,7 @@ def rings(calls):
     [
         ("cheetah-vel/mier-hard:3", lambda task: [task.arguments["velocity"], 2]),
         ("cheetah-vel/mier-hard/train:3", lambda task: [task.arguments["velocity"], 0]),
+        ("cheetah-dir/pearl/test:1", lambda task: [task.arguments["direction"], 1]),  # train has the same task
         ("ant-dir/mier-ood/test:1", lambda task: [task.arguments["angle"], 1.15]),
         ("ant-goal/ldm/train:5", lambda task: task.arguments["goal"]),
     ],
