@@ -82,6 +82,21 @@ def test_a_cell_of_a_results_page_is_the_number_that_numpy_makes_of_the_raw_file
 
 def test_every_page_is_what_its_command_makes_of_the_raw_files(report):
     for name, study in report.STUDIES.items():
+        if name == "task-scales":  # it has a page of another form
+            continue
         page = (ROOT / "docs" / "results" / name / "README.md").read_text()
         assert set(report.table(study, report.read_curves(name))) <= set(page.splitlines()), name
         assert "Not finished" not in page
+
+
+def test_the_page_of_scales_is_what_its_command_makes_of_the_returns_and_the_raw_files(report):
+    from benchmarks.science import scales
+
+    returns = json.loads(scales.RETURNS.read_text())
+    curves = {env: curve for (env, _), curve in report.read_curves(scales.STUDY).items()}
+    found = scales.scales(returns, curves)
+    page = (ROOT / "docs" / "results" / scales.STUDY / "README.md").read_text().splitlines()
+    assert set(scales.table(returns, found)) <= set(page)
+    assert json.loads(scales.FILE.read_text())["scales"] == found
+    missing = len(scales.SCALED_TASKS) - len(found)
+    assert (f"**Not finished: {missing} of {len(scales.SCALED_TASKS)} tasks.**" in page) == (missing > 0)
