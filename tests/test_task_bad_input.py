@@ -349,3 +349,20 @@ def test_gymnasiums_make_passes_errors_of_tasks_on():
         gymnasium.make("apb/CheetahVel-v0", velocity=99)
     with pytest.raises(UnknownNameError, match="did you mean 'velocity'"):
         gymnasium.make_vec("apb/CheetahVel-v0", num_envs=2, velocty=1)
+
+
+@pytest.mark.parametrize("options", [{"velocity": 1.0}, {"task": 3}, {"reset_mask": [True], "seed": 1}])
+def test_a_reset_is_not_silent_on_options_that_mean_nothing(options):
+    for env in (gymnasium.make("apb/CheetahVel-v0"), batched("cheetah-vel", 1)):
+        env.reset(seed=0)
+        with pytest.raises(ConfigError, match=r"expected no more than 'reset_mask': a task is chosen when its env is"):
+            env.reset(options=options)
+        env.reset(options={})
+        env.close()
+
+
+def test_an_env_knows_its_task_with_all_values():
+    env = gymnasium.make("apb/CheetahVel-v0", include_torso_position=False)
+    assert env.unwrapped.task == Task("cheetah-vel", {"include_torso_position": False})
+    assert env.unwrapped.task.arguments == {"velocity": 2.0, "include_torso_position": False}
+    env.close()

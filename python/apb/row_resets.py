@@ -1,4 +1,4 @@
-"""What a reset of a batched env is asked for, checked: `seeds_of_rows` and `reset_mask`."""
+"""What a reset is asked for, checked: `reset_options`, and of a batched env `seeds_of_rows` and `reset_mask`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,13 +29,29 @@ def seeds_of_rows(seed: int | Sequence[int | None] | None, rows: int) -> list[in
     ]
 
 
+def reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options of a reset.
+
+    Raises:
+        ConfigError: `options` is no mapping, or has a name that means nothing here, such as that of a parameter.
+    """
+    given = require_arguments("options", options)
+    for name in given:
+        if name != "reset_mask":
+            raise ConfigError(
+                f"options = {given!r:.100} of reset has {name!r}; expected no more than 'reset_mask': a task is chosen "
+                "when its env is made, so make an env of another task"
+            )
+    return given
+
+
 def reset_mask(options: Mapping[str, Any] | None, rows: int) -> NDArray[np.bool_]:
     """`options["reset_mask"]`, the rows that are to be reset, bool (rows,); all of them where it is not given.
 
     Raises:
-        ConfigError: `options` is no mapping, or the mask is no such array.
+        ConfigError: see `reset_options`; or the mask is no such array.
     """
-    mask = require_arguments("options", options).get("reset_mask")
+    mask = reset_options(options).get("reset_mask")
     if mask is None:
         return np.ones(rows, dtype=np.bool_)
     array = np.asarray(mask)

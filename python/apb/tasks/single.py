@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.errors import SimulationError, require_integer
 from apb.mujoco_log import quiet
+from apb.row_resets import reset_options
 from apb.tasks.family import Family, physics_of, split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
 from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
 from apb.tasks.starts import Starts
-from apb.tasks.task import described
+from apb.tasks.task import Task, described
 
 Observation = NDArray[np.float64]
 
@@ -83,10 +84,21 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self._starts = Starts(1)
         self._looked_at = False
 
+    @property
+    def task(self) -> Task:
+        """The task, with the values of all parameters and switches."""
+        values = {name: value[0].tolist() for name, value in self._parameters.items()}
+        return Task(self.family.name, self.family.switches | values)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode: the first of `seed`, or the next one of the seed before."""
+        """Start an episode: the first of `seed`, or the next one of the seed before.
+
+        Raises:
+            ConfigError: a seed is none, or an option means nothing here.
+        """
+        reset_options(options)
         if seed is not None:
             seed = require_integer("seed", seed, 0, rng.MAX_SEED)
             self._starts.seed([0], [seed])
