@@ -20,7 +20,7 @@ from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
 from apb.tasks.registry import family_named
 from apb.tasks.single import numbers
-from apb.tasks.task import Task, described
+from apb.tasks.task import Task, described, task_in
 from apb.threads import available_cpus, require_threads
 
 Array = NDArray[np.float64]
@@ -224,8 +224,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def task(self, row: int) -> Task:
         """The task of a row."""
-        values = {name: values[row].tolist() for name, values in self.parameters.items()}
-        return Task(self.family.name, self.family.switches | values)
+        return task_in(self.family, self.parameters, row)
 
     def describe(self, row: int) -> str:
         """A row and its task, for messages."""

@@ -6,10 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 
@@ -17,7 +15,7 @@ from apb.batches import require_batches
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted, require_integer
 from apb.mujoco_log import quiet
 from apb.tasks.comparing import Comparison, drawn, reserved_names
-from apb.tasks.family import Family, Physics, Rows, physics_of
+from apb.tasks.family import MODELS, Family, Physics, Rows, physics_of
 from apb.tasks.parameter import Parameter
 from apb.tasks.probing import Findings, Parts, Probe, mapped, near
 from apb.tasks.registry import family_named, require_name
@@ -124,7 +122,7 @@ def _check_class(cls: type[Family], findings: Findings) -> bool:
         elif not is_good(getattr(cls, name)):
             findings.fault(name, f"is {getattr(cls, name)!r:.80}", expected, "Correct it in the class.")
     if cls.spec is Family.spec and _is_text(getattr(cls, "xml", None)):
-        models = {each.name for each in (Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets").iterdir()}
+        models = {each.name for each in MODELS.iterdir()}
         if cls.xml not in models:
             findings.fault("xml", f"is {cls.xml!r}", ATTRIBUTES["xml"][1], near(cls.xml, models))
     switches = {each.name: each for each in fields(cls)}

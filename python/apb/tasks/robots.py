@@ -5,6 +5,7 @@ What differs from each original, and why, is in docs/tasks.md. All actions are i
 
 from abc import ABC
 from dataclasses import dataclass
+from math import pi
 from typing import ClassVar
 
 import mujoco
@@ -12,13 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.tasks.family import Family, Physics, Rows
-from apb.tasks.parameter import Parameters
+from apb.tasks.parameter import Parameter, Parameters
 
 
 def squared(values: Rows) -> Rows:
     """The sum of squares of each row, (R,)."""
     sums: Rows = np.square(values).reshape(len(values), -1).sum(axis=1)
     return sums
+
+
+HEADING = Parameter("direction in rad, 0 along x, counter-clockwise", 0.0, -2 * pi, 2 * pi)
+"""The parameter of tasks to move in a direction."""
+
+
+def along(velocity: Rows, angle: Rows) -> Rows:
+    """The part of velocities (R, 2) in the directions `angle`, (R,)."""
+    return velocity[:, 0] * np.cos(angle) + velocity[:, 1] * np.sin(angle)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from apb.tasks.forms import require_forms
 from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
 from apb.tasks.starts import Starts
-from apb.tasks.task import Task, described
+from apb.tasks.task import Task, described, task_in
 
 Observation = NDArray[np.float64]
 
@@ -87,8 +87,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
     @property
     def task(self) -> Task:
         """The task, with the values of all parameters and switches."""
-        values = {name: value[0].tolist() for name, value in self._parameters.items()}
-        return Task(self.family.name, self.family.switches | values)
+        return task_in(self.family, self._parameters, 0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

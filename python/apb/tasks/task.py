@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from apb.errors import require_arguments
 from apb.registration import env_id as id_of
@@ -106,6 +107,11 @@ def task_of(env_id: str, kwargs: Mapping[str, Any]) -> Task | None:
 def _shared(family: Family) -> Family:
     """The first of all equal families: what its parameters are may need its model, which is then compiled once."""
     return family
+
+
+def task_in(family: Family, parameters: Mapping[str, NDArray[np.float64]], row: int) -> Task:
+    """The task of one row of `parameters`, with the values of all of them and of all switches."""
+    return Task(family.name, family.switches | {name: values[row].tolist() for name, values in parameters.items()})
 
 
 def described(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import pi
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from apb.tasks.family import Physics, Rows
 from apb.tasks.parameter import Parameter, Parameters
-from apb.tasks.robots import Ant, squared
+from apb.tasks.robots import HEADING, Ant, along, squared
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ class AntDir(Ant):
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """See `Family`."""
-        return {"angle": Parameter("direction in rad, 0 along x, counter-clockwise", 0.0, -2 * pi, 2 * pi)}
+        return {"angle": HEADING}
 
     def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
         """See `Family`."""
         angle = parameters["angle"]
         return {
-            "forward": velocity[:, 0] * np.cos(angle) + velocity[:, 1] * np.sin(angle),
+            "forward": along(velocity, angle),
             "control": -0.5 * squared(control),
             "contact": -0.0005 * squared(np.clip(physics.outputs["cfrc_ext"], -1, 1)),
             "alive": np.ones(len(angle)),

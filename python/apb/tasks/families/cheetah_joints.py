@@ -1,5 +1,6 @@
 """`CheetahNegatedJoints` and `CheetahPermutedJoints`: run forwards with actuators that are wired differently."""
 
+from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +13,16 @@ from apb.tasks.robots import Cheetah, squared
 
 
 @dataclass(frozen=True)
-class CheetahNegatedJoints(Cheetah):
+class _Rewired(Cheetah, ABC):
+    """Reward v_x - 0.1 |a|^2."""
+
+    def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
+        """See `Family`."""
+        return {"forward": velocity[:, 0], "control": -0.1 * squared(control)}
+
+
+@dataclass(frozen=True)
+class CheetahNegatedJoints(_Rewired):
     """The sign of some actions is flipped. Reward v_x - 0.1 |a|^2, as in MIER."""
 
     name: ClassVar[str] = "cheetah-negated-joints"
@@ -27,13 +37,9 @@ class CheetahNegatedJoints(Cheetah):
         """See `Family`."""
         return super().control(action * parameters["signs"], parameters)
 
-    def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
-        """See `Family`."""
-        return {"forward": velocity[:, 0], "control": -0.1 * squared(control)}
-
 
 @dataclass(frozen=True)
-class CheetahPermutedJoints(Cheetah):
+class CheetahPermutedJoints(_Rewired):
     """Actions drive other joints. Reward v_x - 0.1 |a|^2, as in MIER."""
 
     name: ClassVar[str] = "cheetah-permuted-joints"
@@ -49,7 +55,3 @@ class CheetahPermutedJoints(Cheetah):
         """See `Family`."""
         rows = np.arange(len(action))[:, np.newaxis]
         return super().control(action[rows, parameters["order"].astype(np.intp)], parameters)
-
-    def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
-        """See `Family`."""
-        return {"forward": velocity[:, 0], "control": -0.1 * squared(control)}

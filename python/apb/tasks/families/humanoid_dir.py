@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import pi
 from typing import ClassVar
 
 import numpy as np
 
 from apb.tasks.family import Physics, Rows
 from apb.tasks.parameter import Parameter, Parameters
-from apb.tasks.robots import Humanoid, squared
+from apb.tasks.robots import HEADING, Humanoid, along, squared
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,13 @@ class HumanoidDir(Humanoid):
     @property
     def parameters(self) -> Mapping[str, Parameter]:
         """See `Family`."""
-        return {"angle": Parameter("direction in rad, 0 along x, counter-clockwise", 0.0, -2 * pi, 2 * pi)}
+        return {"angle": HEADING}
 
     def reward_terms(self, physics: Physics, velocity: Rows, control: Rows, parameters: Parameters) -> dict[str, Rows]:
         """See `Family`."""
         angle = parameters["angle"]
         return {
-            "forward": 1.25 * (velocity[:, 0] * np.cos(angle) + velocity[:, 1] * np.sin(angle)),
+            "forward": 1.25 * along(velocity, angle),
             "control": -0.1 * squared(control),
             "contact": -np.minimum(5e-7 * squared(physics.outputs["cfrc_ext"]), 10),
             "alive": np.full(len(angle), 5.0),
