@@ -103,6 +103,36 @@ def test_a_wrong_name_is_answered_with_the_nearest_one_or_the_range(name, error,
         tasks.get(name)
 
 
+@pytest.mark.parametrize(
+    ("index", "kind", "words"),
+    [
+        (99, IndexError, "has 30 tasks to adapt to, those of its list ood; expected a number in [-30, 29]"),
+        (
+            -31,
+            IndexError,
+            "expected a number in [-30, 29] or a slice. Its lists are split.train (100), split.test (30)",
+        ),
+        ("train", ValueError, "split['train']: did you mean split.train?"),
+        ("oood", ValueError, "did you mean split.ood?"),
+        (1.0, ValueError, "split[1.0]: cheetah-vel/mier-hard has 30 tasks"),
+        (slice("a", None), ValueError, "or a slice"),
+        (slice(None, None, 0), ValueError, "or a slice"),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_of_a_task_of_a_split_is_answered_with_how_many_there_are(index, kind, words):
+    with pytest.raises(ConfigError, match=re.escape(words)) as caught:
+        HARD[index]
+    assert isinstance(caught.value, kind)
+
+
+def test_a_split_without_tasks_to_adapt_to_says_so_and_iteration_ends():
+    empty = tasks.Split("cheetah-vel", "none", HARD.train, (), ())
+    assert [*empty, *reversed(empty)] == []
+    with pytest.raises(UnknownNameError, match=re.escape("has 0 tasks to adapt to, those of its list test; expected")):
+        empty[0]
+
+
 LONG = "x" * 100_000
 
 

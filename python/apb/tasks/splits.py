@@ -25,6 +25,10 @@ LISTS = ("train", "test", "ood")
 DATA = Path(__file__).parent / "data"
 
 
+class UnknownTaskError(UnknownNameError, IndexError):
+    """There is no task of that number; an `IndexError` too, by which Python knows the end of a sequence."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Lists of tasks of one family: `split[3]`, `len(split)` and iteration are over `tasks`.
@@ -62,7 +66,25 @@ class Split:
     @overload
     def __getitem__(self, index: slice) -> tuple[Task, ...]: ...
     def __getitem__(self, index: int | slice) -> Task | tuple[Task, ...]:
-        return self.tasks[index]
+        """Raises `UnknownTaskError`: no task has this number. ConfigError: no number, nor a slice of them."""
+        try:
+            return self.tasks[index]
+        except IndexError as error:
+            raise UnknownTaskError(self._no_task(index)) from error
+        except (TypeError, ValueError) as error:
+            raise ConfigError(self._no_task(index)) from error
+
+    def _no_task(self, index: object) -> str:
+        """The message on what is no number of a task."""
+        meant = nearest_name(index, LISTS) if isinstance(index, str) else None
+        hint = ":" if meant is None else f": did you mean split.{meant}?"
+        own, most = "ood" if self.ood else "test", len(self)
+        expected = f"a number in [{-most}, {most - 1}] or a slice" if most else "another list, since this one is empty"
+        sizes = ", ".join(f"split.{name} ({len(getattr(self, name))})" for name in LISTS)
+        return (
+            f"split[{index!r:.100}]{hint} {self} has {counted(most, 'task')} to adapt to, those of its list {own}; "
+            f"expected {expected}. Its lists are {sizes}"
+        )
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -110,7 +132,7 @@ def get(name: str, /, **switches: Any) -> Split | Task | tuple[Task, ...]:
     if not (index.isascii() and index.isdigit() and len(index) < 10 and int(index) < len(tasks)):
         place = str(split) if part is None else f"{split}/{part}"
         numbers = f"a number from 0 to {len(tasks) - 1}" if tasks else "another list, since this one is empty"
-        raise UnknownNameError(f"task = {name!r:.100}: {place} has {counted(len(tasks), 'task')}; expected {numbers}")
+        raise UnknownTaskError(f"task = {name!r:.100}: {place} has {counted(len(tasks), 'task')}; expected {numbers}")
     return tasks[int(index)]
 
 
