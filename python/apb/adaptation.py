@@ -32,7 +32,7 @@ from apb.errors import (
 from apb.loop import AdaptationLoop
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
-from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun
+from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
 from apb.settings import FIXED, AdaptSettings
 from apb.simulation import BatchedEnv
 from apb.strategies import STRATEGIES, strategy_named
@@ -194,6 +194,8 @@ def resume(
         else:
             require_unbegun(run)
             _require_same_backbone(run, config, backbone)
+            with writing(run.path, run.path):
+                run.record_system()
             checkpoint = None
         loop = AdaptationLoop(
             source, _eval_source(source, given_eval, settings), backbone, settings, _callbacks(callback)

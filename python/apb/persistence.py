@@ -22,11 +22,14 @@ from apb.runs import (
     History,
     Ring,
     RunFolder,
+    continued,
     json_hash,
     last_good_checkpoint,
     latest_name,
     read_evaluations,
     read_history,
+    required_systems,
+    systems_at_start,
     writing,
 )
 from apb.settings import AdaptSettings
@@ -51,6 +54,7 @@ class RunWriter:
         self._envs_needed = [name for name, each in identities.items() if each and not each["recreatable"]]
         self.history = History(run.path)
         self.best_score: float | None = None
+        self.systems = systems_at_start(run.path)
         # Everything that can fail comes before anything of a later time is deleted.
         if checkpoint is not None:
             self._load(checkpoint)
@@ -76,7 +80,10 @@ class RunWriter:
         replay = self._loop.replay
         ring = checkpoint.read_replay(replay.table)
         replay.position[:], replay.size[:], replay.added[:] = ring.position, ring.size, ring.total_added
-        state = dict(checkpoint.state)
+        state = {"systems": self.systems, **checkpoint.state}  # a checkpoint may be older than what it has of them
+        found = required_systems(state, str(checkpoint.path), "use another checkpoint")
+        self.systems = continued(found, checkpoint.step, self._run.path)
+        del state["systems"]
         self.best_score = state.pop("best_score", None)
         if not (self.best_score is None or type(self.best_score) in (int, float)):
             raise FileFormatError(f"{checkpoint.path} has best_score = {self.best_score!r:.100}; expected a number")
@@ -105,16 +112,17 @@ class RunWriter:
         loop = self._loop
         replay = loop.replay
         ring = Ring(replay.table, replay.position, replay.size, replay.added)
-        state = loop_state(loop) | {"best_score": self.best_score}
+        state = loop_state(loop) | {"best_score": self.best_score, "systems": self.systems}
         path = self._writer.save(loop.timesteps, state, lambda folder: save_policies(loop, folder), ring)
         self.saved = self._moment
         loop.profile["checkpoint"] += time.perf_counter() - begin
         return path
 
     def result(self, summary: dict[str, Any]) -> None:
-        """Write `result.json`, the summary of a run that has ended, and draw `curve.png` from its evaluations."""
+        """Write `result.json`, the summary of a run that has ended, with the systems that computed it, and draw
+        `curve.png` from its evaluations."""
         with writing(self._run.path, self._run.result):
-            write_json_atomic(self._run.result, summary)
+            write_json_atomic(self._run.result, summary | {"systems": self.systems})
         try:
             self.history.repair()  # others may have written into the files since the run began
             if self.earlier_evaluations():

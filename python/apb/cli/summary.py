@@ -13,7 +13,7 @@ from apb.cli.outcome import Outcome
 from apb.errors import ConfigError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
 from apb.plotting import CURVE_FILE
-from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations, short_path
+from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations, required_systems, short_path, told
 from apb.settings import AdaptSettings
 
 BUDGET = "budget"
@@ -64,7 +64,8 @@ class RunSummary:
         latest = dict(_keyed(evaluations))
         untrained = {lane: record for lane, record in _keyed(evaluations) if record["timesteps"] == 0}
         again = f"move it away, and `apb resume {run.path}` writes it again"
-        result = require_fields(read_json(run.result), RESULT, str(run.result), again)
+        result = {"systems": []} | require_fields(read_json(run.result), RESULT, str(run.result), again)
+        required_systems(result, str(run.result), again)
         config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
         lanes = _lanes(run, config)
         if len(result["final"]) not in (0, len(lanes)):
@@ -123,6 +124,7 @@ class RunSummary:
             *([self._table()] if self.latest else []),
             f"{timesteps:,} steps per {self._lane} in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
             f" time went to {self._profile()}",
+            *told(self.result["systems"]),
             *([] if self.finished else [f"stopped by {self.result['stopped_by']} before its end"]),
             f"policy: {self.policy}",
             *([f"learning curve: {curve}"] if curve.exists() else []),

@@ -14,6 +14,7 @@ from apb.runs.history import History, read_evaluations, read_history
 from apb.runs.replay_log import Ring
 from apb.runs.signals import EXIT_STOPPED, StopRequested, StopSignals
 from apb.runs.state_files import TrainingState
+from apb.runs.systems import continued, required_systems, systems_at_start, told
 
 __all__ = [
     "EXIT_STOPPED",
@@ -25,6 +26,7 @@ __all__ = [
     "StopRequested",
     "StopSignals",
     "TrainingState",
+    "continued",
     "json_hash",
     "last_good_checkpoint",
     "latest_name",
@@ -34,6 +36,9 @@ __all__ = [
     "read_evaluations",
     "read_history",
     "require_unbegun",
+    "required_systems",
     "short_path",
+    "systems_at_start",
+    "told",
     "writing",
 ]

@@ -19,13 +19,14 @@ from typing import Any
 
 from apb.errors import ApbWarning, FileFormatError, RunFolderError, nearest_path, require_path
 from apb.files import atomic_file, dump_json, kind_of_folder, open_regular, read_json, sync, write_json_atomic
+from apb.runs.systems import INFO_FILE
 from apb.system_info import system_info
 
 DEFAULT_ROOT = Path("runs")
 STEP_NAME = re.compile(r"[0-9]{9,18}")
 
 
-FIRST_FILES = {"command.txt", "system_info.json", "backbone"}
+FIRST_FILES = {"command.txt", INFO_FILE, "backbone"}
 """What a kill or a full disk can leave of a run before its `config.json`, the first of them always: no run yet, and
 another one may begin in its place."""
 
@@ -66,7 +67,7 @@ class RunFolder:
                 command = [Path(sys.argv[0]).name, *sys.argv[1:]]
                 with atomic_file(run.path / "command.txt") as file:
                     file.write(shlex.join(command).encode(errors="backslashreplace") + b"\n")
-                write_json_atomic(run.path / "system_info.json", system_info())
+                run.record_system()
                 if prepare is not None:
                     prepare(run.path)
                 write_json_atomic(run.path / "config.json", config)
@@ -100,6 +101,10 @@ class RunFolder:
                 " being made has to be started again, which it can be in the same folder)"
             )
         return cls(place, step)
+
+    def record_system(self) -> None:
+        """Write `system_info.json`: what the run is begun on."""
+        write_json_atomic(self.path / INFO_FILE, system_info())
 
     @property
     def config(self) -> dict[str, Any]:
