@@ -287,6 +287,7 @@ def test_what_is_no_list_of_tasks_of_one_family_is_refused_before_anything_is_ma
         ("cheeta-vel/mier-hard:3", "cheetah-vel"),
         ("cheetah-vel/mier-hrd:3", "mier-hard"),
         ("cheetah-vel/mier-hard:300", "30"),
+        ("mier-hard:3", "cheetah-vel/mier-hard:3"),
         ("apb/CheetahVal-v0", "apb/CheetahVel-v0"),
     ],
 )

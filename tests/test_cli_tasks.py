@@ -232,6 +232,8 @@ MISTAKES = [
     (["show"], "takes one NAME, for example `apb tasks show cheetah-vel/mier-hard`"),
     (["show", "ant-dir", "ant-goal"], "takes one NAME"),
     (["show", "cheeta-vel"], "did you mean 'cheetah-vel'"),
+    (["show", "mier-hard"], "did you mean 'cheetah-vel/mier-hard'?"),
+    (["mier-hard:3"], "did you mean `apb tasks show mier-hard:3`?"),
     (["show", "cheetah-vel/mier-hrad"], "did you mean 'mier-hard'"),
     (["show", "cheetah-vel/mier-hard:30"], "expected a number from 0 to 29"),
     (["show", "cheetah-vel:3"], "names no split; expected cheetah-vel/SPLIT"),

@@ -154,7 +154,7 @@ def _show(name: str) -> tuple[Outcome, tasks.Split | None, tasks.Task | None]:
     by_id = {env_id(family): family for family in tasks.FAMILIES}
     if name.startswith(NAMESPACE) and name not in by_id:
         raise UnknownNameError(f"{name!r} is no env id of a family; {nearest(name, by_id)}")
-    if name in by_id or ("/" not in name and ":" not in name):
+    if name in by_id or name in tasks.FAMILIES:
         return _show_family(tasks.family_named(by_id.get(name, name))()), None, None
     found = tasks.get(name)
     family, split_name, *_ = str(found.label if isinstance(found, tasks.Task) else name).split("/")

@@ -117,6 +117,8 @@ def get(name: str, /, **switches: Any) -> Split | Task | tuple[Task, ...]:
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise ConfigError(f"task = {name!r:.100}; expected FAMILY/SPLIT[/LIST][:NUMBER], for example {_EXAMPLE!r}")
+    if match["split"] in (None, *LISTS) and match["family"] not in FAMILIES:
+        _require_family(name, match["family"])
     family, part = family_named(match["family"]).name, match["list"]
     if match["split"] is None:
         known = splits_of(family)
@@ -166,16 +168,18 @@ def splits_of(family: str) -> tuple[str, ...]:
 def is_task_name(text: object) -> bool:
     """Whether `text` is meant as a name for `get`, right or misspelt, and not as an id of Gymnasium's.
 
-    Ids are "HalfCheetah-v5", "apb/CheetahVel-v0" and "module:Id-v0": none has a "/" before a ":". Where that does not
-    tell, a name begins with a family, or ends with a list, or begins with what is spelled like a family and is neither
-    a namespace of ids nor followed by a version.
+    Ids are "HalfCheetah-v5", "apb/CheetahVel-v0" and "module:Id-v0": none has a "/" before a ":", or only a number
+    after it. Where that does not tell, a name begins with a family, or ends with a list, or is that of a split, or
+    begins with what is spelled like a family and is neither a namespace of ids nor followed by a version.
     """
     if not isinstance(text, str) or text in gymnasium.registry:
         return False
-    head, colon, _ = text.partition(":")
+    head, colon, number = text.partition(":")
     family, slash, rest = head.partition("/")
-    if family in FAMILIES or not slash:
-        return family in FAMILIES
+    if family in FAMILIES:
+        return True
+    if not slash:
+        return number.isdigit() if colon else head in _families_by_split()
     if colon or rest.endswith(tuple(f"/{name}" for name in LISTS)):
         return True
     namespaces = {spec.namespace for spec in gymnasium.registry.values()}
@@ -196,6 +200,27 @@ _REMEDY = "install the package again"
 _TASKS = list_of(Kind("an object", lambda value: isinstance(value, dict)))
 _CONTENT = {"splits": table_of(Kind("any value", lambda value: True))}
 _FIELDS = {"about": TEXT, "source": TEXT, "sha256": TEXT, "train": _TASKS, "test": _TASKS, "ood": _TASKS}
+
+
+def _families_by_split() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for family in FAMILIES:
+        for split in splits_of(family):
+            found.setdefault(split, []).append(family)
+    return found
+
+
+def _require_family(name: str, first: str) -> None:
+    """Raise `UnknownNameError` if `name` begins with `first`, a split, right or misspelt, and not with a family."""
+    known = _families_by_split()
+    split = nearest_name(first, [*FAMILIES, *known])
+    if split in known:
+        families = known[split]
+        raise UnknownNameError(
+            f"task = {name!r:.100} has no family before its split; did you mean "
+            f"'{families[0]}/{split}{name.removeprefix(first):.100}'? families with a split {split}: "
+            f"{', '.join(families)}"
+        )
 
 
 def _arguments(tasks: Sequence[Task]) -> list[dict[str, Any]]:
