@@ -120,8 +120,8 @@ def test_several_seeds_are_named_at_the_start():
     ("seeds", "words"),
     [
         ((7,), "seed 7"),
-        ((0,) * 30, "30 tasks with seed 0, 30,000 steps in all"),
-        ((3, 4, 3, 4, 3, 4), "3 tasks with seeds 3, 4, 6,000 steps in all"),
+        ((0,) * 30, "seed 0 in each task, 30,000 steps in all"),
+        ((3, 4, 3, 4, 3, 4), "seeds 3, 4 in each task, 6,000 steps in all"),
     ],
 )
 def test_several_tasks_are_not_taken_for_seeds(seeds, words):

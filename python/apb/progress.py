@@ -117,10 +117,10 @@ class ProgressBarCallback(Callback):
 
 
 def lanes_in_words(seeds: Sequence[int]) -> str:
-    """The seeds of all lanes, "seeds 3, 4"; of several tasks, each with the same seeds, "30 tasks with seed 0"."""
+    """The seeds of all lanes, "seeds 3, 4"; of several tasks, which all have the same, "seeds 3, 4 in each task"."""
     own = list(dict.fromkeys(seeds))
     named = f"seed{'s' if len(own) > 1 else ''} {', '.join(map(str, own))}"
-    return named if len(own) == len(seeds) else f"{len(seeds) // len(own)} tasks with {named}"
+    return named if len(own) == len(seeds) else f"{named} in each task"
 
 
 class _Pace:
