@@ -6,7 +6,6 @@ import mujoco
 import numpy as np
 import pytest
 from apb.errors import ApbWarning, SimulationError
-from apb.mujoco_log import quiet
 from apb.simulation import BatchedEnv
 from apb.tasks import FAMILIES
 from apb.tasks.families.cheetah_vel import CheetahVel
@@ -220,18 +219,3 @@ def test_remarks_on_masses_come_to_the_log_from_the_making_of_envs_and_from_rese
             with caplog.at_level(logging.DEBUG, logger="apb"):
                 use()
             assert "too close to singular" in caplog.text
-
-
-def test_the_handler_of_remarks_is_put_back_by_the_last_of_several_that_overlap():
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(None)
-    try:
-        first, second = quiet(), quiet()
-        first.__enter__()
-        second.__enter__()
-        first.__exit__(None, None, None)
-        assert mujoco.get_mju_user_warning() is not None
-        second.__exit__(None, None, None)
-        assert mujoco.get_mju_user_warning() is None
-    finally:
-        mujoco.set_mju_user_warning(before)

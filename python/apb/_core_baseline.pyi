@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'ThreadPool', 'adam_step', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample']
+__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'ThreadPool', 'adam_step', 'all_within', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample', 'stopped_clock']
 class ThreadPool:
     """
     Threads for the native calls that take `pool=`.
@@ -228,6 +228,14 @@ def adam_step(parameters: numpy.typing.NDArray[typing.Any], gradient: numpy.typi
     Raises:
         TypeError, ValueError: an argument is not as listed, or arrays share memory. Nothing was written then.
     """
+def all_within(values: numpy.typing.NDArray[typing.Any], low: typing.SupportsFloat | typing.SupportsIndex, high: typing.SupportsFloat | typing.SupportsIndex) -> bool:
+    """
+    Whether every number lies in [low, high]; a NaN lies in none. True of an array without elements.
+    
+    Args:
+        values: float32 or float64 (rows, columns), of any strides.
+        low, high: the ends, which lie inside.
+    """
 def centered_ranks(fitness: numpy.typing.NDArray[typing.Any], out: numpy.typing.NDArray[typing.Any]) -> None:
     """
     Rank the fitness of the members within each lane and scale the ranks to [-0.5, 0.5], the best member getting 0.5.
@@ -396,5 +404,9 @@ def replay_sample(table: numpy.typing.NDArray[typing.Any], size: numpy.typing.ND
     
     Raises:
         TypeError, ValueError: an argument is not as listed, or a written array shares memory with another one.
+    """
+def stopped_clock() -> int:
+    """
+    The address of a C function `double f(void)` that returns 0.
     """
 ISA: str = 'baseline'

@@ -10,7 +10,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from apb import mujoco_log
+from apb import mujoco_quiet
 from apb.env_spaces import AnyEnv, AnyVectorEnv
 from apb.errors import InvalidEnvError, UnknownNameError, raised
 from apb.simulation import BatchedEnv
@@ -73,7 +73,7 @@ def _gymnasium_make(env: str | EnvSpec, **kwargs: Any) -> AnyEnv:
 
     MuJoCo's remarks about an env's own model file go to the log; by default they come once for each env that is made.
     """
-    with mujoco_log.quiet():
+    with mujoco_quiet.quiet:
         return gymnasium.make(env, disable_env_checker=True, **kwargs)
 
 

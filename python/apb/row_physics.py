@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from apb.batches import new_batch
 from apb.errors import SimulationError
-from apb.mujoco_log import quiet
+from apb.mujoco_quiet import quiet
+from apb.tasks.bounds import UNSTABLE, bounded
 from apb.tasks.family import Family, Physics
 from apb.tasks.parameter import Parameters
-from apb.tasks.single import UNSTABLE, bounded
 from apb.tasks.starts import Starts
 
 Rows = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 _UNSTABLE = "the physics became unstable (NaN, infinite or huge numbers)"
 
@@ -40,7 +41,7 @@ class RowPhysics:
 
     def __init__(self, family: Family, parameters: Parameters, rows: int, threads: int) -> None:
         self._family, self._process = family, os.getpid()
-        with quiet():
+        with quiet:
             self.batch = new_batch(family.model, rows, threads)
             fields = family.model_fields(parameters)
             for name, per_row in fields.items():
@@ -54,6 +55,7 @@ class RowPhysics:
         # In a state positions and velocities follow the time.
         first = mujoco.mj_stateSize(family.model, mujoco.mjtState.mjSTATE_TIME)
         self.moving = slice(first, first + family.model.nq + family.model.nv)
+        self._moving_states = self.batch.state[:, self.moving]
         outputs = {name: self.batch.bind(name) for name in family.outputs}
         self.now = Physics(self.batch.bind("qpos"), self.batch.bind("qvel"), outputs)
         self.control = self.batch.bind("ctrl")
@@ -61,23 +63,22 @@ class RowPhysics:
         self._beginnings = self._initial.copy()
         self._used = np.ones(rows, dtype=np.bool_)
 
-    def step(self, rows: Rows | None) -> dict[int, str]:
-        """Step these rows by `frame_skip` substeps, None for all; returns what went wrong, by row."""
+    def step(self, rows: Flags | None) -> dict[int, str]:
+        """Step the marked rows by `frame_skip` substeps, None for all; returns what went wrong, by row."""
         failures: dict[int, str] = {}
-        if rows is None or rows.size:
-            try:
-                with quiet():
-                    self.batch.step(rows, self._family.frame_skip)
-            except mujoco.batch.SimulationError as error:
-                failures = {int(row): self.batch.error(int(row)) for row in error.ids}
+        try:
+            with quiet:
+                self.batch.step(rows, self._family.frame_skip)
+        except mujoco.batch.SimulationError as error:
+            failures = {int(row): self.batch.error(int(row)) for row in error.ids}
         if np.count_nonzero(self.batch.warning):
             for row in np.flatnonzero(self.batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
                 failures.setdefault(int(row), _UNSTABLE)
             self.batch.warning[:] = 0
-        if not bounded(self.batch.state[:, self.moving]):
+        if not bounded(self._moving_states):
             # MuJoCo would see it in the next step only, when this one has given its reward.
-            for each, moving in enumerate(self.batch.state[:, self.moving]):
-                if not bounded(moving):
+            for each, moving in enumerate(self._moving_states):
+                if not bounded(moving[None]):
                     self.batch.state[each] = self._initial[each]
                     failures.setdefault(each, _UNSTABLE)
         return failures
@@ -89,13 +90,13 @@ class RowPhysics:
 
     def begin(self, rows: Rows) -> None:
         """Put these rows where their next episodes begin."""
-        if self._used[rows].any():
+        if np.count_nonzero(self._used[rows]):
             self._prepare(np.flatnonzero(self._used))
         self.batch.state[rows] = self._beginnings[rows]
         self._used[rows] = True
         self.starts.episodes[rows] += 1
         if self._family.outputs:
-            with quiet():
+            with quiet:
                 self.batch.forward(rows)
 
     def loaded(self) -> None:

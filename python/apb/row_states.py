@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.errors import FileFormatError, MismatchError
 from apb.state_arrays import LARGEST
+from apb.tasks.bounds import bounded
 from apb.tasks.family import Family
 from apb.tasks.parameter import Parameters
-from apb.tasks.single import bounded
 
 State = Mapping[str, NDArray[Any]]
 
@@ -79,7 +79,8 @@ def _require_possible(found: State, horizon: int, moving: slice) -> None:
     for name in ("physics", "observations", "positions"):
         _require(np.isfinite(found[name]), found, name, "finite numbers")
     for name, values in (("physics", physics[:, moving]), ("positions", found["positions"])):
-        _require(np.array([bounded(row) for row in values]), found, name, "numbers that a simulation goes on from")
+        good = np.array([bounded(row[None]) for row in values])
+        _require(good, found, name, "numbers that a simulation goes on from")
     _require(found["seeds"] <= rng.MAX_SEED, found, "seeds", f"integers in [0, {rng.MAX_SEED}]")
     _require((steps >= 0) & (steps <= horizon), found, "steps", f"integers in [0, {horizon}]")
     _require((episodes >= 0) & (episodes < LARGEST), found, "episodes", "counts")

@@ -10,16 +10,16 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from apb import row_states
+from apb import _native, row_states
 from apb.errors import ApbWarning, ConfigError, SimulationError, require_integer
 from apb.row_info import objects, of_rows, with_masks
 from apb.row_physics import RowPhysics, physics_of_rows
 from apb.row_resets import reset_mask, seeds_of_rows
+from apb.tasks.bounds import numbers
 from apb.tasks.family import split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
 from apb.tasks.registry import family_named
-from apb.tasks.single import numbers
 from apb.tasks.task import Task, described, task_in
 from apb.threads import available_cpus, require_threads
 
@@ -161,7 +161,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                 raise SimulationError(f"rows {rows} have no episode under way; reset them first")
         control = self.family.control(given, self.parameters)
         self._rows.control[...] = control
-        failures = self._rows.step(np.flatnonzero(~resetting) if some_reset else None)
+        failures = self._rows.step(~resetting if some_reset else None)
         self._steps += 1
         if some_reset:
             self._rows.begin(np.flatnonzero(resetting))
@@ -293,9 +293,9 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         given = numbers(actions)
         if given.shape != self.action_space.shape:
             raise SimulationError(f"actions have shape {given.shape}; expected {self.action_space.shape}")
-        # Of most actions this is all that has to be seen; it is false for a NaN.
-        if np.abs(given).max(initial=0.0) <= 1.0:
-            return given.copy()
+        # Of most actions this is all that has to be seen.
+        if _native.all_within(given, -1.0, 1.0):
+            return given
         if not np.isfinite(given).all():
             row, element = (int(index) for index in np.argwhere(~np.isfinite(given))[0])
             raise SimulationError(

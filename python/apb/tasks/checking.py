@@ -13,7 +13,7 @@ import numpy as np
 
 from apb.batches import require_batches
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted, require_integer
-from apb.mujoco_log import quiet
+from apb.mujoco_quiet import quiet
 from apb.tasks.comparing import Comparison, drawn, reserved_names
 from apb.tasks.family import MODELS, Family, Physics, Rows, physics_of
 from apb.tasks.parameter import Parameter
@@ -266,7 +266,7 @@ class _Trial:
                 mujoco.mj_forward(family.model, data)
             else:
                 data.ctrl[:] = given
-                with quiet():
+                with quiet:
                     mujoco.mj_step(family.model, data, family.frame_skip)
             states.append(mapped(physics_of(data, family.outputs), np.copy))
         return Physics(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, UnknownNameError, nearest
-from apb.mujoco_log import quiet
+from apb.mujoco_quiet import quiet
 from apb.tasks.forms import size_of
 from apb.tasks.parameter import Parameter, Parameters, rows_of
 
@@ -133,7 +133,7 @@ class Family(ABC):
     @cached_property
     def model(self) -> mujoco.MjModel:
         """The compiled model, with the family's own values; shared, so not to be changed."""
-        with quiet():
+        with quiet:
             spec = self.spec()
             if set(self.outputs) & set(AFTER_CONTACT):
                 # Without a sensor that needs them MuJoCo leaves contact forces at zero, and says nothing.
@@ -164,7 +164,7 @@ class Family(ABC):
     def observation_size(self) -> int:
         """Elements of an observation."""
         data = mujoco.MjData(self.model)
-        with quiet():
+        with quiet:
             mujoco.mj_forward(self.model, data)
         return size_of(self, self.observe(physics_of(data, self.outputs), self.rows({}, 1)))
 
@@ -209,7 +209,8 @@ class Family(ABC):
     def outcome(self, before: Rows, physics: Physics, control: Rows, parameters: Parameters) -> Outcome:
         """All that a step gives; `before` is the `position` before it."""
         position = self.position(physics)
-        velocity = (position - before) / self.dt
+        velocity = position - before
+        velocity /= self.dt
         terms = self.reward_terms(physics, velocity, control, parameters)
         reward = np.zeros(len(before))
         for term in terms.values():

@@ -18,7 +18,7 @@ from apb.tasks.parameter import Parameter, Parameters
 
 def squared(values: Rows) -> Rows:
     """The sum of squares of each row, (R,)."""
-    sums: Rows = np.square(values).reshape(len(values), -1).sum(axis=1)
+    sums: Rows = np.add.reduce(np.square(values).reshape(len(values), -1), axis=1)
     return sums
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.errors import SimulationError, require_integer
-from apb.mujoco_log import quiet
+from apb.mujoco_quiet import quiet
 from apb.row_resets import reset_options
+from apb.tasks.bounds import UNSTABLE, bounded, numbers
 from apb.tasks.family import Family, physics_of, split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
@@ -22,32 +23,6 @@ from apb.tasks.starts import Starts
 from apb.tasks.task import Task, described, task_in
 
 Observation = NDArray[np.float64]
-
-UNSTABLE = tuple(
-    int(warning)
-    for warning in (
-        mujoco.mjtWarning.mjWARN_BADQPOS,
-        mujoco.mjtWarning.mjWARN_BADQVEL,
-        mujoco.mjtWarning.mjWARN_BADQACC,
-    )
-)
-"""Warnings after which MuJoCo has silently put a simulation back to its initial state."""
-
-
-def bounded(state: NDArray[np.float64]) -> bool:
-    """Whether all are numbers that MuJoCo goes on from; a NaN is none."""
-    return bool(-mujoco.mjMAXVAL <= state.min() and state.max() <= mujoco.mjMAXVAL)
-
-
-def numbers(actions: Any) -> NDArray[np.float64]:
-    """Actions as float64; raises `SimulationError` for what are no real numbers."""
-    try:
-        given = np.asarray(actions)
-        if given.dtype.kind not in "fiubO":
-            raise TypeError(f"{given.dtype} are no real numbers")
-        return given.astype(np.float64, copy=False)
-    except (TypeError, ValueError) as error:
-        raise SimulationError(f"actions = {actions!r:.200}; expected an array of finite numbers") from error
 
 
 class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
@@ -71,7 +46,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
     ) -> None:
         self.family, self.values = split_arguments(family_named(family), arguments)
         self._parameters = self.family.rows(self.values, 1)
-        with quiet():
+        with quiet:
             self.model = _model_of(self.family, self._parameters)
             self.data = mujoco.MjData(self.model)
         self._physics = physics_of(self.data, self.family.outputs)
@@ -103,7 +78,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
             self._starts.seed([0], [seed])
         super().reset(seed=seed)
         qpos, qvel = self.family.start(*self._starts.draw([0], self.model.nq + self.model.nv, self.model.nv))
-        with quiet():
+        with quiet:
             mujoco.mj_resetData(self.model, self.data)
             self.data.qpos[:] = qpos[0]
             self.data.qvel[:] = qvel[0]
@@ -130,10 +105,10 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         control = self.family.control(np.clip(actions[None], -1, 1), self._parameters)
         before = self.family.position(self._physics)
         self.data.ctrl[:] = control[0]
-        with quiet():
+        with quiet:
             mujoco.mj_step(self.model, self.data, self.family.frame_skip)
         warned = any(self.data.warning[index].number for index in UNSTABLE)
-        if warned or not (bounded(self.data.qpos) and bounded(self.data.qvel)):
+        if warned or not (bounded(self.data.qpos[None]) and bounded(self.data.qvel[None])):
             raise SimulationError(f"{self}: the simulation became unstable at {self.data.time:.3f} s; reset it")
         outcome = self.family.outcome(before, self._physics, control, self._parameters)
         terms = {f"reward_{name}": float(values[0]) for name, values in outcome.terms.items()}
