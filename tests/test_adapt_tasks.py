@@ -44,7 +44,9 @@ def test_arguments_of_gymnasium_make_beside_a_name_make_a_single_env_of_the_task
     assert not source.tasks
     assert (env.spec.max_episode_steps, env.observation_space.shape) == (7, (17,))
     assert env.unwrapped.values == {"velocity": get("cheetah-vel/mier-hard:3").arguments["velocity"]}
-    with pytest.raises(ConfigError, match="has several tasks, and render_mode is of one"):
+    with pytest.raises(
+        ConfigError, match=r"has 30 tasks, and an env with render_mode has one; expected one of .*/mier-hard:0 to"
+    ):
         EnvSource.resolve("cheetah-vel/mier-hard", {"render_mode": "rgb_array"})
 
 

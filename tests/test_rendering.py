@@ -134,7 +134,7 @@ def test_the_film_of_a_task_is_its_first_episode_in_an_evaluation_with_the_same_
 @pytest.mark.parametrize(
     ("env", "kwargs", "error", "words"),
     [
-        ("cheetah-vel/mier-hard", {}, ConfigError, "has several tasks.*give its number"),
+        ("cheetah-vel/mier-hard", {}, ConfigError, "has 30 tasks, .* expected one of cheetah-vel/mier-hard:0 to"),
         ("cheetah-vel/mier-hrad:5", {}, UnknownNameError, "did you mean 'mier-hard'"),
         ("cheetah-vel/mier-hard:5", {"velocity": 1.0}, UnknownNameError, "velocity = 1.0 is no switch"),
         ("cheetah-vel/mier-hard:5", {"width": 0}, InvalidEnvError, "width = 0"),

@@ -27,7 +27,8 @@ from apb.env_making import (
 )
 from apb.env_rows import EnvRows, Rows, close_env
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, require_arguments
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, counted, require_arguments
+from apb.tasks.splits import one_of
 from apb.vector_rows import VectorRows
 
 MAX_LABEL = 200
@@ -216,11 +217,15 @@ class EnvSource:
         """Tasks by their name in a split, or with arguments that no task has, such as a render mode, a single env."""
         of_make = {key: value for key, value in kwargs.items() if key in tasks.ARGUMENTS_OF_MAKE}
         found = tasks.get(name, **{key: value for key, value in kwargs.items() if key not in of_make})
+        named = (found,) if isinstance(found, tasks.Task) else found
         if not of_make:
-            return cls._from_tasks([found] if isinstance(found, tasks.Task) else list(found))
-        if not isinstance(found, tasks.Task):
-            raise ConfigError(f"env = {name!r} has several tasks, and {', '.join(of_make)} is of one; give its number")
-        return cls._from_id(found.env_id, {**found.arguments, **of_make})
+            return cls._from_tasks([*named])
+        if len(named) != 1:
+            raise ConfigError(
+                f"env = {name!r} has {counted(len(named), 'task')}, and an env with {', '.join(of_make)} has one; "
+                f"expected {one_of(name, named)}"
+            )
+        return cls._from_id(named[0].env_id, {**named[0].arguments, **of_make})
 
     @classmethod
     def _from_tasks(cls, given: Sequence[tasks.Task]) -> "EnvSource":

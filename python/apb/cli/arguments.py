@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from apb import tasks
 from apb.env_source import EnvSource
-from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, nearest_path
+from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, counted, nearest_path
 from apb.files import first_free, parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
+from apb.tasks.splits import one_of
 from apb.tasks.task import described
 
 JsonObject = Annotated[str, tyro.conf.arg(metavar="JSON-OBJECT")]
@@ -76,10 +78,11 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     """The env that the user named, or else the one that the policy was adapted to, with the arguments given.
 
     Raises:
-        ConfigError: the files do not tell the env. InvalidEnvError, UnknownNameError: it cannot be made from what they
-            tell.
+        ConfigError: the files do not tell the env, or it is several tasks. InvalidEnvError, UnknownNameError: it cannot
+            be made from what they tell. MismatchError: the policy is of other spaces than the first of several tasks.
     """
     if env is not None:
+        _require_one_task(saved, env, env_kwargs)
         return ChosenEnv(env, dict(env_kwargs), env + given_as("with", env_kwargs))
     if saved.env_identity is None:
         raise ConfigError(f"{saved.path} does not tell its env; give the env after the path")
@@ -94,6 +97,18 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
     label = saved.task or next((task.label for task in source.tasks), None)
     name = env_id + given_as("with", kwargs) if label is None else label + given_as("but with", env_kwargs)
     return ChosenEnv(env_id, kwargs, name)
+
+
+def _require_one_task(saved: SavedPolicy, env: str, env_kwargs: Mapping[str, Any]) -> None:
+    found = tasks.get(env) if tasks.is_task_name(env) else None
+    if found is None or isinstance(found, tasks.Task) or len(found) == 1:
+        return
+    for task in found[:1]:
+        saved.policy.check_env(EnvSource.resolve(str(task), env_kwargs))  # else no other task will do either
+    raise ConfigError(
+        f"ENV = {env!r} has {counted(len(found), 'task')}, and a policy acts in one; expected {one_of(env, found)}; or "
+        "leave it out, for the task that the policy was adapted to"
+    )
 
 
 def given_as(how: str, arguments: Mapping[str, Any]) -> str:

@@ -165,6 +165,13 @@ def splits_of(family: str) -> tuple[str, ...]:
     return tuple(_read(family_named(family).name))
 
 
+def one_of(name: str, found: Split | tuple[Task, ...]) -> str:
+    """How to name one of the tasks that `get(name)` found, in words."""
+    if not found:
+        return "another list, since this one is empty"
+    return f"one of {name}:0 to {name}:{len(found) - 1}" if len(found) > 1 else f"{name}:0"
+
+
 def is_task_name(text: object) -> bool:
     """Whether `text` is meant as a name for `get`, right or misspelt, and not as an id of Gymnasium's.
 
