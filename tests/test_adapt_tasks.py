@@ -108,6 +108,13 @@ def test_every_lane_is_told_by_its_task_and_seed_in_policies_evaluations_and_fol
     assert same_policies(saved, result.policies)
 
 
+def test_a_policy_has_the_name_of_its_task_if_there_is_one():
+    (named,), (unnamed,) = (run(task, total_timesteps=20).policies for task in ("hopper-mass/tavt:1", FALLING[0]))
+    assert named.metadata["task"] == "hopper-mass/tavt/ood:1"
+    assert "task" not in unnamed.metadata
+    assert "task" not in run("Pendulum-v1", total_timesteps=20).policy.metadata
+
+
 def test_a_policy_is_evaluated_in_the_task_of_its_lane():
     result = run(FALLING, eval_freq=100, n_eval_episodes=3)
     for task, policy, final in zip(FALLING, result.policies, result.final, strict=True):

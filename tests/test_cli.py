@@ -13,13 +13,11 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
-from apb.cli import adapt, main
+from apb.cli import adapt
 from apb.cli.summary import RunSummary
 from apb.runs import RunFolder
 from apb.settings import AdaptSettings
-from apb.tasks.single import TaskEnv
 from cli_runs import ENV, FAST, TWO_SEEDS, PointEnv, call, write_run
-from policies import make_policy
 from rich.console import Console
 
 # --- adapt -----------------------------------------------------------------------------------------------------------
@@ -277,99 +275,14 @@ def test_render_of_several_seeds_says_which_it_films_and_how_another_is_filmed(h
     assert "the folder of its policy, such as" in call(capsys, "render", "--help").out
 
 
-# --- tasks -----------------------------------------------------------------------------------------------------------
-
-OOD = "cheetah-vel/tavt/ood"
-SHORT = ("--total-timesteps", 10, "--backbone", "random", *FAST, "--eval-freq=10")
-
-
-@pytest.fixture(scope="module")
-def in_a_task(tmp_path_factory):
-    """A run in the task OOD:2."""
-    run = tmp_path_factory.mktemp("task") / "one"
-    assert main([str(each) for each in ("adapt", f"{OOD}:2", *SHORT, "--run-dir", run)]) == 0
-    return run
-
-
-@pytest.fixture(scope="module")
-def in_two_tasks(tmp_path_factory):
-    """Policies adapted to two tasks, in folders as a run has them."""
-    folder = tmp_path_factory.mktemp("tasks") / "best"
-    for number, task in enumerate(apb.tasks.get(OOD)[:2]):
-        metadata = {"env_id": task.env_id, "env_kwargs": dict(task.arguments), "task": task.label, "seed": 5}
-        make_policy(20, 6, metadata=metadata).save_pretrained(folder / f"task-{number}-seed-5")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("place", "more", "title"),
-    [
-        ("", [], "cheetah-vel/tavt/ood:2"),
-        ("best", [], "apb/CheetahVel-v0 with velocity = 1.75"),
-        ("", ["cheetah-vel/mier-hard:1"], "cheetah-vel/mier-hard:1"),
-        ("", ["--env-kwargs", '{"velocity": 3}'], "cheetah-vel/tavt/ood:2 but with velocity = 3"),
-        ("", ["apb/CheetahVel-v0", "--env-kwargs", '{"velocity": 3}'], "apb/CheetahVel-v0 with velocity = 3"),
-    ],
-)
-def test_eval_is_headed_by_the_task_and_what_was_changed_of_it(in_a_task, capsys, place, more, title):
-    called = call(capsys, "eval", in_a_task / place, *more, "--n-eval-episodes", 1)
-    assert called.out.startswith(f"{title}: return per episode over 1 episode")
-    assert "task " not in called.out.partition("\n")[2].partition("policy: ")[0]
-
-
-def test_eval_in_a_task_uses_the_values_that_it_names(in_a_task, capsys):
-    policy = apb.Policy.from_pretrained(in_a_task / "best")
-    for more, task in (
-        ([], f"{OOD}:2"),
-        (["--env-kwargs", '{"velocity": 3.0}'], apb.tasks.Task("cheetah-vel", {"velocity": 3.0})),
-    ):
-        (found,) = call(capsys, "eval", in_a_task / "best", *more, "--n-eval-episodes", 2, "--json").json["policies"]
-        assert found["returns"] == apb.evaluate(policy, task, 2).returns.tolist()
-
-
 def test_tasks_are_announced_once_and_not_as_seeds(here, capsys):
-    called = call(capsys, "adapt", "cheetah-vel/tavt/ood", "--n-seeds", 2, *SHORT)
+    short = ("--total-timesteps", 10, "--backbone", "random", *FAST, "--eval-freq=10")
+    called = call(capsys, "adapt", "cheetah-vel/tavt/ood", "--n-seeds", 2, *short)
     assert called.code == 0
     assert "when full, for 10 lanes with 10 transitions\n" in called.err
     (header,) = (line for line in called.err.splitlines() if "run folder" in line)
     assert header.startswith("5 tasks of cheetah-vel, action_noise, seeds 0, 1 in each task, 100 steps in all, run ")
     assert header.count("5 tasks") == 1
-
-
-def test_eval_of_several_tasks_tells_programs_the_env_of_each(in_two_tasks, capsys):
-    data = call(capsys, "eval", in_two_tasks, "--n-eval-episodes", 1, "--json").json
-    assert [found["env_kwargs"] for found in data["policies"]] == [task.arguments for task in apb.tasks.get(OOD)[:2]]
-    assert [found["env"] for found in data["policies"]] == [data["env"]] * 2 == ["apb/CheetahVel-v0"] * 2
-    assert "env_kwargs" not in data
-    same = call(capsys, "eval", in_two_tasks, f"{OOD}:0", "--n-eval-episodes", 1, "--json").json
-    assert (same["env"], same["env_kwargs"]) == (f"{OOD}:0", {})
-
-
-@pytest.mark.parametrize(
-    ("more", "column", "title"),
-    [
-        ([], "task", "2 tasks of apb/CheetahVel-v0"),
-        ([f"{OOD}:4"], "adapted to", f"{OOD}:4"),
-        (["--env-kwargs", '{"velocity": 3}'], "adapted to", "2 tasks of apb/CheetahVel-v0 but with velocity = 3"),
-    ],
-)
-def test_a_table_of_several_tasks_says_whether_they_are_evaluated_in_them_or_were_adapted_to_them(
-    in_two_tasks, capsys, more, column, title
-):
-    called = call(capsys, "eval", in_two_tasks, *more, "--n-eval-episodes", 1)
-    assert called.out.startswith(f"{title}: return per episode")
-    assert [cell.strip() for cell in called.out.splitlines()[2].split("┃")][1:3] == [column, "seed"]
-    for number in (0, 1):
-        assert f"│ {OOD}:{number} │    5 │" in called.out
-
-
-def test_render_of_several_tasks_says_which_it_films(here, in_two_tasks, capsys, monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", "egl")
-    monkeypatch.setattr(TaskEnv, "render", lambda env: np.zeros((16, 16, 3), np.uint8))
-    called = call(capsys, "render", in_two_tasks, "--seconds", 0.1)
-    assert f"\nenv: {OOD}:0\npolicy: {in_two_tasks / 'task-0-seed-5'}, adapted to {OOD}:0, seed 5\n" in called.out
-    data = call(capsys, "render", in_two_tasks / "task-1-seed-5", f"{OOD}:3", "--seconds", 0.1, "--json").json
-    assert (data["task"], data["policy_seed"], data["env"]) == (f"{OOD}:1", 5, f"{OOD}:3")
 
 
 def test_what_is_written_under_a_name_that_nobody_asked_for_replaces_nothing(here, finished, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from apb.env_source import EnvSource
 from apb.errors import ConfigError
@@ -29,6 +30,15 @@ class Lane:
     def key(self) -> dict[str, int | str]:
         """What tells its records from those of other lanes."""
         return {"seed": self.seed} | ({} if self.task is None else {"task": self.task})
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What its policy is saved with: the env and arguments that make it again, the name of its task, if it has one,
+        and the seed."""
+        identity = self.source.identity
+        env = {"env_id": identity["id"], "env_kwargs": identity["kwargs"] if identity["recreatable"] else None}
+        label = next((task.label for task in self.source.tasks), None)
+        return env | ({} if label is None else {"task": label}) | self.key
 
 
 def lanes_of(source: EnvSource, settings: AdaptSettings) -> tuple[Lane, ...]:

@@ -274,13 +274,7 @@ class AdaptationLoop:
                 Adapter(self.shape, adapter),
                 *space,
                 normalizer=None if self.normalizer is None else self.normalizer.snapshot(number),
-                metadata={
-                    "env_id": lane.source.identity["id"],
-                    "env_kwargs": lane.source.identity["kwargs"] if lane.source.identity["recreatable"] else None,
-                    "strategy": self.settings.strategy,
-                    **lane.key,
-                    "timesteps": self.timesteps,
-                },
+                metadata={**lane.metadata, "strategy": self.settings.strategy, "timesteps": self.timesteps},
             )
             for number, (lane, backbone, adapter) in enumerate(
                 zip(self.lanes, self.learner.backbones(), self.learner.adapters(), strict=True)

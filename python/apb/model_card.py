@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 def model_card(policy: "Policy") -> str:
     """Markdown text about `policy`."""
-    env_id = policy.metadata.get("env_id")
-    title = f"Policy for {env_id}" if env_id else "Policy"
+    env = policy.metadata.get("task") or policy.metadata.get("env_id")
+    title = f"Policy for {env}" if env else "Policy"
     backbone = policy.backbone
     sizes = " → ".join(str(size) for size in backbone.layer_sizes)
     normalizer = (

@@ -48,7 +48,7 @@ class SavedPolicy:
         path: Its folder.
         policy: The policy.
         seed: The seed it was learned with, or None if its file does not tell.
-        task: Its task, where the run had several.
+        task: What its task is called, or None if it has no name, or its file, which may be an older one, does not tell.
         env_identity: What `EnvSource.from_identity` takes, or None if unknown.
     """
 
@@ -184,6 +184,6 @@ def _load(folder: Path, identity: dict[str, Any] | None) -> SavedPolicy:
         short_path(folder),
         policy,
         seed if isinstance(seed, int) else None,
-        task if isinstance(task, str) else None,
+        task if isinstance(task, str) and task.isprintable() else None,
         identity,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.table import Table
+from rich.text import Text
 
 from apb.cli.arguments import ChosenEnv, JsonObject, choose_env, find_policies, given_as, json_object
 from apb.cli.outcome import Outcome
@@ -42,19 +43,22 @@ def run(options: Options) -> Outcome:
     chosen = [choose_env(saved, options.env, given) for saved in saved_policies]
     rows = []
     table = Table()
-    several = any(saved.task is not None for saved in saved_policies)
-    tasks = ["task" if options.env is None and not given else "adapted to"] if several else []
+    known = {saved.task for saved in saved_policies}
+    elsewhere = options.env is not None or bool(given)
+    shows_tasks = len(known) > 1 or (elsewhere and known != {None})  # else the title names the task
+    tasks = ["adapted to" if elsewhere else "task"] if shows_tasks else []
     for name in (*tasks, "seed", "mean ± std", "lowest", "highest", "mean length"):
         table.add_column(name, justify="right")
     for saved, env in zip(saved_policies, chosen, strict=True):
         source = EnvSource.resolve(env.env, env.kwargs)
         result = evaluate(saved.policy, source, options.n_eval_episodes, seed=options.seed)
-        task = {"task": saved.task} if several else {}
+        task = {} if known == {None} else {"task": saved.task}
         where = {"env": env.env, "env_kwargs": env.kwargs}
         rows.append({"policy": str(saved.path), **task, "seed": saved.seed, **where, **result.to_json()})
         numbers = result.returns.min(), result.returns.max(), result.lengths.mean()
         shown = [f"{result.mean:,.1f} ± {result.std:,.1f}", *(f"{number:,.1f}" for number in numbers)]
-        table.add_row(*task.values(), "-" if saved.seed is None else str(saved.seed), *shown)
+        named = [Text(saved.task or "-")] if shows_tasks else []
+        table.add_row(*named, "-" if saved.seed is None else str(saved.seed), *shown)
     common = {name: rows[0][name] for name in ("env", "env_kwargs") if all(row[name] == rows[0][name] for row in rows)}
     data = {**common, "n_eval_episodes": options.n_eval_episodes, "seed": options.seed}
     over = counted(options.n_eval_episodes, "episode")
