@@ -13,6 +13,7 @@ from adapt_runs import finished_loop, run, same_policies, strategies
 from apb import ConfigError, InvalidEnvError, Policy, SimulationError, UnknownNameError, resume
 from apb.batch_rows import BatchRows
 from apb.environments import EnvSource, Simulations
+from apb.loop import AdaptationLoop
 from apb.runs import read_evaluations
 from apb.simulations import MAX_FAILURES
 from apb.tasks import FAMILIES, Task, get, register
@@ -175,7 +176,6 @@ def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_th
                 blow_up(self.loop.simulations, 1)
 
     callback = BlowUp()
-    from apb.loop import AdaptationLoop
     from apb.runner import run_to_end
     from apb.runs import StopSignals
     from apb.settings import AdaptSettings
@@ -188,6 +188,22 @@ def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_th
     assert result.total_timesteps == 100
     assert callback.loop.replay.size.tolist() == [100, 99]
     assert np.isfinite(callback.loop.replay.table).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_learning_waits_until_every_lane_has_a_transition(monkeypatch):
+    restart, failures = BatchRows.restart, iter([True] * 15)
+
+    def failing(rows, seeds, observations):
+        restart(rows, seeds, observations)
+        if 1 in seeds and next(failures, False):
+            rows.envs[0]._physics.qvel[1] = 1e12
+
+    monkeypatch.setattr(BatchRows, "restart", failing)
+    monkeypatch.setattr(AdaptationLoop, "start", lambda loop: (loop.simulations.reset(), blow_up(loop.simulations, 1)))
+    loop = finished_loop(FALLING, total_timesteps=60, learning_starts=10)
+    assert loop.replay.size.tolist() == [60, 44]
+    assert loop.learner.updates == 44
 
 
 @pytest.mark.filterwarnings("ignore:.*the other rows go on")

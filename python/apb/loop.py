@@ -177,7 +177,9 @@ class AdaptationLoop:
         self._episode_ended = bool(transition.episodes)
         self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
-        if not self.warming_up and self._learn(count * self.settings.gradient_steps):
+        # A lane may have nothing to learn from yet: one in which each first step has blown up so far.
+        ready = not self.warming_up and self.replay.size.all()
+        if ready and self._learn(count * self.settings.gradient_steps):
             self._share_backbones()
         end = time.perf_counter()
         sampled = self.learner.sampling_seconds - sampled
