@@ -4,7 +4,6 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -15,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from apb import tasks
 from apb.batch_rows import BatchRows
 from apb.env_changes import changed_since_made
+from apb.env_identity import recorded_env, recorded_tasks
 from apb.env_layers import entry_point, layer_names, running_statistics
 from apb.env_making import (
     called,
@@ -30,9 +30,6 @@ from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, counted, require_arguments
 from apb.tasks.splits import one_of
 from apb.vector_rows import VectorRows
-
-MAX_LABEL = 200
-"""Characters of a task's label that a run folder may hold."""
 
 EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task | tasks.Split | Sequence[tasks.Task]
 """What functions of this package accept as `env`."""
@@ -178,31 +175,15 @@ class EnvSource:
             InvalidEnvError: The identity does not describe how to rebuild the env.
             UnknownNameError: The id is not registered (yet): import the package that registers it first.
         """
-        env_id, kwargs = identity.get("id"), identity.get("kwargs")
-        if not (identity.get("recreatable") is True and isinstance(env_id, str) and isinstance(kwargs, dict)):
-            raise InvalidEnvError(
-                f"the recorded env (id = {env_id!r}) cannot be rebuilt from its description: it was given as an object "
-                "or a factory; pass the env again"
-            )
+        env_id, kwargs = recorded_env(identity)
         # A module in an id would be imported: a file must never be able to ask for that.
         if env_id not in gymnasium.registry:
             raise UnknownNameError(
                 f"the recorded env id {env_id!r} is not registered{nearest_ids(env_id)}; import the package that "
                 "registers it before loading, or pass the env again"
             )
-        labels = identity.get("labels")
-        several = kwargs.get("tasks", [kwargs])
-        if not isinstance(labels, list) or (len(labels) == 1 and tasks.task_of(env_id, kwargs) is None):
-            return cls._from_id(env_id, kwargs)
-        found = [tasks.task_of(env_id, each) for each in several if isinstance(each, dict)]
-        named = [
-            replace(task, label=label)
-            for task, label in zip(found, labels, strict=False)
-            if task is not None and (label is None or _is_label(label))
-        ]
-        if not named or not len(named) == len(several) == len(labels):
-            raise InvalidEnvError(f"the recorded tasks of env {env_id!r} are {kwargs!r:.100}; pass the env again")
-        return cls._from_tasks(named)
+        named = recorded_tasks(identity)
+        return cls._from_tasks(named) if named else cls._from_id(env_id, kwargs)
 
     @classmethod
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":
@@ -347,7 +328,3 @@ class EnvSource:
             rows = EnvRows(envs, owned=True)
             opened.pop_all()
         return rows
-
-
-def _is_label(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_LABEL

@@ -86,14 +86,12 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
         return ChosenEnv(env, dict(env_kwargs), env + given_as("with", env_kwargs))
     if saved.env_identity is None:
         raise ConfigError(f"{saved.path} does not tell its env; give the env after the path")
-    recorded = saved.env_identity.get("kwargs")
-    kwargs = (recorded if isinstance(recorded, dict) else {}) | dict(env_kwargs)
     try:
-        source = EnvSource.from_identity({**saved.env_identity, "kwargs": kwargs})
+        source = EnvSource.from_identity(saved.env_identity)
     except ApbError as error:
         error.add_note(ENV_HINT)
         raise
-    env_id = str(source.env_id)
+    env_id, kwargs = str(source.env_id), {**saved.env_identity["kwargs"], **env_kwargs}
     label = saved.task or next((task.label for task in source.tasks), None)
     name = env_id + given_as("with", kwargs) if label is None else label + given_as("but with", env_kwargs)
     return ChosenEnv(env_id, kwargs, name)
