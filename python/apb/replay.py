@@ -37,6 +37,9 @@ class Replay:
     arrays: `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows
     ever added.
 
+    Lanes are stepped together, so their rings fill alike; but one in which a simulation blew up has a row less for each
+    such step. It could catch up only by steps that the others do not make.
+
     The bytes that the rings will take are logged (`apb.replay`, INFO) before they are allocated.
 
     Args:

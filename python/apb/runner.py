@@ -36,7 +36,7 @@ class AdaptResult:
         evaluations: One record per evaluation and lane: timesteps, seed, "eval/mean_reward", returns, lengths.
         final: Final evaluation of each lane on episodes that no earlier evaluation used; empty if `eval_freq` is 0 or
             the run was stopped before that.
-        total_timesteps: Environment transitions per lane that were made.
+        total_timesteps: Environment transitions per lane that were made; fewer in one where simulations blew up.
         wall_time: Seconds from the making of the envs to the end, callbacks and files included, and those before a
             resume.
         profile: How they were spent: seconds by phase ("simulation", "forward", "sampling", "update", "evaluation",

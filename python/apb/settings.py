@@ -57,7 +57,7 @@ class AdaptSettings:
     keep_last: Annotated[int, Range(1, 1_000_000)] = 2
     """Checkpoints kept. Ours."""
     keep_best: bool = True
-    """Keep the policies of the best evaluation in the run folder's `best/`."""
+    """Keep the policies of the best evaluation, by the mean return over all lanes, in the run folder's `best/`."""
 
     learning_starts: Interval = 1_000
     """Timesteps of uniformly random actions before learning starts. TD3's code takes 25,000 of 1,000,000 steps, SB3

@@ -33,7 +33,8 @@ class Transition:
         next_observation: float32 (K, S, obs), where the action led to: the final observation where an episode ended.
         terminated: bool (K, S), the task ended: no bootstrapping.
         truncated: bool (K, S), the episode was cut off: bootstraps.
-        valid: bool (K, S), False for the step in which a next-step `VectorEnv` only resets: it is no transition.
+        valid: bool (K, S), False for what is no transition: the step in which a next-step `VectorEnv` only resets, and
+            one in which a batched simulation blew up, which has led nowhere.
         episodes: The episodes that ended in this step.
     """
 
