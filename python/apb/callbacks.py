@@ -133,8 +133,7 @@ def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def mean_over_lanes(results: "Sequence[EvalResult]") -> float:
-    """The mean return of an evaluation over all lanes, raw also where they have several tasks, few of which have a scale
-    by which returns could be compared."""
+    """The mean return of an evaluation over all lanes; raw also of several tasks, since few of these have a scale."""
     return sum(result.mean for result in results) / len(results)
 
 
