@@ -66,6 +66,15 @@ def test_a_task_has_the_scale_of_what_is_the_same_problem():
     assert scale_of(tasks.get(name, include_torso_position=True)) == scales()[name]  # the default
 
 
+def test_a_scale_is_found_by_the_name_of_its_task():
+    name = next(iter(scales()))
+    assert scale_of(name) == scale_of(tasks.get(name)) == scales()[name]
+    with pytest.raises(
+        ConfigError, match=r"160 tasks; expected one of cheetah-vel/mier-hard:0 to cheetah-vel/mier-hard:159"
+    ):
+        scale_of("cheetah-vel/mier-hard")
+
+
 def test_a_task_without_a_scale_is_refused_with_those_that_have_one():
     with pytest.raises(UnknownNameError, match=r"no scale.*velocity = 1\.234.*cheetah-vel/mier-hard/test:0"):
         scale_of(tasks.Task("cheetah-vel", {"velocity": 1.234}))

@@ -10,9 +10,9 @@ from typing import Any
 
 import mujoco
 
-from apb.errors import ApbWarning, ConfigError, UnknownNameError
+from apb.errors import ApbWarning, ConfigError, UnknownNameError, counted
 from apb.files import COUNT, NUMBER, TEXT, object_with, read_json, require_fields, table_of
-from apb.tasks.splits import get
+from apb.tasks.splits import get, one_of
 from apb.tasks.task import Task
 
 SCALED_SPLITS = {
@@ -103,14 +103,20 @@ class Scale:
         return (mean_return - zero.mean) / (top.mean - zero.mean)
 
 
-def scale_of(task: Task) -> Scale:
-    """The scale of a task. One whose state is permuted has that of its original, of which it is the same problem.
+def scale_of(task: Task | str) -> Scale:
+    """The scale of a task or of its name, "cheetah-vel/mier-hard:3". A task whose state is permuted has that of its
+    original, of which it is the same problem.
 
     Warns where MuJoCo has another version than the scales were measured with.
 
     Raises:
-        UnknownNameError: it was not measured; names those that were.
+        UnknownNameError: it was not measured; names those that were. ConfigError: several tasks have the name.
     """
+    if isinstance(task, str):
+        found = get(task)
+        if not isinstance(found, Task):
+            raise ConfigError(f"task = {task!r} has {counted(len(found), 'task')}; expected {one_of(task, found)}")
+        task = found
     original = Task(
         task.family.removesuffix("-permuted-state"),
         {name: value for name, value in task.arguments.items() if name != "permutation"},
