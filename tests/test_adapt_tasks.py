@@ -274,7 +274,7 @@ def test_a_family_of_another_module_is_simulated_in_a_batch_by_its_id_too(tmp_pa
     try:
         source = EnvSource.resolve("own_family:apb/OwnVel-v0", {"velocity": 1.5})
         assert [task.arguments["velocity"] for task in source.tasks] == [1.5]
-        assert source.words == ["own_family:apb/OwnVel-v0", "--env-kwargs", '{"velocity": 1.5}']
+        assert source.words == ["own_family:apb/OwnVel-v0"]
     finally:
         del FAMILIES["own-vel"], gymnasium.registry["apb/OwnVel-v0"], sys.modules["own_family"]
 

@@ -66,7 +66,9 @@ def test_the_commands_that_follow_a_run_in_an_env_of_another_package_work_as_pri
     gymnasium.registry.pop("Thing-v0", None)
     unnamed = call(capsys, "resume", "runs/a run")
     assert unnamed.code == 0
-    assert unnamed.out.endswith("give the env after the path; `module:Id-v0` imports the module that registers it.\n")
+    assert unnamed.out.endswith(
+        "give the env after the path; `module:Thing-v0` imports the module that registers it.\n"
+    )
 
 
 def test_a_second_run_takes_the_next_free_folder(here, capsys):

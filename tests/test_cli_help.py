@@ -166,7 +166,7 @@ BAD_INPUTS = [
     (["resume", "runs/finished", "--num-threads", "99999"], "num_threads = 99999"),
     (["resume", "runs/finished", "--device", "tpu"], "device = 'tpu'"),
     (["resume", "runs/finishd"], "did you mean 'runs/finished'"),
-    (["resume", "unregistered"], "`module:Id-v0` imports the module"),
+    (["resume", "unregistered"], "`module:Gone-v0` imports the module"),
     (["resume", "other-job"], "'meta_train'"),
     (["resume", "killed-early", "--env-kwargs", '{"a": 1}'], "without ENV"),
     (["plot"], "no run to plot"),

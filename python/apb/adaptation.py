@@ -134,7 +134,8 @@ def resume(
 
     Args:
         run_dir: The run folder, one of its checkpoint folders, or a checkpoint's manifest.json.
-        env, eval_env: Needed only if they were given as objects or functions, which a folder cannot hold.
+        env, eval_env: Needed only if they were given as objects or functions, which a folder cannot hold. And
+            "module:Id-v0" as env, where nobody has imported the module that registers the run's own id.
         callback: The same callbacks as before, in the same order.
         num_threads: CPU threads. Default: as before.
         device: Where the updates run, as in `adapt`. Default: as before; exact only there.
@@ -164,7 +165,7 @@ def resume(
         ) from error
     # Only now, so that what this machine lacks is not told as a damaged file.
     settings = replace(settings, **_resolve_device({"device": saved.get("device", "cpu")} | changed))
-    source = EnvSource.resolve(env) if env is not None else EnvSource.from_identity(identity)
+    source = EnvSource.again(env, identity)
     names = [name for name, value in source.description.items() if value != identity.get(name)]
     if names:
         raise MismatchError(

@@ -1,6 +1,5 @@
 """Where simulations come from: whatever a user may pass as `env`, resolved once into what makes and describes envs."""
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from apb import tasks
 from apb.batch_rows import BatchRows
 from apb.env_changes import changed_since_made
-from apb.env_identity import recorded_env, recorded_tasks
+from apb.env_identity import arguments_of_each, recorded_env, recorded_tasks, says_where
 from apb.env_layers import entry_point, layer_names, running_statistics
 from apb.env_making import (
     called,
@@ -112,10 +111,7 @@ class EnvSource:
     @property
     def words(self) -> list[str]:
         """What a command on a run in this env needs after the run folder, to import what registers the env."""
-        if self.typed is None:
-            return []
-        kwargs = self.description["kwargs"]
-        return [self.typed, *(["--env-kwargs", json.dumps(kwargs)] if kwargs else [])]
+        return [] if self.typed is None else [self.typed]
 
     @classmethod
     def resolve(cls, env: "EnvLike | EnvSource", env_kwargs: Mapping[str, Any] | None = None) -> "EnvSource":
@@ -168,14 +164,20 @@ class EnvSource:
         )
 
     @classmethod
-    def from_identity(cls, identity: Mapping[str, Any]) -> "EnvSource":
-        """Rebuild a source from the `identity` in a file. Imports nothing: the id must already be registered.
+    def from_identity(cls, identity: Mapping[str, Any], typed: str | None = None) -> "EnvSource":
+        """Rebuild a source from the `identity` in a file, which imports nothing.
+
+        Args:
+            identity: Of a file.
+            typed: "module:Id-v0" with the identity's own id, where a user has typed it: the module is imported first.
 
         Raises:
             InvalidEnvError: The identity does not describe how to rebuild the env.
             UnknownNameError: The id is not registered (yet): import the package that registers it first.
         """
         env_id, kwargs = recorded_env(identity)
+        if typed is not None:
+            close_env(make_by_id(typed, arguments_of_each(identity)[0])())
         # A module in an id would be imported: a file must never be able to ask for that.
         if env_id not in gymnasium.registry:
             raise UnknownNameError(
@@ -183,7 +185,21 @@ class EnvSource:
                 "registers it before loading, or pass the env again"
             )
         named = recorded_tasks(identity)
-        return cls._from_tasks(named) if named else cls._from_id(env_id, kwargs)
+        source = cls._from_tasks(named) if named else cls._from_id(env_id, kwargs)
+        source.typed = typed
+        return source
+
+    @classmethod
+    def again(
+        cls, env: "EnvLike | EnvSource | None", identity: Mapping[str, Any], env_kwargs: Mapping[str, Any] | None = None
+    ) -> "EnvSource":
+        """The env of a run: what its user gives, or, if that is None or only "module:Id-v0" with the run's own id, what
+        the `identity` in the run's files tells. Errors are those of `resolve` and `from_identity`."""
+        if env is None:
+            return cls.from_identity(identity)
+        if isinstance(env, str) and not env_kwargs and says_where(env, identity):
+            return cls.from_identity(identity, env)
+        return cls.resolve(env, env_kwargs)
 
     @classmethod
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":

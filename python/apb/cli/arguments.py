@@ -7,9 +7,11 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import tyro
 
 from apb import tasks
+from apb.env_identity import says_where
 from apb.env_source import EnvSource
 from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, counted, nearest_path
 from apb.files import first_free, parse_json
@@ -25,7 +27,6 @@ JsonObject = Annotated[str, tyro.conf.arg(metavar="JSON-OBJECT")]
 LANE = re.compile(r"(task-\d+-)?seed-\d+")
 POLICY_FILE = "model.safetensors"
 
-ENV_HINT = "Here: give the env after the path; `module:Id-v0` imports the module that registers it."
 EXAMPLE = """expected a JSON object, for example '{"width": 640}'"""
 
 
@@ -67,34 +68,47 @@ class ChosenEnv:
         env: Id or task, as `EnvSource.resolve` takes it.
         kwargs: Its arguments.
         name: What it is, for people: a task by its name, an id with its arguments.
+        own: Whether it is the one that the policy was adapted to.
     """
 
     env: str
     kwargs: dict[str, Any]
     name: str
+    own: bool
 
 
 def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any]) -> ChosenEnv:
-    """The env that the user named, or else the one that the policy was adapted to, with the arguments given.
+    """The env that the user named, or else the one that the policy was adapted to, with the arguments given. Of that
+    one "module:Id-v0" only tells where it is registered.
 
     Raises:
         ConfigError: the files do not tell the env, or it is several tasks. InvalidEnvError, UnknownNameError: it cannot
             be made from what they tell. MismatchError: the policy is of other spaces than the first of several tasks.
     """
-    if env is not None:
+    identity = saved.env_identity
+    if env is not None and not (identity and says_where(env, identity)):
         _require_one_task(saved, env, env_kwargs)
-        return ChosenEnv(env, dict(env_kwargs), env + given_as("with", env_kwargs))
-    if saved.env_identity is None:
+        return ChosenEnv(env, dict(env_kwargs), env + given_as("with", env_kwargs), own=False)
+    if identity is None:
         raise ConfigError(f"{saved.path} does not tell its env; give the env after the path")
     try:
-        source = EnvSource.from_identity(saved.env_identity)
+        source = EnvSource.from_identity(identity, env)
     except ApbError as error:
-        error.add_note(ENV_HINT)
+        if env is None:
+            error.add_note(env_hint(identity))
         raise
-    env_id, kwargs = str(source.env_id), {**saved.env_identity["kwargs"], **env_kwargs}
+    env_id, kwargs = env or str(source.env_id), {**identity["kwargs"], **env_kwargs}
     label = saved.task or next((task.label for task in source.tasks), None)
     name = env_id + given_as("with", kwargs) if label is None else label + given_as("but with", env_kwargs)
-    return ChosenEnv(env_id, kwargs, name)
+    return ChosenEnv(env_id, kwargs, name, own=not env_kwargs)
+
+
+def env_hint(identity: Mapping[str, Any]) -> str:
+    """How to name the env of a run whose files do not suffice: because nobody has imported its module, for one."""
+    env_id = identity.get("id")
+    known = env_id is None or env_id in gymnasium.registry
+    example = f"`module:{'Id-v0' if known else env_id}`"
+    return f"Here: give the env after the path; {example} imports the module that registers it."
 
 
 def _require_one_task(saved: SavedPolicy, env: str, env_kwargs: Mapping[str, Any]) -> None:

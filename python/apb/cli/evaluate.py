@@ -22,13 +22,14 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a saved policy."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id or task. Default: the env that the policy was adapted to."""
+    """Gymnasium id or task. Default: the env that the policy was adapted to; where a module of yours registers that,
+    "module:Id-v0" with its id."""
     n_eval_episodes: int = 10
     """Episodes per policy, in [1, 100000]. 10 in TD3's code."""
     seed: int = 0
     """Seed of the episodes, in [0, 2^63); equal seeds give equal starts to all policies."""
     env_kwargs: JsonObject = "{}"
-    """Arguments of gymnasium.make, as a JSON object; beside those that the run was made with, unless ENV is given."""
+    """Arguments of gymnasium.make, as a JSON object; beside those that the run was made with, unless ENV is another."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
 
@@ -44,7 +45,7 @@ def run(options: Options) -> Outcome:
     rows = []
     table = Table()
     known = {saved.task for saved in saved_policies}
-    elsewhere = options.env is not None or bool(given)
+    elsewhere = not all(env.own for env in chosen)
     shows_tasks = len(known) > 1 or (elsewhere and known != {None})  # else the title names the task
     tasks = ["adapted to" if elsewhere else "task"] if shows_tasks else []
     for name in (*tasks, "seed", "mean ± std", "lowest", "highest", "mean length"):

@@ -22,7 +22,8 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a policy, which may lie inside the run."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id or task. Default: the env that the policy was adapted to."""
+    """Gymnasium id or task. Default: the env that the policy was adapted to; where a module of yours registers that,
+    "module:Id-v0" with its id."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Film to write: .mp4 or .gif. Replaced if it exists. Default: the first free of <name of the folder>.mp4,
     <name of the folder>-1.mp4, ... in the current folder."""

@@ -1,5 +1,6 @@
 """`apb resume`: continue a run from its last checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +8,7 @@ from typing import Annotated, Any
 import gymnasium
 import tyro
 
-from apb.cli.arguments import ENV_HINT, JsonObject, json_object, open_run
+from apb.cli.arguments import JsonObject, env_hint, json_object, open_run
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.env_source import EnvSource
@@ -26,8 +27,8 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, one of its checkpoint folders, or a checkpoint's manifest.json."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id or task, where the run folder cannot name it; "module:Id-v0" imports the module that registers
-    it."""
+    """Gymnasium id or task, where the run folder cannot name it; "module:Id-v0" imports the module that registers it,
+    and goes on with the run's own arguments."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
     num_threads: Annotated[int | None, THREADS] = None
@@ -41,7 +42,7 @@ class Options:
 def run(options: Options) -> Outcome:
     """Resume with a progress bar, and summarise the run folder; or only that, of a run that has ended."""
     opened, path = open_run(options.path), options.path.absolute()  # before an env is made that changes the folder
-    env = _env(options)
+    env = _env(options, opened.config)
     ended = opened.step is None and opened.result.is_file() and RunSummary.read(opened).finished
     # Whoever says how to go on must hear whether that is possible, which only a resume finds out.
     if not ended or any(given is not None for given in (env, options.num_threads, options.device)):
@@ -52,8 +53,9 @@ def run(options: Options) -> Outcome:
         return outcome
     spent = f"its budget of {summary.result['timesteps']:,} steps"
     said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
-    unknown = env is None and _env_id(opened.config) not in gymnasium.registry
-    return Outcome(outcome.data, [said, *outcome.shown, *([ENV_HINT] if unknown else [])])
+    identity = _identity(opened.config)
+    hint = [env_hint(identity)] if env is None and identity.get("id") not in gymnasium.registry else []
+    return Outcome(outcome.data, [said, *outcome.shown, *hint])
 
 
 def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Options) -> None:
@@ -65,23 +67,23 @@ def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Optio
             resume(path, env=env, callback=bar, num_threads=options.num_threads, device=options.device)
         except (InvalidEnvError, UnknownNameError) as error:
             if options.env is None:
-                error.add_note(ENV_HINT)
+                error.add_note(env_hint(_identity(opened.config)))
             raise
 
 
-def _env(options: Options) -> EnvSource | None:
+def _env(options: Options, config: Mapping[str, Any]) -> EnvSource | None:
     kwargs = json_object("--env-kwargs", options.env_kwargs)
     if options.env is None:
         if kwargs:
             raise ConfigError("--env-kwargs was given without ENV; leave it out to continue in the run's own env")
         return None
-    return EnvSource.resolve(options.env, kwargs)
+    return EnvSource.again(options.env, _identity(config), kwargs)
 
 
-def _env_id(config: dict[str, Any]) -> str | None:
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     identity = config.get("env_identity")
-    return str(identity.get("id")) if isinstance(identity, dict) else None
+    return identity if isinstance(identity, dict) else {}
 
 
-def _title(config: dict[str, Any]) -> str:
+def _title(config: Mapping[str, Any]) -> str:
     return f"{config.get('env')}, {config.get('strategy')}"
