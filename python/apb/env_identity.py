@@ -7,9 +7,7 @@ from typing import Any
 
 from apb import tasks
 from apb.errors import ApbError, InvalidEnvError
-
-MAX_LABEL = 200
-"""Characters of a task's label that a run folder may hold."""
+from apb.tasks.task import is_label
 
 
 def recorded_env(identity: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -55,7 +53,7 @@ def recorded_tasks(identity: Mapping[str, Any]) -> list[tasks.Task]:
     named = [
         replace(task, label=_label_of(task, label))
         for task, label in zip(found, labels, strict=False)
-        if task is not None and (label is None or _is_label(label))
+        if task is not None and (label is None or is_label(label))
     ]
     if not len(named) == len(several) == len(labels):
         raise _malformed(env_id, kwargs)
@@ -64,10 +62,6 @@ def recorded_tasks(identity: Mapping[str, Any]) -> list[tasks.Task]:
 
 def _malformed(env_id: str, kwargs: object) -> InvalidEnvError:
     return InvalidEnvError(f"the recorded tasks of env {env_id!r} are {kwargs!r:.100}; pass the env again")
-
-
-def _is_label(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_LABEL
 
 
 def _label_of(task: tasks.Task, label: str | None) -> str | None:

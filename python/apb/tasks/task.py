@@ -9,10 +9,13 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.errors import require_arguments
+from apb.errors import ConfigError, require_arguments
 from apb.registration import env_id as id_of
 from apb.tasks.family import Family, values_in, with_switches
 from apb.tasks.registry import FAMILIES, family_named
+
+MAX_LABEL = 200
+"""Characters of a task's label, which stands in tables and files."""
 
 
 class _Arguments:
@@ -41,7 +44,8 @@ class Task:
         label: "cheetah-vel/mier-hard/ood:3", or None if it belongs to no split. Not a part of what a task is.
 
     Raises:
-        UnknownNameError: no such family, parameter or switch. ConfigError: a value is out of range.
+        UnknownNameError: no such family, parameter or switch. ConfigError: a value is out of range, or the label is no
+            printable text of at most 200 characters.
     """
 
     family: str
@@ -49,6 +53,10 @@ class Task:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        if not (self.label is None or is_label(self.label)):
+            raise ConfigError(
+                f"label = {self.label!r:.100}; expected printable text of at most {MAX_LABEL} characters, or None"
+            )
         hash(self)  # which looks at all values
 
     @property
@@ -112,6 +120,11 @@ def _shared(family: Family) -> Family:
 def task_in(family: Family, parameters: Mapping[str, NDArray[np.float64]], row: int) -> Task:
     """The task of one row of `parameters`, with the values of all of them and of all switches."""
     return Task(family.name, family.switches | {name: values[row].tolist() for name, values in parameters.items()})
+
+
+def is_label(value: object) -> bool:
+    """Whether a task may be called so."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_LABEL
 
 
 def described(values: Mapping[str, Any]) -> str:
