@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import apb
@@ -107,6 +107,14 @@ def test_every_lane_is_told_by_its_task_and_seed_in_policies_evaluations_and_fol
     assert sorted(path.name for path in folder.iterdir()) == names
     saved = [Policy.from_pretrained(folder / name) for name in names]
     assert same_policies(saved, result.policies)
+
+
+def test_tasks_with_the_same_label_are_told_apart():
+    tasks = [replace(task, label="a") for task in FALLING]
+    result = run([*tasks, get("hopper-mass/tavt:1")], total_timesteps=20)
+    names = ["task 0: a", "task 1: a", "hopper-mass/tavt/ood:1"]
+    assert [lane["task"] for lane in result.lanes] == names
+    assert [policy.metadata["task"] for policy in result.policies] == names
 
 
 def test_a_policy_has_the_name_of_its_task_if_there_is_one():

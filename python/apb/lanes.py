@@ -64,5 +64,9 @@ def lanes_of(source: EnvSource, settings: AdaptSettings) -> tuple[Lane, ...]:
 
 
 def names_of(tasks: Sequence[Task]) -> list[str]:
-    """Labels of tasks, and else their numbers with what they are in short, which may be the same of several."""
-    return [task.label or f"task {number}: {task}" for number, task in enumerate(tasks)]
+    """Labels of tasks; of those that have none, or the same, their numbers with what they are in short."""
+    labels = [task.label for task in tasks]
+    return [
+        label if label is not None and labels.count(label) == 1 else f"task {number}: {task}"
+        for number, (task, label) in enumerate(zip(tasks, labels, strict=True))
+    ]
