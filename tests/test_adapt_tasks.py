@@ -171,6 +171,26 @@ def test_a_run_is_resumed_only_in_its_own_tasks(tmp_path):
     assert len(resume(tmp_path / "run", env=FALLING).policies) == 2
 
 
+def test_a_run_goes_on_under_the_names_of_its_tasks_in_whatever_form_they_are_given(tmp_path):
+    tasks, options = get("hopper-mass/tavt")[:2], {"eval_freq": 30, "n_eval_episodes": 1, "checkpoint_freq": 40}
+    run(tasks, run_dir=tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(tasks, run_dir=tmp_path / "cut", callback=CrashAt(70), **options)
+    same = [Task(task.family, {**task.arguments, "timestep_of_pearl": True}) for task in tasks]
+    resume(tmp_path / "cut", env=same)
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+
+
+def test_the_refusal_of_other_tasks_is_not_as_long_as_their_numbers(tmp_path):
+    with pytest.raises(Crash):
+        run("walker-rand-params/mier-ood:0", run_dir=tmp_path / "run", callback=CrashAt(50))
+    with pytest.raises(
+        apb.MismatchError, match=r"env walker-rand-params/mier-ood/ood:1 is not .*differ in k"
+    ) as refused:
+        resume(tmp_path / "run", env="walker-rand-params/mier-ood:1")
+    assert len(str(refused.value)) < 700 + len(str(tmp_path))
+
+
 def blow_up(simulations, row):
     """Make the next step of a row unstable."""
     (env,) = simulations._rows.envs

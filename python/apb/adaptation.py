@@ -170,7 +170,9 @@ def resume(
     if names:
         raise MismatchError(
             f"env {source.name} is not the one that the run in {run.path} learns in: they differ in "
-            + ", ".join(f"{name} ({source.description[name]!r}, was {identity.get(name)!r})" for name in names)
+            + ", ".join(
+                f"{name} ({source.description[name]!r:.200}, was {identity.get(name)!r:.200})" for name in names
+            )
             + "; resume it with the same env, or start a new run"
         )
     if source.identity["recreatable"] and not identity.get("recreatable"):

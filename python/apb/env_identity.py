@@ -60,6 +60,15 @@ def recorded_tasks(identity: Mapping[str, Any]) -> list[tasks.Task]:
     return named
 
 
+def recorded_form(given: Sequence[tasks.Task], identity: Mapping[str, Any]) -> list[tasks.Task]:
+    """The tasks of an identity if they equal those given, which may have other labels and say defaults; else none."""
+    try:
+        recorded = recorded_tasks(identity)
+    except ApbError:  # what is given counts
+        return []
+    return recorded if recorded == list(given) else []
+
+
 def _malformed(env_id: str, kwargs: object) -> InvalidEnvError:
     return InvalidEnvError(f"the recorded tasks of env {env_id!r} are {kwargs!r:.100}; pass the env again")
 

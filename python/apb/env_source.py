@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from apb import tasks
 from apb.batch_rows import BatchRows
 from apb.env_changes import changed_since_made
-from apb.env_identity import arguments_of_each, recorded_env, recorded_tasks, says_where
+from apb.env_identity import arguments_of_each, recorded_env, recorded_form, recorded_tasks, says_where
 from apb.env_layers import entry_point, layer_names, running_statistics
 from apb.env_making import (
     called,
@@ -193,13 +193,18 @@ class EnvSource:
     def again(
         cls, env: "EnvLike | EnvSource | None", identity: Mapping[str, Any], env_kwargs: Mapping[str, Any] | None = None
     ) -> "EnvSource":
-        """The env of a run: what its user gives, or, if that is None or only "module:Id-v0" with the run's own id, what
-        the `identity` in the run's files tells. Errors are those of `resolve` and `from_identity`."""
+        """The env of a run: what its user gives, tasks under the names that the run has of them, or, if that is None or
+        only "module:Id-v0" with the run's own id, what the `identity` in the run's files tells. Errors are those of
+        `resolve` and `from_identity`."""
         if env is None:
             return cls.from_identity(identity)
         if isinstance(env, str) and not env_kwargs and says_where(env, identity):
             return cls.from_identity(identity, env)
-        return cls.resolve(env, env_kwargs)
+        source = cls.resolve(env, env_kwargs)
+        if known := recorded_form(source.tasks, identity):
+            typed, source = source.typed, cls._from_tasks(known)
+            source.typed = typed
+        return source
 
     @classmethod
     def _from_id(cls, env_id: str, kwargs: dict[str, Any]) -> "EnvSource":
