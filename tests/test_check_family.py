@@ -1,5 +1,6 @@
 """What `check_family` promises: it finds whatever is wrong with a family, says it once, and goes on with the rest."""
 
+import functools
 import re
 import warnings
 
@@ -14,6 +15,7 @@ from apb.tasks.families.humanoid_dir import HumanoidDir
 from apb.tasks.robots import Cheetah
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from misnamed_families import MISNAMED
 from wrong_families import CALLS, DOUBTFUL, WRONG, Full, family, overriding, parameters, raising
 
 OF_PACKAGE = sorted(FAMILIES)
@@ -39,9 +41,9 @@ def findings(cls, **options):
     return faults, [line.strip().removeprefix("doubtful: ") for line in lines if "doubtful: " in line]
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", WRONG | MISNAMED)
 def test_what_is_wrong_is_found_and_said_once(wrong):
-    overridden, where, text = WRONG[wrong]
+    overridden, where, text = (WRONG | MISNAMED)[wrong]
     faults, _ = findings(family(**overridden))
     assert len(faults) == 1, faults
     assert faults[0].startswith(f"{where}: ")
@@ -60,6 +62,38 @@ def test_a_method_that_raises_is_named_with_its_error_and_line_and_the_rest_is_c
     code = raising.__code__
     assert f"line {code.co_firstlineno + 1} of {code.co_filename}" in own
     assert any(fault.startswith(f"{other}: returned float64 (0, ") for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("a parameter that is misspelt", "velocity"), ("an argument of a parameter that is misspelt", "default")],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_one(wrong, meant):
+    (fault,) = findings(family(**MISNAMED[wrong][0]))[0]
+    assert fault.endswith(f"Did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize("method", ["observe", "reward_terms", "terminated", "position", "control", "start"])
+def test_a_method_with_other_arguments_is_not_called_and_the_rest_is_checked(method):
+    other = "position" if method == "observe" else "observe"
+    faults, _ = findings(
+        family(**{method: lambda self: raising(self), **overriding(other, lambda found, *_: found[:0])})
+    )
+    assert [fault.partition(": ")[0] for fault in faults] == sorted([method, other], key=lambda name: name == other)
+    assert "nothing here" not in "".join(faults)
+
+
+def test_a_method_may_name_its_arguments_otherwise_and_be_of_any_kind():
+    def observe(this, states, *others):
+        return states.qpos.copy()
+
+    right = {
+        "observe": observe,
+        "terminated": staticmethod(lambda physics: np.zeros(len(physics.qpos), bool)),
+        "position": classmethod(lambda cls, physics, extra=None: physics.qpos[:, :1].copy()),
+        "reward_terms": functools.partialmethod(CheetahVel.reward_terms),
+    }
+    assert findings(family(**right)) == ([], [])
 
 
 def test_an_error_inside_numpy_is_told_with_the_line_that_called_it():
@@ -129,6 +163,16 @@ def test_what_is_wrong_with_a_turned_switch_alone_is_found():
 def test_what_a_class_lacks_is_listed():
     faults, _ = findings(type("Lacking", (Cheetah,), {"__annotations__": {}}))
     assert [fault.partition(":")[0] for fault in faults] == ["name", "formula", "parameters", "reward_terms"]
+
+
+def test_what_stands_under_a_name_that_is_like_one_that_lacks_is_pointed_at():
+    lacking = type("Lacking", (Cheetah,), {"name": "x", "formla": "x", "parameters": {}, "rewards": lambda self: {}})
+    faults, doubts = findings(lacking)
+    assert [fault.partition(" Or ")[2] for fault in faults] == [
+        "rename 'formla', if that is meant.",
+        "rename 'rewards', if that is meant.",
+    ]
+    assert doubts == []
 
 
 def test_a_switch_without_a_default_is_found():

@@ -224,6 +224,12 @@ WRONG = {
 
 
 DOUBTFUL = {
+    "a method that is misspelt": (
+        {"terminate": lambda self, physics: physics.qpos[:, 0] > 1},
+        "terminate",
+        "is nothing that a family is asked for; expected a name of `Family`. Rename it, if 'terminated' is meant.",
+    ),
+    "an attribute that is misspelt": ({"horizn": 100}, "horizn", "is nothing that a family is asked for"),
     "no parameters": (
         {"parameters": {}, "reward_terms": lambda self, physics, *_: {"zero": np.zeros(len(physics.qpos))}},
         "parameters",

@@ -16,9 +16,11 @@ from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted, requir
 from apb.mujoco_quiet import quiet
 from apb.tasks.comparing import Comparison, drawn, reserved_names
 from apb.tasks.family import MODELS, Family, Physics, Rows, physics_of
+from apb.tasks.hints import hint_on
 from apb.tasks.parameter import Parameter
 from apb.tasks.probing import Findings, Parts, Probe, mapped, near
 from apb.tasks.registry import family_named, require_name
+from apb.tasks.signatures import METHODS, check_names, check_signatures, instead_of
 
 MAX_ROWS = 1_000
 MAX_STEPS = 10_000
@@ -50,7 +52,8 @@ def check_family(family: type[Family] | str, *, rows: int = 4, steps: int = 50, 
     require_batches()
     findings = Findings()
     _check_name(cls, findings)
-    if _check_class(cls, findings):
+    check_signatures(cls, findings)
+    if _check_class(cls, findings) and not findings.unusable & NEEDED:
         flags = {each.name: each.default for each in fields(cls) if isinstance(each.default, bool)}
         trial = _Trial(cls, findings, rows, steps, generator)
         with warnings.catch_warnings(), np.errstate(all="ignore"):  # what comes of it is looked at
@@ -96,6 +99,9 @@ ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """Class attributes of a family, and what each is to be."""
 
+NEEDED = {"parameters", "spec", "rows", "outcome"}
+"""Without these nothing can be tried."""
+
 READ_BY = {"xml": "spec", "position_noise": "start", "velocity_noise": "start", "gaussian_velocity": "start"}
 """Class attributes that only this method reads: a family with its own method needs none."""
 
@@ -118,7 +124,8 @@ def _check_class(cls: type[Family], findings: Findings) -> bool:
         if getattr(cls, method, None) is not getattr(Family, method, None):
             continue
         if not hasattr(cls, name):
-            findings.fault(name, "is missing", expected, f"Add `{name}: ClassVar[...] = ...` to the class.")
+            advice = f"Add `{name}: ClassVar[...] = ...` to the class.{instead_of(cls, name)}"
+            findings.fault(name, "is missing", expected, advice)
         elif not is_good(getattr(cls, name)):
             findings.fault(name, f"is {getattr(cls, name)!r:.80}", expected, "Correct it in the class.")
     if cls.spec is Family.spec and _is_text(getattr(cls, "xml", None)):
@@ -135,7 +142,9 @@ def _check_class(cls: type[Family], findings: Findings) -> bool:
             advice = "Decorate the class with @dataclass(frozen=True); annotate what is no switch with ClassVar[...]."
             findings.doubt(name, "is annotated, and no switch", "a switch", advice)
     for method in sorted(cls.__abstractmethods__):
-        findings.fault(method, "is missing", "a method or property of this name", f"See `apb.tasks.Family.{method}`.")
+        advice = f"See `apb.tasks.Family.{method}`.{instead_of(cls, method)}"
+        findings.fault(method, "is missing", "a method or property of this name", advice)
+    check_names(cls, [*ATTRIBUTES, "parameters", *METHODS], findings)
     return findings.wrong == wrong
 
 
@@ -155,8 +164,9 @@ class _Trial:
         self._family = self._cls(**switches)
         self._probe = Probe(self._family, self._findings)
         guarded, wrong = self._findings.guarded, self._findings.wrong
-        guarded("parameters", self._check_parameters)
-        guarded("model", self._check_model)
+        hint = partial(hint_on, family=self._family)
+        guarded("parameters", self._check_parameters, hint)
+        guarded("model", self._check_model, hint)
         if self._findings.wrong > wrong:
             self._findings.unchecked.append("all that needs a simulation")
             return
@@ -181,7 +191,9 @@ class _Trial:
             self._findings.doubt("parameters", "there are none", "what tells tasks apart", "All tasks are the same.")
         for name, parameter in parameters.items():
             where = f"parameters[{name!r}]"
-            if name in reserved_names() or name in self._family.switches:
+            if not (isinstance(name, str) and name.isidentifier()):
+                fault(where, "cannot be an argument", "a name such as 'velocity'", "Rename it.")
+            elif name in reserved_names() or name in self._family.switches:
                 fault(where, "is also an argument of envs, or a switch", "a name of its own", "Rename it.")
             if not parameter.low <= parameter.high:
                 fault(where, f"has the bounds [{parameter.low}, {parameter.high}]", "low <= high", "Correct them.")

@@ -4,6 +4,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from apb.errors import counted, nearest_name, raised
 from apb.tasks.family import Family, Physics
+from apb.tasks.hints import hint_on
 
 Parts = dict[str, NDArray[Any]]
 """What a method returned: arrays by name, or the only one under ""."""
@@ -43,7 +45,7 @@ class Findings:
     """What a check has found so far: faults; doubts, which may be meant; and what could not be checked.
 
     With a `variant`, which is added to what is found, what was found in the same place before is not said again; but
-    `wrong` counts all faults.
+    `wrong` counts all faults. Methods that are `unusable` are not called.
     """
 
     faults: list[Finding] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Findings:
     unchecked: list[str] = field(default_factory=list)
     variant: str = ""
     wrong: int = 0
+    unusable: set[str] = field(default_factory=set)
 
     def fault(self, where: str, found: str, expected: str, advice: str) -> None:
         """Note what is wrong."""
@@ -61,14 +64,14 @@ class Findings:
         """Note what may be meant."""
         self._note(self.doubts, Finding(where, found + self.variant, expected, advice))
 
-    def guarded(self, where: str, function: Callable[[], Any]) -> Any:
-        """What the function returns; None, and a fault, if it raises."""
+    def guarded(self, where: str, function: Callable[[], Any], hint: Callable[[Exception], str] = lambda _: "") -> Any:
+        """What the function returns; None, and a fault with a hint on the error, if it raises."""
         try:
             return function()
         except Exception as error:
             # The line that called NumPy, not one inside of it.
             frames = [each for each in traceback.extract_tb(error.__traceback__) if NUMPY not in each.filename]
-            advice = f"See line {frames[-1].lineno} of {frames[-1].filename}."
+            advice = f"See line {frames[-1].lineno} of {frames[-1].filename}.{hint(error)}"
             self.fault(where, f"raised {raised(error)}", "no error", advice)
             return None
 
@@ -93,9 +96,13 @@ class Probe:
 
     def __init__(self, family: Family, findings: Findings) -> None:
         self._family, self._findings = family, findings
+        self._hint = partial(hint_on, family=family)
 
     def __call__(self, method: str, *arguments: Any) -> Parts | None:
         """What the method returns; None if it is of no use. All arguments have an axis of rows in front."""
+        if method in self._findings.unusable:
+            self._findings.wrong += 1
+            return None
         names = list(inspect.signature(getattr(Family, method)).parameters)[1:]
         given = mapped(arguments, np.copy)
         model = _bytes_of(self._family.model)
@@ -117,7 +124,7 @@ class Probe:
         """What the method returns; None, and faults, if it is not what it should be."""
         count = len(next(_named(given, [""] * len(given)))[1])
         wrong = self._findings.wrong
-        result = self._findings.guarded(method, lambda: getattr(self._family, method)(*given))
+        result = self._findings.guarded(method, lambda: getattr(self._family, method)(*given), self._hint)
         if self._findings.wrong > wrong:
             return None
         parts, expected = _parts(method, result)
