@@ -201,7 +201,8 @@ def as_it_is(run: RunFolder, name: str, entry: Any) -> Any:
 
 def test_a_checkpoint_of_something_else_is_refused_by_field_and_both_values(run: RunFolder) -> None:
     saved(run, 5, 10)
-    with pytest.raises(MismatchError, match="env = 'Toy-v0', not to 'Ant-v5'"):
+    remedy = rf"put {run.path}/config\.json and backbone/ back .* the version of apb that wrote it, or start a new run"
+    with pytest.raises(MismatchError, match=f"env = 'Toy-v0', not to 'Ant-v5'; {remedy}"):
         load_checkpoint(run, identity={**IDENTITY, "env": "Ant-v5"})
     with pytest.raises(MismatchError, match="dtype = None, not to 'f4'"):
         load_checkpoint(run, identity={**IDENTITY, "dtype": "f4"})

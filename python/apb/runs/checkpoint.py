@@ -295,8 +295,8 @@ def _load(run: RunFolder, step: int, identity: Mapping[str, str] | None) -> Chec
         found, wanted = manifest.identity.get(field), identity.get(field) if identity else None
         if found != wanted:
             raise MismatchError(
-                f"checkpoint {folder} belongs to {field} = {found!r}, not to {wanted!r}; resume it with what it"
-                " was made with, or start a new run"
+                f"checkpoint {folder} belongs to {field} = {found!r}, not to {wanted!r}; put {run.path}/config.json and"
+                " backbone/ back as they were, resume it with the version of apb that wrote it, or start a new run"
             )
     return Checkpoint(step, folder, manifest.identity, read_state(folder / "training_state"), manifest.segments)
 
