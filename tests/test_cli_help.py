@@ -47,6 +47,11 @@ def test_every_verb_explains_itself_its_exit_codes_and_json(capsys, verb):
     assert "--json" in called.out
 
 
+def test_eval_says_what_a_program_gets_of_each_policy(capsys):
+    text = " ".join(call(capsys, "eval", "--help").out.replace("│", " ").split())
+    assert "of each policy its task, env, env_kwargs, returns and lengths" in text
+
+
 def test_every_verb_has_a_module_of_its_own_and_a_new_one_cannot_run_that_of_another(capsys, monkeypatch):
     assert len({cli._module(verb) for verb in VERBS}) == len(VERBS)
     monkeypatch.setitem(VERBS, "distill", "a verb that somebody forgot to finish")

@@ -1,5 +1,6 @@
 """The promise that the documentation is true: its code runs, its links lead somewhere, its defaults are the code's."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -175,6 +176,15 @@ def test_the_equations_of_the_algorithm_are_numbered_without_a_gap():
     numbers = re.findall(r"^ {4,}.* \((\d+)\)$", TEXTS[ROOT / "docs" / "algorithm.md"], re.MULTILINE)
     assert sorted(map(int, numbers)) == list(range(1, len(numbers) + 1))
     assert len(numbers) >= 17
+
+
+def test_the_page_of_tasks_says_how_they_are_drawn_and_what_programs_get_of_policies():
+    drawing = inspect.signature(apb.tasks.plot_split).parameters.values()
+    marks = [f"{each.name}=" for each in drawing if each.kind is each.KEYWORD_ONLY]
+    for words in (*marks, "`--plot` alone", "tasks-cheetah-vel-mier-hard-1.png", "`env_kwargs`"):
+        assert words in TEXTS[ROOT / "docs" / "tasks.md"]
+    for words in (*marks, "--plot [FILE]", "`env_kwargs`"):
+        assert words in TEXTS[ROOT / "CHANGELOG.md"]
 
 
 @pytest.mark.parametrize("public", apb.__all__)
