@@ -17,8 +17,12 @@ void bind_bounds(py::module_& module) {
       [](const Array& values, double low, double high) {
         const auto table =
             apb::bind::real_input<2>(values, "values", {{{"rows"}, {"columns"}}}, apb::bind::Layout::strided);
-        const apb::bind::Released released;
-        return std::visit([&](const auto& view) { return apb::all_within(view, low, high); }, table);
+        return std::visit(
+            [&](const auto& view) {
+              const apb::bind::Released released(view.size());
+              return apb::all_within(view, low, high);
+            },
+            table);
       },
       py::arg("values"), py::arg("low"), py::arg("high"),
       R"(Whether every number lies in [low, high]; a NaN lies in none. True of an array without elements.

@@ -27,7 +27,7 @@ void bind_philox(py::module_& module) {
       [](const Array& key, const Array& counter, const Array& out) {
         const apb::PhiloxStream stream = stream_of(key, counter);
         const auto to = apb::bind::output<std::uint64_t, 1>(out, "out", {{{"n"}}});
-        const apb::bind::Released released;
+        const apb::bind::Released released(to.size());
         stream.raw(0, to.data, to.size());
       },
       py::arg("key"), py::arg("counter"), py::arg("out"),
@@ -42,8 +42,12 @@ Args:
       [](const Array& key, const Array& counter, const Array& out) {
         const apb::PhiloxStream stream = stream_of(key, counter);
         const auto to = apb::bind::real_output<1>(out, "out", {{{"n"}}});
-        const apb::bind::Released released;
-        std::visit([&](const auto& view) { stream.uniform(0, view.data, view.size()); }, to);
+        std::visit(
+            [&](const auto& view) {
+              const apb::bind::Released released(view.size());
+              stream.uniform(0, view.data, view.size());
+            },
+            to);
       },
       py::arg("key"), py::arg("counter"), py::arg("out"),
       R"(Fill `out` with numbers uniform on [0, 1): those of `numpy.random.Generator(Philox).random(n, dtype=out.dtype)`.
@@ -57,7 +61,7 @@ Args:
       [](const Array& key, const Array& counter, const Array& out) {
         const apb::PhiloxStream stream = stream_of(key, counter);
         const auto to = apb::bind::output<float, 1>(out, "out", {{{"n"}}});
-        const apb::bind::Released released;
+        const apb::bind::Released released(to.size());
         stream.normal(0, to.data, to.size());
       },
       py::arg("key"), py::arg("counter"), py::arg("out"),

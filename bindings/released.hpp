@@ -9,12 +9,17 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <cstdint>
+
 namespace apb::bind {
 
 class Released {
  public:
   Released() : state_(PyEval_SaveThread()) {}
+  // For work on so many numbers: few of them are done sooner than a busy thread gives the lock back (5 ms).
+  explicit Released(std::int64_t numbers) : state_(numbers > 16384 ? PyEval_SaveThread() : nullptr) {}
   ~Released() {
+    if (state_ == nullptr) return;
     try {
       PyEval_RestoreThread(state_);
     } catch (...) {  // no C++ exception, but the unwinding

@@ -194,7 +194,7 @@ def test_the_refusal_of_other_tasks_is_not_as_long_as_their_numbers(tmp_path):
 def blow_up(simulations, row):
     """Make the next step of a row unstable."""
     (env,) = simulations._rows.envs
-    env._physics.qvel[row] = 1e12
+    env._batch.bind("qvel")[row] = 1e12
 
 
 def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_the_run_goes_on():
@@ -225,7 +225,7 @@ def test_learning_waits_until_every_lane_has_a_transition(monkeypatch):
     def failing(rows, seeds, observations):
         restart(rows, seeds, observations)
         if 1 in seeds and next(failures, False):
-            rows.envs[0]._physics.qvel[1] = 1e12
+            rows.envs[0]._batch.bind("qvel")[1] = 1e12
 
     monkeypatch.setattr(BatchRows, "restart", failing)
     monkeypatch.setattr(AdaptationLoop, "start", lambda loop: (loop.simulations.reset(), blow_up(loop.simulations, 1)))
@@ -271,7 +271,7 @@ def test_a_simulation_that_fails_in_a_batched_env_object_is_no_transition_either
         simulations.reset()
         for _ in range(3):
             assert simulations.step(np.zeros((1, 3, 6), np.float32)).valid.all()
-        envs.unwrapped._physics.qvel[1] = 1e12
+        envs.unwrapped._batch.bind("qvel")[1] = 1e12
         transition = simulations.step(np.zeros((1, 3, 6), np.float32))
         assert transition.valid.tolist() == [[True, False, True]]
         (episode,) = transition.episodes

@@ -91,7 +91,7 @@ def test_what_was_seen_last_is_a_part_of_the_state():
     mask = np.array([False, True, False])
     assert same_bits(other.reset(options={"reset_mask": mask})[0][[0, 2]], last[[0, 2]])
     other.load_state(env.state())
-    other._physics.qvel[1] = 1e9
+    other._batch.bind("qvel")[1] = 1e9
     with pytest.warns(ApbWarning):
         assert same_bits(other.step(np.zeros((3, 3)))[0][1], last[1])
 

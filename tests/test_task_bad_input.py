@@ -8,6 +8,7 @@ import pytest
 from apb.errors import ConfigError, InvalidEnvError, SimulationError, UnknownNameError
 from apb.simulation import BatchedEnv
 from apb.tasks import Task, check_family
+from apb.tasks.families.cheetah_vel import CheetahVel
 from apb.tasks.single import TaskEnv
 from gymnasium.vector import AutoresetMode
 from task_rig import actions_for, batched, run, same_bits
@@ -148,6 +149,7 @@ def test_the_row_with_a_wrong_value_is_named(family, arguments, words):
         ({"num_threads": "all"}, "num_threads = 'all'"),
         ({"autoreset_mode": "sometimes"}, "autoreset_mode = 'sometimes'; expected NEXT_STEP, SAME_STEP, DISABLED"),
         ({"autoreset_mode": None}, "autoreset_mode = None"),
+        ({"autoreset_mode": np.array(["NEXT_STEP", "DISABLED"])}, "autoreset_mode = "),
         ({"max_episode_steps": 0}, "max_episode_steps = 0 is out of range"),
         ({"max_episode_steps": -1}, "max_episode_steps = -1 is out of range"),
         ({"max_episode_steps": 1.5}, "max_episode_steps = 1.5 is a float"),
@@ -226,6 +228,7 @@ def untouched():
         (True, "seed = True"),
         ("abc", r"seed\[0\] = 'a'"),
         ({}, "seed = {}"),
+        (np.array(1.5), "seed = .*1.5"),
     ],
 )
 def test_seeds_that_cannot_be_are_refused(untouched, seed, words):
@@ -234,8 +237,9 @@ def test_seeds_that_cannot_be_are_refused(untouched, seed, words):
 
 
 def test_seeds_of_numpy_are_integers_too():
-    first, second, third = (batched("hopper-mass", 2) for _ in range(3))
+    first, second, third, fourth = (batched("hopper-mass", 2) for _ in range(4))
     expected = first.reset(seed=7)[0]
+    assert same_bits(fourth.reset(seed=np.array(7))[0], expected)
     assert same_bits(second.reset(seed=np.int64(7))[0], expected)
     assert same_bits(third.reset(seed=np.array([7, 8]))[0], expected)
 
@@ -248,6 +252,7 @@ def test_seeds_of_numpy_are_integers_too():
         ({"reset_mask": np.ones((3, 1), bool)}, r"reset_mask'\] is bool \(3, 1\)"),
         ({"reset_mask": True}, r"reset_mask'\] is bool \(\)"),
         ({"reset_mask": "all"}, "reset_mask"),
+        ({"reset_mask": [[True], [True, False], []]}, r"reset_mask'\] = \[\[True\]"),
         ([True], r"options = \[True\] is a list; expected a dict"),
     ],
 )
@@ -280,6 +285,8 @@ def with_value(value, dtype=np.float64):
         (with_value(1j, np.complex128), r"(?s)actions = .*; expected an array of finite numbers"),
         (with_value(1j, object), r"(?s)actions = .*; expected an array of finite numbers"),
         (None, r"actions"),
+        (with_value(10**400, object), r"(?s)actions = .*; expected an array of finite numbers"),
+        (np.ma.masked_array(np.zeros((3, 3)), np.eye(3)), r"(?s)actions = .*; expected an array of finite numbers"),
     ],
 )
 def test_actions_that_cannot_be_are_refused(untouched, actions, words):
@@ -366,3 +373,35 @@ def test_an_env_knows_its_task_with_all_values():
     assert env.unwrapped.task == Task("cheetah-vel", {"include_torso_position": False})
     assert env.unwrapped.task.arguments == {"velocity": 2.0, "include_torso_position": False}
     env.close()
+
+
+@pytest.mark.parametrize("row", [-1, 3, 1.5, "a", True, 2**40])
+def test_a_row_that_there_is_not_is_refused(row):
+    env = batched("hopper-mass", 3)
+    for use in (env.picture, env.task):
+        with pytest.raises(ConfigError, match="row = "):
+            use(row)
+
+
+def test_parameters_that_models_were_made_of_cannot_be_written_to():
+    env = batched("hopper-mass", 3)
+    with pytest.raises(ValueError, match="read-only"):
+        env.parameters["exponent"][0] = 0.5
+    with pytest.raises(TypeError):
+        env.parameters["exponent"] = np.zeros(3)
+
+
+@pytest.mark.parametrize("field", ["qpos", "qvel"])
+@pytest.mark.parametrize(
+    "make", [lambda: batched("cheetah-vel", 2), lambda: TaskEnv("cheetah-vel")], ids=["rows", "one"]
+)
+def test_a_family_that_moves_a_robot_by_looking_at_it_is_refused(make, field, monkeypatch):
+    def observe(self, physics, parameters):
+        getattr(physics, field)[:] = 0
+        return np.zeros((len(physics.qpos), 20))
+
+    env = make()
+    env.reset(seed=0)
+    monkeypatch.setattr(CheetahVel, "observe", observe)
+    with pytest.raises(ValueError, match="read-only"):
+        env.step(np.zeros(env.action_space.shape))

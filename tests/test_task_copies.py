@@ -9,7 +9,7 @@ from apb.tasks import FAMILIES, Task
 from apb.tasks.single import TaskEnv
 from task_rig import EVERY, batched, drawn, of_row, same_bits, single
 
-WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
+WAYS = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
 
 
 def told(env, actions):
@@ -60,7 +60,7 @@ def test_an_env_that_draws_is_copied_without_its_renderer_and_draws_again():
     made.close()
 
 
-@pytest.mark.parametrize("way", [copy.copy, *WAYS.values()])
+@pytest.mark.parametrize("way", WAYS.values())
 def test_a_batched_env_is_not_copied_and_says_what_to_do(way):
     with pytest.raises(TypeError, match=r"make another one .* `state\(\)`"):
         way(batched("cheetah-vel", 2))

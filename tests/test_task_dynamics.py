@@ -145,10 +145,10 @@ class Pair:
             values[name][1] *= factor
         self.env = BatchedEnv("walker-rand-params", 2, num_threads=1, autoreset_mode="disabled", **values)
         self.env.reset(seed=0)
-        physics = self.env._physics
+        positions, velocities = (self.env._batch.bind(name) for name in ("qpos", "qvel"))
         # Knees and hips are bent by half a radian, away from their limits.
-        physics.qpos[:] = [*position, -0.5, -0.5, 0, -0.5, -0.5, 0]
-        physics.qvel[:] = [*velocity, *[joints] * 6]
+        positions[:] = [*position, -0.5, -0.5, 0, -0.5, -0.5, 0]
+        velocities[:] = [*velocity, *[joints] * 6]
 
     def go(self, steps, action):
         for _ in range(steps):

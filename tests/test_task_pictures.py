@@ -1,11 +1,13 @@
 """What pictures of tasks show: each row as it is now, whatever OpenGL library there is, and where a grid puts it."""
 
 import os
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from apb.errors import ConfigError
+from apb.errors import ConfigError, SimulationError
 from apb.rendering import OFFSCREEN_BACKENDS
 from apb.tasks import FAMILIES
 from apb.tasks.film import Camera, grid
@@ -82,9 +84,30 @@ def test_a_picture_follows_the_robot(opengl):
     env = batched("cheetah-dir", 2, width=96, height=96)
     env.reset(seed=0)
     first = env.picture(0)
-    env._physics.qpos[0, 0] += 40
+    env._batch.bind("qpos")[0, 0] += 40
     robot = np.abs(first.astype(int) - env.picture(0)) < 3
     assert robot[40:56].mean() > 0.3
+    env.close()
+
+
+def test_pictures_in_another_thread_or_a_fork_are_refused_and_never_waited_for(opengl):
+    name = "cheetah-vel"
+    env = batched(name, 1, render_mode="rgb_array", width=32, height=32)
+    env.reset(seed=0)
+    expected = env.picture(0)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(SimulationError, match="drawn in another thread"):
+        pool.submit(env.picture, 0).result()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            new = single(name, render_mode="rgb_array")
+            new.reset(seed=0)
+            new.render()
+        except SimulationError as error:
+            os._exit(7 if "fork of one that has drawn" in str(error) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert same_bits(env.picture(0), expected)
     env.close()
 
 

@@ -268,8 +268,8 @@ def test_exactly_the_target_speed_costs_control_alone(speed):
     # In the air nothing slows it down.
     env = BatchedEnv("cheetah-vel", 2, num_threads=1, velocity=speed)
     env.reset(seed=0)
-    env._physics.qpos[:] = [0, 50, *[0] * 7]
-    env._physics.qvel[:] = [speed, *[0] * 8]
+    env._batch.bind("qpos")[:] = [0, 50, *[0] * 7]
+    env._batch.bind("qvel")[:] = [speed, *[0] * 8]
     env._positions[:] = 0
     for _ in range(10):
         _, rewards, _, _, info = env.step(np.zeros((2, 6)))

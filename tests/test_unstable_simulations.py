@@ -15,9 +15,9 @@ from task_rig import FALLING, actions_for, batched, drawn, go, of_row, run, same
 
 MODES = list(AutoresetMode)
 BREAKAGES = {
-    "huge speed": lambda env, row: env._physics.qvel[row].fill(1e9),
-    "NaN": lambda env, row: env._physics.qpos[row].fill(np.nan),
-    "infinite": lambda env, row: env._physics.qvel[row].fill(np.inf),
+    "huge speed": lambda env, row: env._batch.bind("qvel")[row].fill(1e9),
+    "NaN": lambda env, row: env._batch.bind("qpos")[row].fill(np.nan),
+    "infinite": lambda env, row: env._batch.bind("qvel")[row].fill(np.inf),
 }
 
 
@@ -84,14 +84,14 @@ def test_a_simulation_that_blows_up_ends_its_own_episode_only(name, how, mode, s
 def test_all_rows_may_blow_up_at_once_and_in_turn(silent):
     env = batched("ant-dir", 4, max_episode_steps=9)
     env.reset(seed=0)
-    env._physics.qvel[:] = 1e9
+    env._batch.bind("qvel")[:] = 1e9
     with pytest.warns(ApbWarning) as caught:
         truncated = env.step(np.zeros((4, 8)))[3]
     assert [f"row {row} of" in str(each.message) for row, each in enumerate(caught)] == [True] * 4
     assert truncated.all()
     env.step(np.zeros((4, 8)))
     for row in range(4):
-        env._physics.qpos[row] = np.nan
+        env._batch.bind("qpos")[row] = np.nan
         with pytest.warns(ApbWarning, match=f"row {row} of"):
             info = env.step(np.zeros((4, 8)))[4]
         assert info["_simulation_error"].tolist() == [each == row for each in range(4)]
@@ -103,7 +103,7 @@ def test_a_row_that_is_to_start_anew_is_not_simulated(silent):
     env.step(np.zeros((2, 6)))
     env.reset(options={"reset_mask": np.array([True, False])})
     assert env.step(np.zeros((2, 6)))[3].tolist() == [False, True]
-    env._physics.qvel[1] = 1e9
+    env._batch.bind("qvel")[1] = 1e9
     assert "simulation_error" not in env.step(np.zeros((2, 6)))[4]
 
 
@@ -113,7 +113,9 @@ def test_a_state_that_mujoco_would_refuse_next_gives_no_reward(silent):
     env = BatchedEnv("ant-goal", 400, num_threads=2, autoreset_mode="disabled")
     env.reset(seed=0)
     generator = np.random.default_rng(1)
-    env._physics.qvel[:] = generator.normal(0, 1, env._physics.qvel.shape) * 10 ** generator.uniform(1, 4, (400, 1))
+    env._batch.bind("qvel")[:] = generator.normal(0, 1, env._physics.qvel.shape) * 10 ** generator.uniform(
+        1, 4, (400, 1)
+    )
     before, actions = np.array(env._batch.state), actions_for(env, 4)
     step, warned = env._batch.step, []
     env._batch.step = lambda *given: (step(*given), warned.append(env._batch.warning[:, :, 1].any(axis=1)))
@@ -155,7 +157,7 @@ def test_warnings_as_errors_leave_the_batch_as_it_would_be():
     env, same = (batched(FALLING, 3) for _ in range(2))
     for each in (env, same):
         each.reset(seed=0)
-        each._physics.qvel[1] = 1e9
+        each._batch.bind("qvel")[1] = 1e9
     with pytest.raises(ApbWarning):
         env.step(np.zeros((3, 3)))
     with pytest.warns(ApbWarning):
@@ -181,7 +183,7 @@ def test_remarks_of_mujoco_go_to_the_log_and_to_the_handler_of_a_user_who_has_on
     def blow_up():
         env = batched("cheetah-vel", 2)
         env.reset(seed=0)
-        env._physics.qvel[0] = 1e9
+        env._batch.bind("qvel")[0] = 1e9
         with pytest.warns(ApbWarning):
             env.step(np.zeros((2, 6)))
 

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'ThreadPool', 'adam_step', 'all_within', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample', 'stopped_clock']
+__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'ThreadPool', 'adam_step', 'all_within', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'forget_remarks', 'keep_remark', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample', 'stopped_clock', 'take_remarks']
 class ThreadPool:
     """
     Threads for the native calls that take `pool=`.
@@ -291,6 +291,14 @@ def evolution_recombine(members: numpy.typing.NDArray[typing.Any], weights: nump
     Raises:
         TypeError, ValueError: an argument is not as listed, or an updated array shares memory with another one.
     """
+def forget_remarks() -> None:
+    """
+    To be called in a forked process, where another thread's lock may have stayed locked.
+    """
+def keep_remark() -> int:
+    """
+    The address of a C function `void f(const char*)` that keeps a text for `take_remarks`, up to 1,000 of them.
+    """
 def openai_es_step(mean: numpy.typing.NDArray[typing.Any], sigma: numpy.typing.NDArray[typing.Any], weights: numpy.typing.NDArray[typing.Any], keys: numpy.typing.NDArray[typing.Any], generation: typing.SupportsIndex, learning_rate: typing.SupportsFloat | typing.SupportsIndex, weight_decay: typing.SupportsFloat | typing.SupportsIndex, moment1: numpy.typing.NDArray[typing.Any], moment2: numpy.typing.NDArray[typing.Any], step: typing.SupportsInt | typing.SupportsIndex, pool: ThreadPool | None = None) -> None:
     """
     Take one uphill step of OpenAI-ES (Salimans et al. 2017), in place, drawing the noise of the generation again.
@@ -408,5 +416,9 @@ def replay_sample(table: numpy.typing.NDArray[typing.Any], size: numpy.typing.ND
 def stopped_clock() -> int:
     """
     The address of a C function `double f(void)` that returns 0.
+    """
+def take_remarks() -> list[str]:
+    """
+    The texts kept since the last call, the oldest first.
     """
 ISA: str = 'baseline'

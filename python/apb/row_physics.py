@@ -12,7 +12,7 @@ from apb.batches import new_batch
 from apb.errors import SimulationError
 from apb.mujoco_quiet import quiet
 from apb.tasks.bounds import UNSTABLE, bounded
-from apb.tasks.family import Family, Physics
+from apb.tasks.family import Family, Physics, read_only
 from apb.tasks.parameter import Parameters
 from apb.tasks.starts import Starts
 
@@ -34,7 +34,7 @@ class RowPhysics:
     Attributes:
         batch: MuJoCo's own; `batch.state` is all of the rows' states, (R, n).
         moving: Where in a state positions and velocities are.
-        now: What the rows show; live views.
+        now: What the rows show.
         control: What the actuators are given in the next step, (R, nu); a live view.
         starts: Seeds of the rows, and how many episodes they began.
     """
@@ -56,8 +56,8 @@ class RowPhysics:
         first = mujoco.mj_stateSize(family.model, mujoco.mjtState.mjSTATE_TIME)
         self.moving = slice(first, first + family.model.nq + family.model.nv)
         self._moving_states = self.batch.state[:, self.moving]
-        outputs = {name: self.batch.bind(name) for name in family.outputs}
-        self.now = Physics(self.batch.bind("qpos"), self.batch.bind("qvel"), outputs)
+        shown = {name: read_only(self.batch.bind(name)) for name in ("qpos", "qvel", *family.outputs)}
+        self.now = Physics(shown.pop("qpos"), shown.pop("qvel"), shown)
         self.control = self.batch.bind("ctrl")
         self.starts = Starts(rows)
         self._beginnings = self._initial.copy()
@@ -100,8 +100,10 @@ class RowPhysics:
                 self.batch.forward(rows)
 
     def loaded(self) -> None:
-        """To be called when seeds, episodes or states were written to: what was prepared for other ones is dropped."""
+        """To be called when seeds, episodes or states were written to, or a step was left half done: what was prepared
+        or found for other ones is dropped."""
         self._used[:] = True
+        self.batch.warning[:] = 0
 
     def simulation(self, row: int) -> mujoco.MjData:
         """One row as it is now, with all that follows from its state."""

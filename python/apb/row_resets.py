@@ -10,7 +10,7 @@ from apb import rng
 from apb.errors import ConfigError, require_arguments, require_integer
 
 
-def seeds_of_rows(seed: int | Sequence[int | None] | None, rows: int) -> list[int | None]:
+def seeds_of_rows(seed: Any, rows: int) -> list[int | None]:
     """A seed for each row, None where it goes on with the seed before: s gives s, s + 1, ..., a sequence itself.
 
     Raises:
@@ -18,6 +18,8 @@ def seeds_of_rows(seed: int | Sequence[int | None] | None, rows: int) -> list[in
     """
     if seed is None:
         return [None] * rows
+    if isinstance(seed, np.ndarray) and not seed.ndim:
+        seed = seed[()]
     if not isinstance(seed, Sequence | np.ndarray):
         first = require_integer("seed", seed, 0, rng.MAX_SEED + 1 - rows)
         return list(range(first, first + rows))
@@ -54,7 +56,10 @@ def reset_mask(options: Mapping[str, Any] | None, rows: int) -> NDArray[np.bool_
     mask = reset_options(options).get("reset_mask")
     if mask is None:
         return np.ones(rows, dtype=np.bool_)
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except ValueError as error:
+        raise ConfigError(f"options['reset_mask'] = {mask!r:.100}; expected bool ({rows},)") from error
     if array.dtype != np.bool_ or array.shape != (rows,):
         raise ConfigError(f"options['reset_mask'] is {array.dtype} {array.shape}; expected bool ({rows},)")
     return array

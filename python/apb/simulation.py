@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,6 +20,7 @@ from apb.tasks.bounds import numbers
 from apb.tasks.family import split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
+from apb.tasks.parameter import Parameters
 from apb.tasks.registry import family_named
 from apb.tasks.task import Task, described, task_in
 from apb.threads import available_cpus, require_threads
@@ -34,8 +36,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     """R simulations of one family, each a task of its own, stepped in one call that releases the interpreter's lock.
 
     Every row gives the same bits as the env of `gymnasium.make` with its task, its seed and its actions, whatever the
-    number of rows and threads. Episode e of a row that was seeded with s starts from numbers that (s, e) determine;
-    `reset(seed=s)` seeds row r with s + r, as Gymnasium's own vectors do.
+    number of rows and threads. Episode e of a row that was seeded with s starts from numbers that (s, e) determine, but
+    for the last bits under another instruction set; `reset(seed=s)` seeds row r with s + r, as Gymnasium's vectors do.
 
     A simulation that blows up ends its own episode only: truncated, with the reward 0 and the last observation that was
     good, a text in `info["simulation_error"]` (with its mask `info["_simulation_error"]`), and a warning.
@@ -76,7 +78,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     ) -> None:
         self.num_envs = require_integer("num_envs", num_envs, 1, MAX_ROWS)
         self.family, values = split_arguments(family_named(family), arguments)
-        self.parameters = self.family.rows(values, self.num_envs)
+        self.parameters: Parameters = MappingProxyType(dict(self.family.rows(values, self.num_envs)))
         horizon = self.family.horizon if max_episode_steps is None else max_episode_steps
         self.horizon = require_integer("max_episode_steps", horizon, 1, 10**9)
         self._mode = _autoreset_mode(autoreset_mode)
@@ -97,6 +99,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self._observations = np.zeros((self.num_envs, self.family.observation_size))
         self._positions = self.family.position(self._physics)
         self._looked_at = False
+        self._stepping = False
         self._all = np.ones(self.num_envs, dtype=np.bool_)
         self._tasks = row_states.digest(self.family, self.parameters)
         self._camera = Camera(self.family.model, width, height)
@@ -134,9 +137,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         Raises:
             ConfigError: a seed is none, or as many seeds or flags as rows were expected.
         """
-        self._require_usable()
         rows = np.flatnonzero(reset_mask(options, self.num_envs))
         seeds = seeds_of_rows(seed, self.num_envs)
+        if self._stepping and len(rows) == self.num_envs:
+            self._rows.loaded()
+            self._stepping = False
+        self._require_usable()
         seeded = [int(row) for row in rows if seeds[row] is not None]
         self._rows.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
         self._start(rows)
@@ -160,6 +166,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                 rows = np.flatnonzero(waiting)[:5].tolist()
                 raise SimulationError(f"rows {rows} have no episode under way; reset them first")
         control = self.family.control(given, self.parameters)
+        self._stepping = True
         self._rows.control[...] = control
         failures = self._rows.step(~resetting if some_reset else None)
         self._steps += 1
@@ -197,6 +204,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             self._start(np.flatnonzero(ended))
         else:
             info |= with_masks(terms, self._all)
+        self._stepping = False
         for row in failures:
             text = info["simulation_error"][row]
             warnings.warn(f"{text}; the episode ends, the other rows go on", ApbWarning, stacklevel=2)
@@ -224,7 +232,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def task(self, row: int) -> Task:
         """The task of a row."""
-        return task_in(self.family, self.parameters, row)
+        return task_in(self.family, self.parameters, require_integer("row", row, 0, self.num_envs - 1))
 
     def describe(self, row: int) -> str:
         """A row and its task, for messages."""
@@ -235,6 +243,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that an exact continuation needs, in the middle of episodes too: copies, by name."""
+        self._require_whole()
         return {name: array.copy() for name, array in self._state().items()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -247,6 +256,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         expected = f"{self.num_envs} rows of {self.family.name}"
         row_states.load(self._state(), state, horizon=self.horizon, moving=self._rows.moving, expected=expected)
         self._rows.loaded()
+        self._stepping = False
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
@@ -271,7 +281,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     def picture(self, row: int) -> NDArray[np.uint8]:
         """What one row looks like now, uint8 (height, width, 3)."""
         self._rows.require_own()
-        return self._camera.picture(self._rows.simulation(row))
+        return self._camera.picture(self._rows.simulation(require_integer("row", row, 0, self.num_envs - 1)))
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """A picture of each row; None without a render mode. `apb.tasks.film.grid` puts them side by side."""
@@ -288,6 +298,14 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         if self.closed:
             raise SimulationError(f"this env of {self.family.name} was closed; make a new one")
         self._rows.require_own()
+        self._require_whole()
+
+    def _require_whole(self) -> None:
+        if self._stepping:
+            raise SimulationError(
+                f"a step of this env of {self.family.name} did not come to its end: it was interrupted, a method of "
+                "the family raised an error, or another thread is in it; reset all rows, or load a state"
+            )
 
     def _checked(self, actions: Any) -> Array:
         given = numbers(actions)
@@ -310,6 +328,6 @@ def _threads(wanted: int | None) -> int:
 
 def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:
     for mode in AutoresetMode:
-        if value == mode or str(value).lower() in (mode.value.lower(), mode.name.lower()):
+        if value is mode or str(value).lower() in (mode.value.lower(), mode.name.lower()):
             return mode
     raise ConfigError(f"autoreset_mode = {value!r:.100}; expected {', '.join(mode.name for mode in AutoresetMode)}")

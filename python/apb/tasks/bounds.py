@@ -29,8 +29,8 @@ def numbers(actions: Any) -> NDArray[np.float64]:
     """Actions as float64, in an array of their own; raises `SimulationError` for what are no real numbers."""
     try:
         given = np.asarray(actions)
-        if given.dtype.kind not in "fiubO":
-            raise TypeError(f"{given.dtype} are no real numbers")
+        if given.dtype.kind not in "fiubO" or isinstance(actions, np.ma.MaskedArray):
+            raise TypeError(f"{given.dtype} are no real numbers, or some of them are masked")
         return given.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SimulationError(f"actions = {actions!r:.200}; expected an array of finite numbers") from error

@@ -34,7 +34,7 @@ AFTER_CONTACT = ("cacc", "cfrc_ext", "cfrc_int")
 
 @dataclass(frozen=True, slots=True)
 class Physics:
-    """What R simulations show: live views, never to be written to or kept.
+    """What R simulations show: live views, which cannot be written to and are not to be kept.
 
     Attributes:
         qpos: Generalised positions, (R, nq).
@@ -218,9 +218,20 @@ class Family(ABC):
         return Outcome(position, self.observe(physics, parameters), reward, terms, self.terminated(physics))
 
 
+def read_only(values: Rows) -> Rows:
+    """A view that cannot be written to, so that no family moves a robot by looking at it."""
+    view = values[...]
+    view.flags.writeable = False
+    return view
+
+
 def physics_of(data: mujoco.MjData, outputs: tuple[str, ...]) -> Physics:
     """One simulation as one row."""
-    return Physics(data.qpos[None], data.qvel[None], {name: getattr(data, name)[None] for name in outputs})
+    return Physics(
+        read_only(data.qpos[None]),
+        read_only(data.qvel[None]),
+        {name: read_only(getattr(data, name)[None]) for name in outputs},
+    )
 
 
 def _made_again(family: str | type[Family], switches: Mapping[str, Any]) -> Family:

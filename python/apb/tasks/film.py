@@ -1,14 +1,16 @@
 """`Camera`: pictures of simulations, also on a machine without a screen; `grid` puts several side by side."""
 
 import copy
+import os
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.errors import ConfigError, require_integer
+from apb.errors import ConfigError, SimulationError, require_integer
 
 Picture = NDArray[np.uint8]
 """Red, green and blue, uint8 (height, width, 3)."""
@@ -36,15 +38,33 @@ class Camera:
         ConfigError: a size is out of range.
     """
 
+    _drawn_in: ClassVar[int | None] = None
+    """The process that has drawn. OpenGL does not come with a fork: what it is asked there may wait for ever."""
+
     def __init__(self, model: mujoco.MjModel, width: int = 480, height: int = 480) -> None:
         self._model = model
         self._size = require_integer("width", width, 1, MAX_PIXELS), require_integer("height", height, 1, MAX_PIXELS)
         self._viewer: Any = None
+        self._thread = 0
 
     def picture(self, data: mujoco.MjData) -> Picture:
-        """A simulation whose kinematics are those of now."""
+        """A simulation whose kinematics are those of now.
+
+        Raises:
+            SimulationError: the process is a fork of one that has drawn, or the thread is not the first picture's.
+        """
+        if Camera._drawn_in not in (None, os.getpid()):
+            raise SimulationError(
+                "this process is a fork of one that has drawn pictures, and OpenGL cannot go on in it; draw in the "
+                "first process, or start others by `spawn`"
+            )
         if self._viewer is None:
+            Camera._drawn_in, self._thread = os.getpid(), threading.get_ident()
             self._viewer = self._new_viewer(data)
+        elif self._thread != threading.get_ident():
+            raise SimulationError(
+                "this env was drawn in another thread, which OpenGL belongs to; draw there, or close() it there first"
+            )
         self._viewer.data = data
         # Another camera may have drawn in the meantime.
         self._viewer.make_context_current()

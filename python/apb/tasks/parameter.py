@@ -97,9 +97,12 @@ def rows_of(parameters: Mapping[str, Parameter], values: Mapping[str, Any], coun
     for name in values:
         if name not in parameters:
             raise UnknownNameError(f"the family {family!r} has no parameter {name!r:.100}; {nearest(name, parameters)}")
-    return {
+    found = {
         name: parameter.rows(
             name, values[name] if name in values else np.broadcast_to(parameter.default, parameter.shape), count
         )
         for name, parameter in parameters.items()
     }
+    for array in found.values():
+        array.flags.writeable = False  # models were made of them
+    return found

@@ -126,6 +126,10 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         """Free the renderer."""
         self._camera.close()
 
+    def __copy__(self) -> "TaskEnv":
+        # One that shared its simulation would move this one's.
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: all but what looks into `data`, which has its model with it."""
         return {name: value for name, value in vars(self).items() if name not in ("model", "_physics", "_camera")}
