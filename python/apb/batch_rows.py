@@ -1,4 +1,4 @@
-"""Rows that are simulated in one batch: tasks of one family, one task per row."""
+"""`BatchRows`: rows that are simulated in one batch, tasks of one family, one task per row."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -25,7 +25,7 @@ def require_batches() -> Any:
 
 def new_batch(model: mujoco.MjModel, rows: int, threads: int) -> Any:
     """A `mujoco.batch.Batch` of `rows` simulations on at most so many threads; see `require_batches`."""
-    batch = require_batches()(model, rows, min(threads, rows))
+    batch = require_batches()(model, rows, threads)
     _batches.add(batch)
     return batch
 

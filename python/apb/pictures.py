@@ -1,4 +1,4 @@
-"""`new_figure`, `save_figure`: figures of matplotlib, made without a window system, as files."""
+"""`new_figure`, `save_figure`: figures of matplotlib, without a window system; `require_picture`: their files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`register_envs`: makes families known to Gymnasium as "apb/<Name>-v0". Loads no simulator, so it costs nothing."""
+"""`register_env`, `register_envs`: families as "apb/<Name>-v0" of Gymnasium, `env_id`. Loads no simulator."""
 
 import gymnasium
 

@@ -21,7 +21,7 @@ from apb.tasks.family import split_arguments
 from apb.tasks.film import Camera, require_render_mode
 from apb.tasks.forms import require_forms
 from apb.tasks.parameter import Parameters
-from apb.tasks.registry import family_named
+from apb.tasks.registry import MAX_HORIZON, family_named
 from apb.tasks.task import Task, described, task_in
 from apb.threads import available_cpus, require_threads
 
@@ -80,7 +80,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.family, values = split_arguments(family_named(family), arguments)
         self.parameters: Parameters = MappingProxyType(dict(self.family.rows(values, self.num_envs)))
         horizon = self.family.horizon if max_episode_steps is None else max_episode_steps
-        self.horizon = require_integer("max_episode_steps", horizon, 1, 10**9)
+        self.horizon = require_integer("max_episode_steps", horizon, 1, MAX_HORIZON)
         self._mode = _autoreset_mode(autoreset_mode)
         self.metadata = {
             "render_modes": ["rgb_array"],

@@ -2,6 +2,7 @@
 
 from apb.registration import ARGUMENTS_OF_MAKE
 from apb.tasks.checking import check_family
+from apb.tasks.families.permuted_state import permuted_state
 from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
 from apb.tasks.plotting import plot_split
@@ -24,6 +25,7 @@ __all__ = [
     "family_named",
     "get",
     "is_task_name",
+    "permuted_state",
     "plot_split",
     "register",
     "scale_of",
