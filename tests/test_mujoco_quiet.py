@@ -1,11 +1,12 @@
 """What is promised of `quiet`: MuJoCo takes no times and prints no remarks within; the user's own callbacks stay."""
 
+import contextlib
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -18,24 +19,61 @@ CALLBACKS = {
     "times": (mujoco.get_mjcb_time, mujoco.set_mjcb_time),
 }
 callbacks = pytest.mark.parametrize(("get", "set"), CALLBACKS.values(), ids=CALLBACKS)
+MODEL = TaskEnv("cheetah-vel").model
 
 
 @pytest.fixture(autouse=True)
-def as_before():
-    before = {name: get() for name, (get, _) in CALLBACKS.items()}
+def as_before(tmp_path, monkeypatch):
+    """Whatever a test does, MuJoCo takes times and prints remarks after it; the file of these is nobody's."""
+    monkeypatch.chdir(tmp_path)
     yield
-    for name, (get, set_callback) in CALLBACKS.items():
-        left = get()
-        set_callback(before[name])
-        assert left is before[name]
+    assert takes_times()
+    assert remarks_on_screen() == 1
 
 
 def seconds_of(data):
     return sum(timer.duration for timer in data.timer)
 
 
+def takes_times():
+    data = mujoco.MjData(MODEL)
+    mujoco.mj_step(MODEL, data)
+    return seconds_of(data) > 0
+
+
+def remark():
+    """Make MuJoCo say something."""
+    data = mujoco.MjData(MODEL)
+    data.qpos[:] = np.nan
+    mujoco.mj_step(MODEL, data)
+
+
+def remarks_on_screen():
+    """How many remarks MuJoCo writes to the file that it also writes to what it prints."""
+    log = Path("MUJOCO_LOG.TXT")
+    log.unlink(missing_ok=True)
+    remark()
+    return log.read_text().count("WARNING") if log.exists() else 0
+
+
+def is_quiet():
+    return not takes_times() and remarks_on_screen() == 0
+
+
+def exit_code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_within_no_times_are_taken_and_remarks_are_not_printed():
+    with quiet:
+        assert is_quiet()
+        with quiet:
+            assert is_quiet()
+        assert is_quiet()
+
+
 @pytest.mark.parametrize("name", ["cheetah-vel", "ant-goal"])
-def test_no_time_is_taken_within_and_times_are_taken_again_after(name):
+def test_no_time_is_taken_while_an_env_steps(name):
     env = TaskEnv(name)
     env.reset(seed=0)
     for _ in range(3):
@@ -46,44 +84,73 @@ def test_no_time_is_taken_within_and_times_are_taken_again_after(name):
 
 
 @callbacks
-def test_what_the_user_has_set_is_left_alone_before_within_and_after(get, set):
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_what_the_user_has_set_is_called_and_stays(get, set, when):
+    calls = []
+
     def own(*arguments):
+        calls.append(arguments)
         return 0.0
 
-    set(own)
-    with quiet:
-        assert get() is own
-        env = TaskEnv("cheetah-vel")
-        env.reset(seed=0)
-        env.step(np.zeros(6))
-    assert get() is own
-    set(None)
-
-
-@callbacks
-def test_what_the_user_sets_within_stays(get, set):
-    def own(*arguments):
-        return 0.0
-
-    with quiet:
+    with contextlib.ExitStack() as stack:
+        if when == "within":
+            stack.enter_context(quiet)
         set(own)
+        with quiet:
+            remark()
+        assert get() is own
+        assert calls
     assert get() is own
     set(None)
 
 
-@callbacks
-def test_of_several_that_overlap_the_last_puts_back(get, set):
-    quiet.__enter__()
-    quiet.__enter__()
-    quiet.__exit__(None, None, None)
-    assert get() is not None
-    quiet.__exit__(None, None, None)
-    assert get() is None
+def test_a_clock_that_the_user_had_before_the_import_stays_and_the_usual_one_is_known():
+    program = """
+import mujoco
+mujoco.set_mjcb_time(lambda: 0.0)
+clock = mujoco.get_mjcb_time()
+from apb.mujoco_quiet import quiet
+from apb.tasks.single import TaskEnv
+assert mujoco.get_mjcb_time() is clock
+mujoco.set_mjcb_time(None)
+env = TaskEnv("cheetah-vel")
+with quiet:
+    mujoco.mj_step(env.model, env.data)
+assert env.data.timer[0].duration == 0
+mujoco.mj_step(env.model, env.data)
+assert env.data.timer[0].duration > 0
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_of_threads_that_overlap_the_last_puts_back():
+    entered, left = threading.Event(), threading.Event()
+
+    def stay():
+        with quiet:
+            entered.set()
+            left.wait()
+
+    thread = threading.Thread(target=stay)
+    with quiet:
+        thread.start()
+        entered.wait()
+    try:
+        assert is_quiet()
+    finally:
+        left.set()
+        thread.join()
 
 
 def test_an_error_within_puts_back_too():
     with pytest.raises(ZeroDivisionError), quiet:
         raise ZeroDivisionError
+
+
+def test_leaving_more_often_than_entering_does_no_harm():
+    quiet.__exit__(None, None, None)
+    with quiet:
+        assert is_quiet()
 
 
 def test_simulations_are_the_same_to_the_bit_whether_times_are_taken():
@@ -100,53 +167,32 @@ def test_simulations_are_the_same_to_the_bit_whether_times_are_taken():
     assert next(counted) > 0
 
 
-def test_a_fork_within_begins_outside():
+def test_a_process_that_is_forked_within_begins_outside():
     with quiet:
         child = os.fork()
         if child == 0:
-            left = [get() for get, _ in CALLBACKS.values()]
+            outside = takes_times() and remarks_on_screen() == 1
             quiet.__exit__(None, None, None)
             with quiet:
-                inside = all(get() is not None for get, _ in CALLBACKS.values())
-            os._exit(0 if left == [None, None] and inside and mujoco.get_mjcb_time() is None else 1)
-    assert os.waitpid(child, 0)[1] == 0
+                inside = is_quiet()
+            os._exit(0 if outside and inside and takes_times() else 1)
+        assert is_quiet()
+    assert exit_code(child) == 0
 
 
-def test_a_fork_while_another_thread_enters_leaves_a_lock_that_the_child_can_take():
-    held, done = threading.Event(), threading.Event()
-
-    def hold():
-        with quiet._lock:
-            held.set()
-            done.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)
-        with quiet:
-            os._exit(0)
-    done.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def test_a_signal_handler_may_enter_while_the_thread_is_entering():
-    with quiet._lock, quiet:
-        assert mujoco.get_mjcb_time() is not None
-
-
-def test_a_remark_comes_to_the_log_after_the_call(caplog):
-    model = TaskEnv("cheetah-vel").model
-    data = mujoco.MjData(model)
-    data.qpos[:] = np.nan
+def test_remarks_come_to_the_log_when_the_call_is_over(caplog):
     with caplog.at_level(logging.DEBUG, logger="apb"):
         with quiet:
-            mujoco.mj_step(model, data)
+            remark()
             assert caplog.text == ""
         assert "Nan, Inf or huge value in QPOS" in caplog.text
+
+
+def test_remarks_of_more_than_a_log_can_hold_are_dropped(caplog):
+    with caplog.at_level(logging.DEBUG, logger="apb"), quiet:
+        for _ in range(1_100):
+            remark()
+    assert len(caplog.records) == 1_000
 
 
 # A Ctrl-C in the middle of a step, or a log that raises, while MuJoCo remarks on every row.

@@ -25,7 +25,7 @@ types typing warnings weakref
 ALLOWED_MODULES = {"builtins", *LIBRARIES.split(), *STANDARD_LIBRARY.split()}
 # Of modules that can run code, the names that may be used.
 ALLOWED_NAMES = {
-    "ctypes": {"CFUNCTYPE", "c_char_p", "c_double", "get_errno"},  # of functions that are loaded already
+    "ctypes": {"get_errno"},
     "importlib": {"metadata.PackageNotFoundError", "metadata.version", "util.find_spec"},
     "subprocess": {"TimeoutExpired"},
 }

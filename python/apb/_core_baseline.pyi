@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'ThreadPool', 'adam_step', 'all_within', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'forget_remarks', 'keep_remark', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample', 'stopped_clock', 'take_remarks']
+__all__: list[str] = ['Backbone', 'ISA', 'LayerStack', 'Population', 'Quiet', 'ThreadPool', 'adam_step', 'all_within', 'centered_ranks', 'evolution_ask', 'evolution_recombine', 'openai_es_step', 'philox_normal', 'philox_raw', 'philox_uniform', 'polyak_step', 'replay_add', 'replay_sample']
 class ThreadPool:
     """
     Threads for the native calls that take `pool=`.
@@ -207,6 +207,28 @@ class LayerStack:
         Raises:
             RuntimeError: there was no `forward` yet.
         """
+class Quiet:
+    """
+    A context for any number of threads: MuJoCo takes no times, and its remarks go to `log`.
+    
+    Callbacks that the user has set stay, and are called. Entering and leaving are one native call each, which no signal of
+    the interpreter's divides.
+    
+    Args:
+        log: Called as `log("%s", text)` with each remark when a thread leaves.
+    
+    To be made when MuJoCo has been imported and has its usual clock.
+    """
+    def __enter__(self) -> None:
+        ...
+    def __exit__(self, type: typing.Any, value: typing.Any, traceback: typing.Any) -> None:
+        ...
+    def __init__(self, log: typing.Any) -> None:
+        ...
+    def begin_anew(self) -> None:
+        """
+        To be called in a forked process.
+        """
 def adam_step(parameters: numpy.typing.NDArray[typing.Any], gradient: numpy.typing.NDArray[typing.Any], exp_avg: numpy.typing.NDArray[typing.Any], exp_avg_sq: numpy.typing.NDArray[typing.Any], step: typing.SupportsInt | typing.SupportsIndex, learning_rate: typing.SupportsFloat | typing.SupportsIndex, beta1: typing.SupportsFloat | typing.SupportsIndex = 0.9, beta2: typing.SupportsFloat | typing.SupportsIndex = 0.999, epsilon: typing.SupportsFloat | typing.SupportsIndex = 1e-08, pool: ThreadPool | None = None) -> None:
     """
     One step of Adam (Kingma & Ba 2015) over a flat vector, in single precision.
@@ -290,14 +312,6 @@ def evolution_recombine(members: numpy.typing.NDArray[typing.Any], weights: nump
     
     Raises:
         TypeError, ValueError: an argument is not as listed, or an updated array shares memory with another one.
-    """
-def forget_remarks() -> None:
-    """
-    To be called in a forked process, where another thread's lock may have stayed locked.
-    """
-def keep_remark() -> int:
-    """
-    The address of a C function `void f(const char*)` that keeps a text for `take_remarks`, up to 1,000 of them.
     """
 def openai_es_step(mean: numpy.typing.NDArray[typing.Any], sigma: numpy.typing.NDArray[typing.Any], weights: numpy.typing.NDArray[typing.Any], keys: numpy.typing.NDArray[typing.Any], generation: typing.SupportsIndex, learning_rate: typing.SupportsFloat | typing.SupportsIndex, weight_decay: typing.SupportsFloat | typing.SupportsIndex, moment1: numpy.typing.NDArray[typing.Any], moment2: numpy.typing.NDArray[typing.Any], step: typing.SupportsInt | typing.SupportsIndex, pool: ThreadPool | None = None) -> None:
     """
@@ -412,13 +426,5 @@ def replay_sample(table: numpy.typing.NDArray[typing.Any], size: numpy.typing.ND
     
     Raises:
         TypeError, ValueError: an argument is not as listed, or a written array shares memory with another one.
-    """
-def stopped_clock() -> int:
-    """
-    The address of a C function `double f(void)` that returns 0.
-    """
-def take_remarks() -> list[str]:
-    """
-    The texts kept since the last call, the oldest first.
     """
 ISA: str = 'baseline'
