@@ -3,8 +3,9 @@
 import gymnasium
 import numpy as np
 import pytest
+from apb.batch_rows import BatchRows
 from apb.simulation import BatchedEnv
-from apb.tasks import FAMILIES, Task
+from apb.tasks import FAMILIES, Task, register
 from apb.tasks.families.cheetah_vel import CheetahVel
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
@@ -117,6 +118,13 @@ def test_neither_the_number_of_rows_nor_of_threads_changes_a_bit(name, rows, thr
     actions = actions_for(full, 15)
     for whole, own in zip(run(full, actions, seed=2), run(part, actions[:, :rows], seed=2), strict=True):
         assert all(same_bits(first[:rows], second) for first, second in zip(whole[:4], own[:4], strict=True))
+
+
+def test_rows_are_stepped_by_as_many_threads_as_were_asked_for():
+    rows, few = (BatchedEnv("cheetah-vel", rows, num_threads=3) for rows in (8, 2))
+    assert (rows._batch.nthread, few._batch.nthread) == (3, 2)
+    for threads in (1, 2):
+        assert BatchRows([Task("cheetah-vel", {})] * 4, threads).envs[0]._batch.nthread == threads
 
 
 # --- what the caller holds and gives ---------------------------------------------------------------------------------
@@ -254,6 +262,18 @@ def test_every_family_is_known_to_gymnasium_with_a_horizon_of_200():
     assert len(ORIGINAL) * 2 == len(EVERY) == 28
 
 
+def test_a_family_of_a_user_ends_after_its_own_horizon():
+    register(type("ShortVel", (CheetahVel,), {"name": "short-vel", "horizon": 3}))
+    try:
+        env, vector = gymnasium.make("apb/ShortVel-v0"), gymnasium.make_vec("apb/ShortVel-v0", num_envs=1)
+    finally:
+        del FAMILIES["short-vel"], gymnasium.registry["apb/ShortVel-v0"]
+    env.reset(seed=0)
+    vector.reset(seed=0)
+    ends = [(env.step(np.zeros(6))[3], vector.step(np.zeros((1, 6)))[3].item()) for _ in range(3)]
+    assert ends == [(False, False), (False, False), (True, True)]
+
+
 # --- seeds -----------------------------------------------------------------------------------------------------------
 
 
@@ -324,3 +344,6 @@ def test_starts_are_spread_as_in_gymnasiums_own_envs(name, noise, gaussian):
     assert np.abs(positions.std() / uniform - 1) < 4 / np.sqrt(positions.size)
     assert np.abs(velocities.std() / (noise if gaussian else uniform) - 1) < 4 / np.sqrt(velocities.size)
     assert (np.abs(velocities).max() > noise) == gaussian
+    # Nor do velocities follow positions: 5, since there are some hundred pairs of them.
+    together = np.corrcoef(positions.T, velocities.T)[: positions.shape[1], positions.shape[1] :]
+    assert np.abs(together).max() < 5 / np.sqrt(rows)

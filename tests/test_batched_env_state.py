@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from apb import _native, rng
+from apb import _native, rng, row_states
 from apb.errors import ApbWarning, FileFormatError, MismatchError
 from apb.simulation import BatchedEnv
 from apb.tasks import FAMILIES
@@ -191,6 +191,45 @@ def test_a_state_of_a_family_that_was_defined_anew_is_refused(changed, monkeypat
 def _with(spec, change):
     change(spec)
     return spec
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("body_pos", "body_quat", "body_mass", "body_inertia", "body_ipos", "body_iquat", "qpos0", "jnt_type"),
+        *("jnt_axis", "jnt_pos", "jnt_range", "jnt_stiffness", "dof_armature", "dof_damping", "dof_frictionloss"),
+        *("geom_size", "geom_pos", "geom_quat", "geom_friction", "geom_margin", "geom_solref", "geom_solimp"),
+        *("actuator_gear", "actuator_ctrlrange", "actuator_gainprm", "actuator_biasprm"),
+        *("opt.timestep", "opt.gravity", "opt.integrator", "opt.density", "opt.viscosity"),
+    ],
+)
+def test_tasks_are_told_from_those_of_a_model_with_another_number(field):
+    family = CheetahVel()
+    before = row_states.digest(family, {})
+    owner, _, name = field.rpartition(".")
+    owner = getattr(family.model, owner) if owner else family.model
+    if isinstance(getattr(owner, name), np.ndarray):
+        getattr(owner, name).flat[-1] += 1
+    else:
+        setattr(owner, name, getattr(owner, name) + 1)
+    assert not same_bits(row_states.digest(family, {}), before)
+
+
+def test_a_state_of_a_family_that_differs_in_its_name_alone_is_refused(monkeypatch):
+    monkeypatch.setitem(FAMILIES, "other-vel", type("OtherVel", (CheetahVel,), {"name": "other-vel"}))
+    env, other = (BatchedEnv(name, 2, num_threads=1) for name in ("cheetah-vel", "other-vel"))
+    env.reset(seed=0)
+    with pytest.raises(MismatchError, match="those of another family"):
+        other.load_state(env.state())
+
+
+def test_a_state_is_taken_where_the_model_was_compiled_with_another_last_bit():
+    env, other = (BatchedEnv("cheetah-vel", 2, num_threads=1) for _ in range(2))
+    env.reset(seed=0)
+    other.family.model.body_mass[1] = np.nextafter(other.family.model.body_mass[1], 99)
+    env._tasks, other._tasks = (row_states.digest(each.family, each.parameters) for each in (env, other))
+    other.load_state(env.state())
+    assert all(same_bits(each, env.state()[key]) for key, each in other.state().items())
 
 
 def test_starts_are_drawn_from_the_packages_own_stream_by_seed_and_episode():

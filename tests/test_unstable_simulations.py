@@ -107,15 +107,31 @@ def test_a_row_that_is_to_start_anew_is_not_simulated(silent):
     assert "simulation_error" not in env.step(np.zeros((2, 6)))[4]
 
 
-def test_a_state_that_mujoco_would_refuse_next_gives_no_reward(silent):
-    # Runge-Kutta can leave the last substep of a step with numbers beyond MuJoCo's limit of 1e10, which MuJoCo sees in
-    # the next step only; until then rewards of 1e18 came of it.
-    env = BatchedEnv("ant-goal", 400, num_threads=2, autoreset_mode="disabled")
+def wild_ants(mode):
+    """400 ants, so fast that some of them will blow up."""
+    env = BatchedEnv("ant-goal", 400, num_threads=2, autoreset_mode=mode)
     env.reset(seed=0)
     generator = np.random.default_rng(1)
     env._batch.bind("qvel")[:] = generator.normal(0, 1, env._physics.qvel.shape) * 10 ** generator.uniform(
         1, 4, (400, 1)
     )
+    return env
+
+
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_a_row_that_blew_up_does_not_blow_up_again_before_its_next_episode(silent):
+    env = wild_ants(AutoresetMode.NEXT_STEP)
+    first, second = run(env, np.zeros((2, 400, 8)))
+    failed = first[4]["_simulation_error"]
+    assert failed.sum() > 10
+    assert not (failed & second[4].get("_simulation_error", np.zeros(400, bool))).any()
+    assert not second[3][failed].any()
+
+
+def test_a_state_that_mujoco_would_refuse_next_gives_no_reward(silent):
+    # Runge-Kutta can leave the last substep of a step with numbers beyond MuJoCo's limit of 1e10, which MuJoCo sees in
+    # the next step only; until then rewards of 1e18 came of it.
+    env = wild_ants(AutoresetMode.DISABLED)
     before, actions = np.array(env._batch.state), actions_for(env, 4)
     step, warned = env._batch.step, []
     env._batch.step = lambda *given: (step(*given), warned.append(env._batch.warning[:, :, 1].any(axis=1)))
@@ -151,6 +167,23 @@ def test_an_error_that_mujoco_raises_in_some_rows_ends_them_too():
     assert all(same_bits(ours[:2], theirs[:2]) for ours, theirs in zip(found[:4], expected[:4], strict=True))
     env._batch.step, env._batch.error = step, error
     assert not env.step(np.zeros((3, 6)))[3].any()
+
+
+def test_a_row_that_fails_has_no_end_of_its_task_wherever_it_lies():
+    env = batched(FALLING, 2)
+    env.reset(seed=0)
+    step = env._batch.step
+
+    def failing(rows, count):
+        step(rows, count)
+        env._batch.bind("qpos")[1, 1] = 0.1
+        raise mujoco.batch.SimulationError(np.array([1]), "stack overflow", 2)
+
+    env._batch.step, env._batch.error = failing, lambda row: "stack overflow"
+    with pytest.warns(ApbWarning, match="row 1 of"):
+        _, _, terminated, truncated, _ = env.step(np.zeros((2, 3)))
+    assert env.family.terminated(env._physics).tolist() == [False, True]
+    assert (terminated.tolist(), truncated.tolist()) == ([False, False], [False, True])
 
 
 def test_warnings_as_errors_leave_the_batch_as_it_would_be():
