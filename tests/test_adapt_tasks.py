@@ -13,9 +13,7 @@ from adapt_runs import finished_loop, run, same_policies, strategies
 from apb import ConfigError, InvalidEnvError, Policy, SimulationError, UnknownNameError, resume
 from apb.batch_rows import BatchRows
 from apb.environments import EnvSource, Simulations
-from apb.loop import AdaptationLoop
 from apb.runs import read_evaluations
-from apb.simulations import MAX_FAILURES
 from apb.tasks import FAMILIES, Task, get, register
 from crashes import Crash, CrashAt
 from run_files import assert_same_outcome, outcome
@@ -191,95 +189,6 @@ def test_the_refusal_of_other_tasks_is_not_as_long_as_their_numbers(tmp_path):
     assert len(str(refused.value)) < 700 + len(str(tmp_path))
 
 
-def blow_up(simulations, row):
-    """Make the next step of a row unstable."""
-    (env,) = simulations._rows.envs
-    env._batch.bind("qvel")[row] = 1e12
-
-
-def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_the_run_goes_on():
-    class BlowUp(apb.Callback):
-        def on_step(self, state):
-            if state.timesteps == 50:
-                blow_up(self.loop.simulations, 1)
-
-    callback = BlowUp()
-    from apb.runner import run_to_end
-    from apb.runs import StopSignals
-    from apb.settings import AdaptSettings
-    from learning import SMALL, small_backbone
-
-    settings = AdaptSettings(**{**SMALL, "total_timesteps": 100})
-    callback.loop = AdaptationLoop(EnvSource.resolve(FALLING), None, small_backbone(), settings, [callback])
-    with pytest.warns(apb.ApbWarning, match=r"row 1 of hopper-mass \(exponent = 2\).*unstable.*the other rows go on"):
-        result = run_to_end(callback.loop, None, StopSignals())
-    assert result.total_timesteps == 100
-    assert callback.loop.replay.size.tolist() == [100, 99]
-    assert np.isfinite(callback.loop.replay.table).all()
-
-
-@pytest.mark.filterwarnings("ignore:.*the other rows go on")
-def test_learning_waits_until_every_lane_has_a_transition(monkeypatch):
-    restart, failures = BatchRows.restart, iter([True] * 15)
-
-    def failing(rows, seeds, observations):
-        restart(rows, seeds, observations)
-        if 1 in seeds and next(failures, False):
-            rows.envs[0]._batch.bind("qvel")[1] = 1e12
-
-    monkeypatch.setattr(BatchRows, "restart", failing)
-    monkeypatch.setattr(AdaptationLoop, "start", lambda loop: (loop.simulations.reset(), blow_up(loop.simulations, 1)))
-    loop = finished_loop(FALLING, total_timesteps=60, learning_starts=10)
-    assert loop.replay.size.tolist() == [60, 44]
-    assert loop.learner.updates == 44
-
-
-@pytest.mark.filterwarnings("ignore:.*the other rows go on")
-def test_a_simulation_that_fails_again_and_again_from_the_start_is_an_error_with_its_task():
-    actions = np.zeros((2, 1, 3), np.float32)
-    with Simulations(EnvSource.resolve(FALLING), 2, 1, [0, 1]) as simulations:
-        simulations.reset()
-        for _ in range(MAX_FAILURES - 1):
-            blow_up(simulations, 1)
-            assert simulations.step(actions).valid.tolist() == [[True], [False]]
-        simulations.step(actions)  # one good step, and all is forgotten
-        for _ in range(MAX_FAILURES):
-            blow_up(simulations, 1)
-            simulations.step(actions)
-        blow_up(simulations, 1)
-        message = r"lane 1.*task hopper-mass with exponent = 2.*failed 100 times in a row in a first step"
-        with pytest.raises(SimulationError, match=message):
-            simulations.step(actions)
-
-
-@pytest.mark.filterwarnings("ignore:.*the other rows go on")
-def test_an_episode_whose_simulation_fails_counts_as_if_its_worst_step_went_on():
-    tasks = [Task("cheetah-vel", {"velocity": velocity}) for velocity in (2.0, 5.0)]
-    with Simulations(EnvSource.resolve(tasks), 2, 1, [0, 1]) as simulations:
-        simulations.reset()
-        rewards = np.array([simulations.step(np.zeros((2, 1, 6), np.float32)).reward[:, 0] for _ in range(5)])
-        blow_up(simulations, 1)
-        (episode,) = simulations.step(np.zeros((2, 1, 6), np.float32)).episodes
-    assert (episode.lane, episode.length, episode.failed) == (1, 5, True)
-    assert episode.return_ == pytest.approx(rewards[:, 1].sum() + 195 * rewards[:, 1].min())
-
-
-@pytest.mark.filterwarnings("ignore:.*the other rows go on")
-def test_a_simulation_that_fails_in_a_batched_env_object_is_no_transition_either():
-    envs = gymnasium.make_vec("apb/CheetahVel-v0", num_envs=3, velocity=2.0)
-    with Simulations(EnvSource.resolve(envs), 1, 3, [0]) as simulations:
-        simulations.reset()
-        for _ in range(3):
-            assert simulations.step(np.zeros((1, 3, 6), np.float32)).valid.all()
-        envs.unwrapped._batch.bind("qvel")[1] = 1e12
-        transition = simulations.step(np.zeros((1, 3, 6), np.float32))
-        assert transition.valid.tolist() == [[True, False, True]]
-        (episode,) = transition.episodes
-        assert (episode.slot, episode.failed) == (1, True)
-        assert episode.return_ < 3 * -1.5 + 190 * -1.5
-    envs.close()
-
-
 def test_what_a_family_raises_in_a_run_is_an_error_of_the_env():
     @dataclass(frozen=True)
     class Raising(FAMILIES["cheetah-vel"]):
@@ -332,6 +241,11 @@ def test_what_is_no_list_of_tasks_of_one_family_is_refused_before_anything_is_ma
         run([])
     with pytest.raises(ConfigError, match="8192 learning problems; expected at most 4096"):
         run(FALLING, n_seeds=4096)
+
+
+def test_lanes_that_cannot_be_shared_evenly_among_the_tasks_are_refused():
+    with pytest.raises(ConfigError, match="3 lanes for 2 tasks of hopper-mass; expected a multiple of 2"):
+        EnvSource.resolve(FALLING).rows(3, 1)
 
 
 @pytest.mark.parametrize(
