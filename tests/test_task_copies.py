@@ -6,10 +6,15 @@ import pickle
 import numpy as np
 import pytest
 from apb.tasks import FAMILIES, Task
+from apb.tasks.families.cheetah_vel import CheetahVel
 from apb.tasks.single import TaskEnv
 from task_rig import EVERY, batched, drawn, of_row, same_bits, single
 
 WAYS = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
+
+
+class Impostor(CheetahVel):
+    """Has the name of a registered family, and is none."""
 
 
 def told(env, actions):
@@ -74,3 +79,8 @@ def test_a_family_is_copied_and_pickled_with_its_switches_alone(name):
         for made in (copy.deepcopy(family), pickle.loads(pickle.dumps(family))):
             assert made == family
             assert made.switches == family.switches
+
+
+def test_a_family_with_the_name_of_another_one_is_copied_as_itself():
+    for made in (copy.deepcopy(Impostor()), pickle.loads(pickle.dumps(Impostor()))):
+        assert type(made) is Impostor

@@ -75,6 +75,16 @@ def test_a_row_is_a_model_of_its_own_with_all_that_follows_from_its_masses(name,
 
 
 @pytest.mark.parametrize("name", DYNAMIC)
+def test_the_values_of_a_task_are_not_written_into_the_model_of_its_family(name):
+    values = drawn(name, 2)
+    for env in (TaskEnv(name, **of_row(values, 1)), BatchedEnv(name, 2, num_threads=1, **values)):
+        env.reset(seed=0)
+        untouched = own_model(name, env.family, {})
+        for field in ("body_mass", "body_inertia", "dof_damping", "geom_friction", "dof_M0"):
+            assert same_bits(getattr(env.family.model, field), getattr(untouched, field))
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
 def test_derived_constants_are_those_of_mechanics(name):
     values = drawn(name, 3)
     env = BatchedEnv(name, 3, num_threads=1, **values)

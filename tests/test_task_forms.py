@@ -108,3 +108,8 @@ def test_methods_are_looked_at_once_for_each_env(monkeypatch):
     for _ in range(4):
         env.step(np.zeros((3, 6)))
     assert len(calls) == 1 + 4
+    calls.clear()
+    env = TaskEnv(NAME)
+    for _ in range(2):
+        env.reset(seed=0)
+    assert len(calls) == 1

@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 from apb.simulation import BatchedEnv
+from apb.tasks.families.cheetah_vel import CheetahVel
 from apb.tasks.single import TaskEnv
 from task_rig import actions_for, same_bits, single
 
@@ -58,6 +59,9 @@ def test_motion_is_that_of_gymnasiums_own_env_to_the_bit(name, quiet_models):
     env_id, switches = ORACLES[name]
     ours, theirs = TaskEnv(name, **switches), gymnasium.make(env_id).unwrapped
     assert (ours.model.opt.timestep, ours.family.frame_skip) == (theirs.model.opt.timestep, theirs.frame_skip)
+    # Of what the solver's tolerance is a multiple.
+    for scale in ("meanmass", "meaninertia"):
+        assert getattr(ours.model.stat, scale) == getattr(theirs.model.stat, scale)
     ours.reset(seed=3)
     theirs.reset(seed=0)
     theirs.set_state(ours.data.qpos.copy(), ours.data.qvel.copy())
@@ -177,6 +181,18 @@ def test_actions_are_scaled_to_the_range_of_the_actuators():
     for action, control in ((np.ones(17), 0.4), (np.full(17, -3.0), -0.4), (np.zeros(17), 0.0)):
         env.step(action)
         np.testing.assert_allclose(env.data.ctrl, control, rtol=0, atol=1e-16)
+
+
+def test_a_range_that_does_not_lie_around_zero_is_reached_from_end_to_end():
+    class Shifted(CheetahVel):
+        def spec(self):
+            spec = super().spec()
+            spec.actuators[0].ctrlrange = [0, 4]
+            return spec
+
+    control = Shifted().control(np.array([[-1.0] * 6, [0.0] * 6, [1.0] * 6]), {})
+    assert control[:, 0].tolist() == [0, 2, 4]
+    assert control[:, 1].tolist() == [-1, 0, 1]
 
 
 def test_flipped_and_permuted_actuators_move_as_the_plain_ones_with_other_actions():
