@@ -155,6 +155,14 @@ def test_a_goal_is_a_point_of_a_plane_with_equal_axes(tmp_path, drawn):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("goal[0] in m", "goal[1] in m")
 
 
+@pytest.mark.parametrize("split", ["ant-dir/mier-ood", "ant-goal/ldm"])
+def test_training_tasks_are_seen_through_the_test_tasks_that_lie_on_them(tmp_path, drawn, split):
+    plot_split(tasks.get(split), tmp_path / "a.png")
+    marks = drawn["scatter"][0][0].collections
+    assert [len(each.get_facecolor()) for each in marks] == [1, 0, 1]
+    assert [len(each.get_edgecolor()) for each in marks] == [1, 1, 1]
+
+
 def test_factors_are_matrices_of_tasks_and_elements_on_one_logarithmic_scale(tmp_path, drawn):
     split = tasks.get("walker-rand-params/mier-ood")
     plot_split(split, tmp_path / "a.png")

@@ -5,9 +5,11 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import gymnasium
 import numpy as np
 import pytest
 from apb.errors import ConfigError, SimulationError
+from apb.mujoco_quiet import quiet
 from apb.rendering import OFFSCREEN_BACKENDS
 from apb.tasks import FAMILIES
 from apb.tasks.film import Camera, grid
@@ -58,10 +60,14 @@ def test_a_row_looks_as_the_single_env_with_its_task(opengl):
 
 
 def test_cameras_of_several_sizes_draw_in_turns(opengl):
-    envs = [batched("ant-dir", 1, width=1200, height=100), batched("cheetah-vel", 1, width=30, height=20)]
+    envs = [batched("ant-dir", 1, width=1200, height=500), batched("cheetah-vel", 1, width=30, height=20)]
     for env in envs:
         env.reset(seed=0)
     first = [env.picture(0) for env in envs]
+    assert [picture.shape[:2] for picture in first] == [(500, 1200), (20, 30)]
+    for picture in first:
+        edges = picture[0], picture[-1], picture[:, 0], picture[:, -1]
+        assert all(edge.any() for edge in edges)
     for env, picture in zip(envs, first, strict=True):
         assert same_bits(env.picture(0), picture)
         env.close()
@@ -80,14 +86,47 @@ def test_without_a_screen_an_opengl_library_is_chosen_also_after_mujoco_was_impo
     env.close()
 
 
-def test_a_picture_follows_the_robot(opengl):
+def alike(first, second):
+    """Where two pictures are the same, as far as the eye can tell."""
+    return np.abs(first.astype(int) - second) < 3
+
+
+def test_a_picture_follows_the_robot_and_there_is_ground_wherever_it_is(opengl):
     env = batched("cheetah-dir", 2, width=96, height=96)
     env.reset(seed=0)
     first = env.picture(0)
-    env._batch.bind("qpos")[0, 0] += 40
-    robot = np.abs(first.astype(int) - env.picture(0)) < 3
-    assert robot[40:56].mean() > 0.3
+    env._batch.bind("qpos")[0, 0] += 140  # in m, seven times what the pattern of the ground repeats after
+    same = alike(first, env.picture(0))
+    assert same[40:56].mean() > 0.99  # the robot
+    assert same[60:].mean() > 0.9
     env.close()
+
+
+def test_a_picture_is_that_of_gymnasiums_own_env_but_for_a_wider_ground(opengl):
+    size = {"width": 96, "height": 96}
+    with quiet:  # MuJoCo has a remark on its file
+        theirs = gymnasium.make("HalfCheetah-v5", render_mode="rgb_array", camera_name="track", **size).unwrapped
+    env = batched("cheetah-dir", 1, **size)
+    theirs.reset(seed=0)
+    env.reset(seed=0)
+    theirs.set_state(env._physics.qpos[0].copy(), env._physics.qvel[0].copy())
+    # Theirs first, since Gymnasium draws in whatever context of OpenGL is there.
+    assert alike(theirs.render(), env.picture(0)).mean() > 0.9
+    theirs.close()
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["humanoid-dir", "ant-dir", "hopper-mass"])
+def test_what_is_drawn_between_steps_changes_no_bit_of_them(opengl, name):
+    seen, other = (single(name, render_mode="rgb_array", width=32, height=32) for _ in range(2))
+    seen.reset(seed=0)
+    other.reset(seed=0)
+    for action in np.random.default_rng(0).uniform(-1, 1, (8, *other.action_space.shape)):
+        seen.render()
+        found, expected = seen.step(action), other.step(action)
+        assert same_bits(found[0], expected[0])
+        assert found[1:] == expected[1:]
+    seen.close()
 
 
 def test_pictures_in_another_thread_or_a_fork_are_refused_and_never_waited_for(opengl):
