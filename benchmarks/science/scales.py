@@ -66,7 +66,8 @@ def measure(returns: Returns, runs: Path | None) -> None:
         task, own = tasks.get(name), returns.setdefault(name, {})
         size = task.made_family.action_size
         for key, policy in (("zero", zero_policy(size)), ("random", random_policy(size))):
-            own.setdefault(key, returns_of(policy, task))
+            if key not in own:
+                own[key] = returns_of(policy, task)
         for key, source in (("td3", name), ("dense td3", name.removeprefix("sparse-"))):
             learned = None if runs is None or (key == "dense td3" and source == name) else learned_policy(runs, source)
             if learned is not None:
