@@ -197,10 +197,13 @@ def _with(spec, change):
     "field",
     [
         *("body_pos", "body_quat", "body_mass", "body_inertia", "body_ipos", "body_iquat", "qpos0", "jnt_type"),
-        *("jnt_axis", "jnt_pos", "jnt_range", "jnt_stiffness", "dof_armature", "dof_damping", "dof_frictionloss"),
-        *("geom_size", "geom_pos", "geom_quat", "geom_friction", "geom_margin", "geom_solref", "geom_solimp"),
-        *("actuator_gear", "actuator_ctrlrange", "actuator_gainprm", "actuator_biasprm"),
-        *("opt.timestep", "opt.gravity", "opt.integrator", "opt.density", "opt.viscosity"),
+        *("jnt_axis", "jnt_pos", "jnt_limited", "jnt_range", "jnt_margin", "jnt_stiffness", "jnt_solref", "jnt_solimp"),
+        *("dof_armature", "dof_damping", "dof_frictionloss", "geom_type", "geom_size", "geom_pos", "geom_quat"),
+        *("geom_contype", "geom_conaffinity", "geom_condim", "geom_friction", "geom_margin", "geom_gap"),
+        *("geom_solmix", "geom_solref", "geom_solimp", "actuator_gear", "actuator_ctrlrange", "actuator_forcerange"),
+        *("actuator_gainprm", "actuator_biasprm", "opt.timestep", "opt.gravity", "opt.integrator", "opt.density"),
+        *("opt.viscosity", "opt.cone", "opt.impratio", "opt.solver", "opt.iterations", "opt.tolerance"),
+        *("opt.disableflags", "opt.enableflags"),
     ],
 )
 def test_tasks_are_told_from_those_of_a_model_with_another_number(field):
