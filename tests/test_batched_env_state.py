@@ -212,7 +212,8 @@ def test_tasks_are_told_from_those_of_a_model_with_another_number(field):
     owner, _, name = field.rpartition(".")
     owner = getattr(family.model, owner) if owner else family.model
     if isinstance(getattr(owner, name), np.ndarray):
-        getattr(owner, name).flat[-1] += 1
+        last = getattr(owner, name).flat[-1]
+        getattr(owner, name).flat[-1] = last + 1 if last.dtype != np.bool_ else not last
     else:
         setattr(owner, name, getattr(owner, name) + 1)
     assert not same_bits(row_states.digest(family, {}), before)
