@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from apb import tasks
-from apb.tasks.scales import SCALED_TASKS
+from apb.tasks.scale import SCALED_TASKS
 from documentation import ROOT
 
 HORIZON = 200

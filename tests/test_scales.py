@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from apb import tasks
 from apb.errors import ConfigError, UnknownNameError
-from apb.tasks.scales import SCALED_SPLITS, SCALED_TASKS, Measured, Scale, scale_of, scales
+from apb.tasks.scale import SCALED_SPLITS, SCALED_TASKS, Measured, Scale, scale_of, scales
 from documentation import ROOT
 
 MEASURED = sorted(scales())

@@ -7,7 +7,7 @@ import apb
 import numpy as np
 import pytest
 from apb import tasks
-from apb.tasks.scales import SCALED_TASKS
+from apb.tasks.scale import SCALED_TASKS
 from documentation import ROOT
 
 HOPPER = "hopper-rand-params/apb-ood/ood:0"
@@ -158,3 +158,20 @@ def test_a_column_of_the_table_has_the_returns_of_its_policy(scales):
         [SPARSE, "1.0 ± 0.0", "2.0 ± 0.0", "3.0 ± 0.0", "4,000.0 ± 1.0", "7,000", "1"],
         [HOPPER, "1.0 ± 0.0", "not run", "not run", "", "", ""],
     ]
+
+
+# --- the figure ----------------------------------------------------------------------------------------------------
+
+
+def test_a_list_has_one_colour_in_all_panels_and_a_legend_leaves_room_for_the_curves(scales):
+    curve = SimpleNamespace(timesteps=np.array([0, 1_000]), returns=np.zeros((1, 2)))
+    figure = scales.figure(dict.fromkeys(SCALED_TASKS, curve), {name: {"zero": [0.0]} for name in SCALED_TASKS})
+    colours = {}
+    for panel in figure.axes:
+        for line in panel.get_lines()[::2]:  # after each curve what no action earns
+            part, _, values = line.get_label().partition(": ")
+            colours.setdefault(part, set()).add(line.get_color())
+            assert len(values) <= 40
+    assert sorted(colours) == ["ood", "test", "train"]
+    assert sorted(map(len, colours.values())) == [1, 1, 1]
+    assert len(set.union(*colours.values())) == 3

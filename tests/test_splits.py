@@ -11,7 +11,7 @@ from apb import tasks
 from apb.errors import FileFormatError
 from apb.tasks import recipes, splits
 from apb.tasks.recipes.laws import BASES, Draws, annulus, either, uniform
-from apb.tasks.scales import SCALED_SPLITS
+from apb.tasks.scale import SCALED_SPLITS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_splits import HASHES

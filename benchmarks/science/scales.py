@@ -18,7 +18,8 @@ from apb.runs import load_checkpoint
 from apb.runs.folder import RunFolder
 from apb.statistics import interquartile_mean
 from apb.system_info import system_info
-from apb.tasks.scales import FILE, SCALED_SPLITS, SCALED_TASKS
+from apb.tasks.scale import FILE, SCALED_SPLITS, SCALED_TASKS
+from apb.tasks.splits import LISTS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -29,6 +30,8 @@ from benchmarks.science.studies import STUDIES, Cell
 STUDY = "task-scales"
 METHOD = "td3-scale"
 EPISODES = 100
+LONGEST = 40
+"""Characters of a task's values beside which a panel has room for its curves."""
 RETURNS = RESULTS / STUDY / "returns.json"
 Policy = Callable[[NDArray[Any]], NDArray[np.float64]]
 Returns = dict[str, dict[str, list[float]]]
@@ -103,13 +106,14 @@ def figure(curves: Mapping[str, Curves], returns: Returns) -> Figure:
         panel.set_visible(False)
     for panel, (family, split) in zip(axes, SCALED_SPLITS.items(), strict=False):
         names = [name for name in SCALED_TASKS if name.startswith(f"{family}/{split}/")]
-        for color, name in zip(COLORS, names, strict=False):
+        for name in names:
             if name not in curves:
                 continue
             curve, part = curves[name], name.split("/")[2].partition(":")[0]
+            color = COLORS[LISTS.index(part)]
             values = ", ".join(f"{key} {_short(value)}" for key, value in tasks.get(name).values.items())
-            x = curve.timesteps / 1_000
-            panel.plot(x, interquartile_mean(curve.returns), color=color, label=f"{part}: {values}")
+            label = f"{part}: {values}" if len(values) <= LONGEST else part
+            panel.plot(curve.timesteps / 1_000, interquartile_mean(curve.returns), color=color, label=label)
             panel.axhline(np.mean(returns[name]["zero"]), color=color, linestyle="--", linewidth=0.8)
         panel.set_title(f"{family}/{split}", fontsize="medium")
         panel.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from apb.tasks.scales import SCALED_TASKS
+from apb.tasks.scale import SCALED_TASKS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from apb.tasks.family import Family, Outcome, Physics
 from apb.tasks.parameter import Parameter
 from apb.tasks.plotting import plot_split
 from apb.tasks.registry import FAMILIES, family_named, register
-from apb.tasks.scales import Scale, scale_of, scales
+from apb.tasks.scale import Scale, scale_of, scales
 from apb.tasks.splits import Split, get, is_task_name, splits_of
 from apb.tasks.task import Task, task_of
 

@@ -20,7 +20,7 @@ from apb.tasks.recipes.laws import Draws, permutations
 from apb.tasks.recipes.recipe import arguments_of, labelled, recipe
 from apb.tasks.recipes.rewards import ant_dir, ant_goal, cheetah_dir, cheetah_vel, humanoid_dir
 from apb.tasks.registry import family_named
-from apb.tasks.scales import SCALED_SPLITS
+from apb.tasks.scale import SCALED_SPLITS
 from apb.tasks.splits import DATA, LISTS, Split
 
 MAX_PERMUTED = 10
