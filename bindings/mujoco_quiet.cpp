@@ -8,9 +8,9 @@
 #include <pybind11/pybind11.h>
 
 #include <atomic>
-#include <cstring>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -49,17 +49,19 @@ void replace(Pointer* where, Pointer expected, Pointer wanted) {
   std::atomic_ref<Pointer>(*where).compare_exchange_strong(expected, wanted);
 }
 
-// The address of a variable of MuJoCo's library, which Python has loaded under a name that tells its version; null
-// where there is none.
-void* variable_of_mujoco(const char* name) {
+// The address of a variable of the MuJoCo library of Python's package in `folder`, whose file's name tells its version;
+// if there is none in it, of any that is loaded; else null.
+void* variable_of_mujoco(const char* name, const std::string& folder) {
   struct Search {
     const char* name;
+    const std::string& folder;
     void* found;
-  } search{name, nullptr};
+  } search{name, folder, nullptr};
   dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* data) {
         auto* wanted = static_cast<Search*>(data);
-        if (std::strstr(info->dlpi_name, "libmujoco") == nullptr) return 0;
+        const std::string_view path(info->dlpi_name);
+        if (path.find("libmujoco") == path.npos || path.find(wanted->folder) == path.npos) return 0;
         if (void* library = dlopen(info->dlpi_name, RTLD_NOLOAD | RTLD_LAZY)) {
           wanted->found = dlsym(library, wanted->name);
           dlclose(library);
@@ -67,15 +69,15 @@ void* variable_of_mujoco(const char* name) {
         return wanted->found == nullptr ? 0 : 1;
       },
       &search);
-  return search.found;
+  return search.found == nullptr && !folder.empty() ? variable_of_mujoco(name, "") : search.found;
 }
 
 class Quiet {
  public:
-  explicit Quiet(py::object log)
+  Quiet(py::object log, const std::string& folder)
       : log_(std::move(log)),
-        warning_(static_cast<Warning*>(variable_of_mujoco("mju_user_warning"))),
-        clock_(static_cast<Clock*>(variable_of_mujoco("mjcb_time"))) {
+        warning_(static_cast<Warning*>(variable_of_mujoco("mju_user_warning", folder))),
+        clock_(static_cast<Clock*>(variable_of_mujoco("mjcb_time", folder))) {
     if (clock_ != nullptr) usual_clock_ = *clock_;
   }
 
@@ -128,9 +130,10 @@ the interpreter's divides.
 
 Args:
     log: Called as `log("%s", text)` with each remark when a thread leaves.
+    folder: Of the package mujoco, whose library is meant if several are loaded.
 
 To be made when MuJoCo has been imported and has its usual clock.)")
-      .def(py::init<py::object>(), py::arg("log"))
+      .def(py::init<py::object, std::string>(), py::arg("log"), py::arg("folder"))
       .def("__enter__", &Quiet::enter)
       .def(
           "__exit__", [](const Quiet& quiet, const py::object&, const py::object&, const py::object&) { quiet.exit(); },

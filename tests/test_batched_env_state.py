@@ -1,5 +1,6 @@
 """What a batched simulation promises of its state: it goes on with the same bits, wherever it was saved."""
 
+import mujoco
 import numpy as np
 import pytest
 from apb import _native, rng, row_states
@@ -196,14 +197,16 @@ def _with(spec, change):
 @pytest.mark.parametrize(
     "field",
     [
-        *("body_pos", "body_quat", "body_mass", "body_inertia", "body_ipos", "body_iquat", "qpos0", "jnt_type"),
-        *("jnt_axis", "jnt_pos", "jnt_limited", "jnt_range", "jnt_margin", "jnt_stiffness", "jnt_solref", "jnt_solimp"),
-        *("dof_armature", "dof_damping", "dof_frictionloss", "geom_type", "geom_size", "geom_pos", "geom_quat"),
-        *("geom_contype", "geom_conaffinity", "geom_condim", "geom_friction", "geom_margin", "geom_gap"),
-        *("geom_solmix", "geom_solref", "geom_solimp", "actuator_gear", "actuator_ctrlrange", "actuator_forcerange"),
-        *("actuator_gainprm", "actuator_biasprm", "opt.timestep", "opt.gravity", "opt.integrator", "opt.density"),
-        *("opt.viscosity", "opt.cone", "opt.impratio", "opt.solver", "opt.iterations", "opt.tolerance"),
-        *("opt.disableflags", "opt.enableflags"),
+        *("body_parentid", "body_pos", "body_quat", "body_mass", "body_inertia", "body_ipos", "body_iquat"),
+        *("body_gravcomp", "qpos0", "qpos_spring", "jnt_type", "jnt_axis", "jnt_pos", "jnt_limited", "jnt_range"),
+        *("jnt_margin", "jnt_stiffness", "jnt_solref", "jnt_solimp", "dof_armature", "dof_damping"),
+        *("dof_frictionloss", "geom_type", "geom_size", "geom_pos", "geom_quat", "geom_contype", "geom_conaffinity"),
+        *("geom_condim", "geom_priority", "geom_friction", "geom_margin", "geom_gap", "geom_solmix", "geom_solref"),
+        *("geom_solimp", "actuator_trntype", "actuator_trnid", "actuator_dyntype", "actuator_gaintype"),
+        *("actuator_biastype", "actuator_dynprm", "actuator_gainprm", "actuator_biasprm", "actuator_gear"),
+        *("actuator_ctrllimited", "actuator_ctrlrange", "actuator_forcelimited", "actuator_forcerange"),
+        *("opt.timestep", "opt.gravity", "opt.wind", "opt.integrator", "opt.density", "opt.viscosity", "opt.cone"),
+        *("opt.impratio", "opt.solver", "opt.iterations", "opt.tolerance", "opt.disableflags", "opt.enableflags"),
     ],
 )
 def test_tasks_are_told_from_those_of_a_model_with_another_number(field):
@@ -217,6 +220,20 @@ def test_tasks_are_told_from_those_of_a_model_with_another_number(field):
     else:
         setattr(owner, name, getattr(owner, name) + 1)
     assert not same_bits(row_states.digest(family, {}), before)
+
+
+CHANGES = {
+    "contacts that are left out": lambda spec: spec.add_exclude(bodyname1="torso", bodyname2="bfoot"),
+    "a joint that is held": lambda spec: spec.add_equality(
+        type=mujoco.mjtEq.mjEQ_JOINT, objtype=mujoco.mjtObj.mjOBJ_JOINT, name1="bfoot"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_tasks_are_told_from_those_of_a_model_with_something_more(change):
+    changed = type("Changed", (CheetahVel,), {"spec": lambda self: _with(CheetahVel.spec(self), change)})
+    assert not same_bits(row_states.digest(changed(), {}), row_states.digest(CheetahVel(), {}))
 
 
 def test_a_state_of_a_family_that_differs_in_its_name_alone_is_refused(monkeypatch):

@@ -113,7 +113,7 @@ class Remembering(Burning):
         ({"env": "gymnasium:Pendulum-v1"}, "apb resume '{}' gymnasium:Pendulum-v1"),
         (
             {"env": "gymnasium:Pendulum-v1", "env_kwargs": {"g": 3.0}},
-            """apb resume '{}' gymnasium:Pendulum-v1 --env-kwargs '{{"g": 3.0}}'""",
+            "apb resume '{}' gymnasium:Pendulum-v1",  # the folder has the arguments
         ),
         ({"eval_env": lambda: gymnasium.make("Pendulum-v1"), "eval_freq": 90}, "apb.resume('{}', eval_env=...)"),
         ({"callback": Remembering()}, "apb.resume('{}', callback=...)"),

@@ -123,6 +123,24 @@ assert env.data.timer[0].duration > 0
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_of_several_libraries_that_are_loaded_that_of_the_package_is_meant(tmp_path):
+    # The other one is loaded first; its soname is not that of the package's, which would be loaded once only.
+    library = next(Path(mujoco.__file__).parent.glob("libmujoco.so*"))
+    other = tmp_path / "libmujoco210.so"
+    other.write_bytes(library.read_bytes().replace(b"libmujoco.so.", b"libmujoco.sp."))
+    program = """
+import ctypes, sys
+ctypes.CDLL(sys.argv[1])
+from apb.tasks.single import TaskEnv
+import numpy as np
+env = TaskEnv("cheetah-vel")
+env.reset(seed=0)
+env.step(np.zeros(6))
+assert env.data.timer[0].duration == 0
+"""
+    subprocess.run([sys.executable, "-c", program, str(other)], check=True)
+
+
 def test_of_threads_that_overlap_the_last_puts_back():
     entered, left = threading.Event(), threading.Event()
 

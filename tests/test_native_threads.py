@@ -77,6 +77,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "LayerStack.forward": lambda: STACK.forward(LAYERS, zeros(4, 500, 500), zeros(4, 500, 500)),
     "LayerStack.backward": lambda: STACK.backward(LAYERS, zeros(4, 500, 500), GRADIENT),
     "LayerStack.input_gradient": lambda: STACK.input_gradient(LAYERS, zeros(4, 500, 500), zeros(4, 500, 500)),
+    "all_within": lambda: _native.all_within(zeros(1, N), 0, 0),
     "adam_step": lambda: _native.adam_step(zeros(N), zeros(N), zeros(N), zeros(N), 1, 1e-3),
     "polyak_step": lambda: _native.polyak_step(zeros(N), zeros(N), 0.5),
     "philox_raw": lambda: _native.philox_raw(KEY, COUNTER, np.zeros(N, np.uint64)),

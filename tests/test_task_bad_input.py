@@ -389,6 +389,8 @@ def test_parameters_that_models_were_made_of_cannot_be_written_to():
         env.parameters["exponent"][0] = 0.5
     with pytest.raises(TypeError):
         env.parameters["exponent"] = np.zeros(3)
+    with pytest.raises(AttributeError):
+        env.parameters = {}
 
 
 @pytest.mark.parametrize("field", ["qpos", "qvel"])

@@ -216,6 +216,7 @@ class Quiet:
     
     Args:
         log: Called as `log("%s", text)` with each remark when a thread leaves.
+        folder: Of the package mujoco, whose library is meant if several are loaded.
     
     To be made when MuJoCo has been imported and has its usual clock.
     """
@@ -223,7 +224,7 @@ class Quiet:
         ...
     def __exit__(self, type: typing.Any, value: typing.Any, traceback: typing.Any) -> None:
         ...
-    def __init__(self, log: typing.Any) -> None:
+    def __init__(self, log: typing.Any, folder: str) -> None:
         ...
     def begin_anew(self) -> None:
         """

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import mujoco
 
@@ -11,7 +12,7 @@ from apb._native import Quiet
 def _made() -> Quiet:
     users = mujoco.get_mjcb_time()
     mujoco.set_mjcb_time(None)
-    made = Quiet(logging.getLogger(__name__).debug)
+    made = Quiet(logging.getLogger(__name__).debug, str(Path(mujoco.__file__).parent))
     mujoco.set_mjcb_time(users)
     os.register_at_fork(after_in_child=made.begin_anew)
     return made

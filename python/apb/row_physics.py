@@ -88,13 +88,13 @@ class RowPhysics:
         self.starts.seed(rows, seeds)
         self._used[list(rows)] = True
 
-    def begin(self, rows: Rows) -> None:
-        """Put these rows where their next episodes begin."""
-        if np.count_nonzero(self._used[rows]):
+    def begin(self, rows: Flags) -> None:
+        """Put the marked rows where their next episodes begin."""
+        if np.count_nonzero(self._used & rows):
             self._prepare(np.flatnonzero(self._used))
-        self.batch.state[rows] = self._beginnings[rows]
-        self._used[rows] = True
-        self.starts.episodes[rows] += 1
+        np.copyto(self.batch.state, self._beginnings, where=rows[:, np.newaxis])
+        self._used |= rows
+        self.starts.episodes += rows
         if self._family.outputs:
             with quiet:
                 self.batch.forward(rows)

@@ -21,14 +21,20 @@ State = Mapping[str, NDArray[Any]]
 _OF_MODEL = tuple(
     attrgetter(name)
     for name in (
-        *("body_pos", "body_quat", "body_mass", "body_inertia", "body_ipos", "body_iquat", "qpos0", "jnt_type"),
-        *("jnt_axis", "jnt_pos", "jnt_limited", "jnt_range", "jnt_margin", "jnt_stiffness", "jnt_solref", "jnt_solimp"),
-        *("dof_armature", "dof_damping", "dof_frictionloss", "geom_type", "geom_size", "geom_pos", "geom_quat"),
-        *("geom_contype", "geom_conaffinity", "geom_condim", "geom_friction", "geom_margin", "geom_gap"),
-        *("geom_solmix", "geom_solref", "geom_solimp", "actuator_gear", "actuator_ctrlrange", "actuator_forcerange"),
-        *("actuator_gainprm", "actuator_biasprm", "opt.timestep", "opt.gravity", "opt.integrator", "opt.density"),
-        *("opt.viscosity", "opt.cone", "opt.impratio", "opt.solver", "opt.iterations", "opt.tolerance"),
-        *("opt.disableflags", "opt.enableflags"),
+        *("body_parentid", "body_pos", "body_quat", "body_mass", "body_inertia", "body_ipos", "body_iquat"),
+        *("body_gravcomp", "qpos0", "qpos_spring", "jnt_type", "jnt_axis", "jnt_pos", "jnt_limited", "jnt_range"),
+        *("jnt_margin", "jnt_stiffness", "jnt_solref", "jnt_solimp", "dof_armature", "dof_damping"),
+        *("dof_frictionloss", "geom_type", "geom_size", "geom_pos", "geom_quat", "geom_contype", "geom_conaffinity"),
+        *("geom_condim", "geom_priority", "geom_friction", "geom_margin", "geom_gap", "geom_solmix", "geom_solref"),
+        *("geom_solimp", "actuator_trntype", "actuator_trnid", "actuator_dyntype", "actuator_gaintype"),
+        *("actuator_biastype", "actuator_dynprm", "actuator_gainprm", "actuator_biasprm", "actuator_gear"),
+        *("actuator_ctrllimited", "actuator_ctrlrange", "actuator_forcelimited", "actuator_forcerange"),
+        *("opt.timestep", "opt.gravity", "opt.wind", "opt.integrator", "opt.density", "opt.viscosity", "opt.cone"),
+        *("opt.impratio", "opt.solver", "opt.iterations", "opt.tolerance", "opt.disableflags", "opt.enableflags"),
+        # Of these the robots of the package have none, or few.
+        *("exclude_signature", "pair_signature", "eq_type", "eq_obj1id", "eq_obj2id", "eq_data", "eq_solref"),
+        *("eq_solimp", "wrap_type", "wrap_objid", "wrap_prm", "tendon_range", "tendon_stiffness", "tendon_damping"),
+        *("tendon_frictionloss", "tendon_lengthspring"),
     )
 )
 """Numbers of a model that its motion depends on, as every version of MuJoCo that simulates batches has them."""
@@ -70,7 +76,8 @@ def load(own: State, found: State, *, horizon: int, moving: slice, expected: str
     if not np.array_equal(found["tasks"], own["tasks"]):
         raise MismatchError(
             "saved simulations are those of another family, of other tasks of it or other switches, or its reward or "
-            f"model was changed since they were saved; expected {expected} with the tasks that they were saved with"
+            "model was changed since they were saved, or another version of apb saved them; expected "
+            f"{expected} with the tasks that they were saved with: resume with that version, or begin a new run"
         )
     _require_possible(found, horizon, moving)
     for name, array in own.items():

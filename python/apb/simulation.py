@@ -1,5 +1,6 @@
 """`BatchedEnv`: many tasks of one family as one `gymnasium.vector.VectorEnv`, simulated by MuJoCo's thread pool."""
 
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from apb import _native, row_states
-from apb.errors import ApbWarning, ConfigError, SimulationError, require_integer
+from apb.errors import ApbError, ApbWarning, ConfigError, SimulationError, require_integer
 from apb.row_info import objects, of_rows, with_masks
 from apb.row_physics import RowPhysics, physics_of_rows
 from apb.row_resets import reset_mask, seeds_of_rows
@@ -56,7 +57,6 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     Attributes:
         family: The family with its switches.
-        parameters: Its parameters, each (R, ...).
 
     Raises:
         UnknownNameError, ConfigError: an argument is none of the family's, or out of range. InvalidEnvError: MuJoCo
@@ -78,7 +78,7 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
     ) -> None:
         self.num_envs = require_integer("num_envs", num_envs, 1, MAX_ROWS)
         self.family, values = split_arguments(family_named(family), arguments)
-        self.parameters: Parameters = MappingProxyType(dict(self.family.rows(values, self.num_envs)))
+        self._parameters: Parameters = MappingProxyType(dict(self.family.rows(values, self.num_envs)))
         horizon = self.family.horizon if max_episode_steps is None else max_episode_steps
         self.horizon = require_integer("max_episode_steps", horizon, 1, MAX_HORIZON)
         self._mode = _autoreset_mode(autoreset_mode)
@@ -92,16 +92,16 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._rows = RowPhysics(self.family, self.parameters, self.num_envs, _threads(num_threads))
+        self._rows = RowPhysics(self.family, self._parameters, self.num_envs, _threads(num_threads))
         self._batch, self._physics, self._starts = self._rows.batch, self._rows.now, self._rows.starts
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.ones(self.num_envs, dtype=np.bool_)
         self._observations = np.zeros((self.num_envs, self.family.observation_size))
         self._positions = self.family.position(self._physics)
         self._looked_at = False
-        self._stepping = False
+        self._changing: int | None = None  # the thread in which the arrays do not fit together now
         self._all = np.ones(self.num_envs, dtype=np.bool_)
-        self._tasks = row_states.digest(self.family, self.parameters)
+        self._tasks = row_states.digest(self.family, self._parameters)
         self._camera = Camera(self.family.model, width, height)
 
     @classmethod
@@ -137,15 +137,17 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         Raises:
             ConfigError: a seed is none, or as many seeds or flags as rows were expected.
         """
-        rows = np.flatnonzero(reset_mask(options, self.num_envs))
+        mask = reset_mask(options, self.num_envs)
+        rows = np.flatnonzero(mask)
         seeds = seeds_of_rows(seed, self.num_envs)
-        if self._stepping and len(rows) == self.num_envs:
-            self._rows.loaded()
-            self._stepping = False
-        self._require_usable()
+        self._require_usable(anew=len(rows) == self.num_envs)
+        self._changing = threading.get_ident()
+        if len(rows) == self.num_envs:
+            self._rows.loaded()  # nothing of a step that was cut off is left
         seeded = [int(row) for row in rows if seeds[row] is not None]
         self._rows.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
-        self._start(rows)
+        self._start(mask)
+        self._changing = None
         return self._observations.copy(), {}
 
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[Array, Array, Flags, Flags, Info]:
@@ -165,25 +167,26 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             if np.count_nonzero(waiting):
                 rows = np.flatnonzero(waiting)[:5].tolist()
                 raise SimulationError(f"rows {rows} have no episode under way; reset them first")
-        control = self.family.control(given, self.parameters)
-        self._stepping = True
+        control = self.family.control(given, self._parameters)
+        self._changing = threading.get_ident()
         self._rows.control[...] = control
         failures = self._rows.step(~resetting if some_reset else None)
         self._steps += 1
         if some_reset:
-            self._rows.begin(np.flatnonzero(resetting))
+            self._rows.begin(resetting)
             self._steps[resetting] = 0
-        outcome = self.family.outcome(self._positions, self._physics, control, self.parameters)
+        outcome = self.family.outcome(self._positions, self._physics, control, self._parameters)
         self._positions = outcome.position
         observations, rewards, terminated = outcome.observation, outcome.reward, outcome.terminated
         truncated = self._steps >= self.horizon
         terms = {f"reward_{name}": term.copy() for name, term in outcome.terms.items()}
         info: Info = {}
-        unrewarded = resetting.copy()
+        unrewarded = resetting
         if failures:
             rows = list(failures)
             observations[rows] = self._observations[rows]
             terminated[rows], truncated[rows] = False, True
+            unrewarded = resetting.copy()
             unrewarded[rows] = True
             info |= self._failed(failures)
         if some_reset:
@@ -201,26 +204,27 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             info["final_info"] = with_masks(of_rows(terms, ended), ended)
             info["_final_info"] = ended.copy()
             info |= with_masks(of_rows(terms, going_on), going_on)
-            self._start(np.flatnonzero(ended))
+            self._start(ended)
         else:
             info |= with_masks(terms, self._all)
-        self._stepping = False
+        self._changing = None
         for row in failures:
             text = info["simulation_error"][row]
             warnings.warn(f"{text}; the episode ends, the other rows go on", ApbWarning, stacklevel=2)
         return self._observations.copy(), rewards, terminated, truncated, info
 
-    def _start(self, rows: NDArray[np.intp]) -> None:
-        """Begin the next episodes of these rows."""
+    def _start(self, mask: Flags) -> None:
+        """Begin the next episodes of the marked rows."""
+        rows = np.flatnonzero(mask)
         if not rows.size:
             return
-        self._rows.begin(rows)
+        self._rows.begin(mask)
         self._steps[rows] = 0
         if not self._looked_at:
-            require_forms(self.family, self._physics, self.parameters)
+            require_forms(self.family, self._physics, self._parameters)
             self._looked_at = True
         begun = physics_of_rows(self._physics, rows)
-        self._observations[rows] = self.family.observe(begun, {name: v[rows] for name, v in self.parameters.items()})
+        self._observations[rows] = self.family.observe(begun, {name: v[rows] for name, v in self._parameters.items()})
         self._positions[rows] = self.family.position(begun)
         self._ended[rows] = False
 
@@ -230,20 +234,25 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             texts[row] = f"{self.describe(row)}, step {int(self._steps[row])} of the episode: {message}"
         return {"simulation_error": texts, "_simulation_error": np.array([text is not None for text in texts])}
 
+    @property
+    def parameters(self) -> Parameters:
+        """The family's parameters, each (R, ...); models were made of them, so they cannot be written to."""
+        return self._parameters
+
     def task(self, row: int) -> Task:
         """The task of a row."""
-        return task_in(self.family, self.parameters, require_integer("row", row, 0, self.num_envs - 1))
+        return task_in(self.family, self._parameters, require_integer("row", row, 0, self.num_envs - 1))
 
     def describe(self, row: int) -> str:
         """A row and its task, for messages."""
-        values = {name: values[row].tolist() for name, values in self.parameters.items()}
+        values = {name: values[row].tolist() for name, values in self._parameters.items()}
         return f"row {row} of {self.family.name} ({described(values)})"
 
     # --- state -----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that an exact continuation needs, in the middle of episodes too: copies, by name."""
-        self._require_whole()
+        self._require_whole(anew=False)
         return {name: array.copy() for name, array in self._state().items()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -253,10 +262,16 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             MismatchError: it is of another one. FileFormatError: it has numbers that no simulation has. Nothing is
                 changed then.
         """
+        self._require_whole(anew=True)
+        before, self._changing = self._changing, threading.get_ident()
         expected = f"{self.num_envs} rows of {self.family.name}"
-        row_states.load(self._state(), state, horizon=self.horizon, moving=self._rows.moving, expected=expected)
+        try:
+            row_states.load(self._state(), state, horizon=self.horizon, moving=self._rows.moving, expected=expected)
+        except ApbError:  # nothing was changed
+            self._changing = before
+            raise
         self._rows.loaded()
-        self._stepping = False
+        self._changing = None
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
@@ -294,17 +309,23 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
 
     # --- checks ----------------------------------------------------------------------------------------------------
 
-    def _require_usable(self) -> None:
+    def _require_usable(self, anew: bool = False) -> None:
         if self.closed:
             raise SimulationError(f"this env of {self.family.name} was closed; make a new one")
         self._rows.require_own()
-        self._require_whole()
+        self._require_whole(anew)
 
-    def _require_whole(self) -> None:
-        if self._stepping:
+    def _require_whole(self, anew: bool) -> None:
+        """Raise `SimulationError` where another thread is in the env, or a call was cut off, unless all begins anew."""
+        if self._changing is None:
+            return
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        if self._changing in others:
+            raise SimulationError(f"another thread is in this env of {self.family.name}; call it from one at a time")
+        if not anew:
             raise SimulationError(
-                f"a step of this env of {self.family.name} did not come to its end: it was interrupted, a method of "
-                "the family raised an error, or another thread is in it; reset all rows, or load a state"
+                f"a call of this env of {self.family.name} did not come to its end: it was interrupted, or a method of "
+                "the family raised an error; reset all rows, or load a state"
             )
 
     def _checked(self, actions: Any) -> Array:

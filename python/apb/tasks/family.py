@@ -8,7 +8,7 @@ share.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -118,7 +118,9 @@ class Family(ABC):
     def control(self, action: Rows, parameters: Parameters) -> Rows:
         """What the actuators are given for actions (R, act) in [-1, 1]. Default: scaled to the actuators' ranges."""
         middle, half_width = self._control_range
-        return middle + action * half_width
+        control = action * half_width
+        control += middle
+        return control
 
     def model_fields(self, parameters: Parameters) -> dict[str, Rows]:
         """Fields of MjModel itself (not of its options) that differ between tasks, each (R, *shape). Default: none."""
@@ -212,9 +214,7 @@ class Family(ABC):
         velocity = position - before
         velocity /= self.dt
         terms = self.reward_terms(physics, velocity, control, parameters)
-        reward = np.zeros(len(before))
-        for term in terms.values():
-            reward += term
+        reward: Rows = reduce(np.add, terms.values(), np.zeros(len(before)))
         return Outcome(position, self.observe(physics, parameters), reward, terms, self.terminated(physics))
 
 

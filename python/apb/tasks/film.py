@@ -63,7 +63,7 @@ class Camera:
             self._viewer = self._new_viewer(data)
         elif self._thread != threading.get_ident():
             raise SimulationError(
-                "this env was drawn in another thread, which OpenGL belongs to; draw there, or close() it there first"
+                "this env was drawn in another thread, which OpenGL belongs to; draw there, or close() it first"
             )
         self._viewer.data = data
         # Another camera may have drawn in the meantime.
@@ -91,7 +91,8 @@ class Camera:
         # The ground is endless, but it is drawn for some 40 m only, which a fast robot leaves.
         planes = drawn.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
         drawn.geom_size[planes, :2] *= GROUND
-        drawn.mat_texrepeat[drawn.geom_matid[planes]] *= GROUND
+        materials = drawn.geom_matid[planes]
+        drawn.mat_texrepeat[materials[materials >= 0]] *= GROUND
         return OffScreenViewer(drawn, data, width, height)
 
 
