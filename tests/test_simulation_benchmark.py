@@ -8,6 +8,7 @@ import mujoco.batch
 import numpy as np
 import pytest
 from apb.simulation import BatchedEnv
+from apb.tasks import FAMILIES
 from documentation import ROOT
 from gymnasium.spaces import Box
 
@@ -130,7 +131,7 @@ def test_rows_that_never_fall_are_measured_at_different_steps_of_their_episodes(
     assert actions.max() > 0.99
 
 
-def test_only_the_bare_batch_of_the_row_without_times_is_told_to_take_none(simulation, monkeypatch):
+def test_only_the_bare_batch_of_the_rows_on_equal_terms_is_told_to_take_no_times(simulation, monkeypatch):
     stretches = [[np.full(3, number)] for number in range(6)]
     given, timed = [], []
     family = short_episodes()[0].family
@@ -147,6 +148,7 @@ def test_only_the_bare_batch_of_the_row_without_times_is_told_to_take_none(simul
 
     for name, value in {
         "FAMILIES": (family.name,),
+        "ON_EQUAL_TERMS": (family.name,),
         "PEER_ENVS": {},
         "_lanes": lambda quick: [],
         "_memory": list,
@@ -158,10 +160,15 @@ def test_only_the_bare_batch_of_the_row_without_times_is_told_to_take_none(simul
     beside, without = simulation.run(quick=True)
     assert timed == [True] * 3 + [False] * 3
     assert given == stretches
-    assert beside.peer.startswith("bare Batch.step, ")
-    assert without.peer.startswith("bare Batch.step without times, ")
+    assert without.case == f"{beside.case}, the bare batch as quiet"
     assert (beside.ours_value, beside.peer_value, beside.ratio) == ((8.0,) * 3, (10.0,) * 3, 0.8)
-    assert (beside.target, beside.reached, without.target) == (">= 0.8 x peer", True, "")
+    assert beside.target == without.target == ">= 0.8 x peer"
+    assert beside.reached
+
+
+def test_every_robot_is_compared_on_equal_terms_too(simulation):
+    robots = {FAMILIES[name].xml for name in simulation.ON_EQUAL_TERMS}
+    assert robots == {family.xml for family in FAMILIES.values()}
 
 
 # --- beside other packages -----------------------------------------------------------------------------------------
