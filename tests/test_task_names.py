@@ -93,6 +93,13 @@ WRONG_NAMES = [
     ("mier-hard:3", UnknownNameError, "no family before its split; did you mean 'cheetah-vel/mier-hard:3'? families"),
     ("mier-hrad", UnknownNameError, "did you mean 'cheetah-vel/mier-hard'? families with a split mier-hard: cheetah-v"),
     ("tavt-4/ood:3", UnknownNameError, "did you mean 'ant-dir/tavt-4/ood:3'? families with a split tavt-4: ant-dir"),
+    (
+        "mier-hrad/odd:3",
+        UnknownNameError,
+        "did you mean 'cheetah-vel/mier-hard/odd:3'? families with a split mier-hard",
+    ),
+    ("ood", UnknownNameError, "no family and split before its list; expected FAMILY/SPLIT/ood, for example 'cheetah-v"),
+    ("train:3", UnknownNameError, "expected FAMILY/SPLIT/train, for example 'cheetah-vel/mier-hard/train:3'"),
     ("nothing-near:3", UnknownNameError, "family = 'nothing-near' is unknown; known: "),
     ("cheetah-vel", ConfigError, "names no split; expected cheetah-vel/SPLIT, one of pearl, mier-medium"),
     ("cheetah-vel/", ConfigError, "expected FAMILY/SPLIT[/LIST][:NUMBER]"),
@@ -244,6 +251,13 @@ def test_every_name_of_a_task_is_told_from_an_id(data):
         "mier-hrad:3",
         "mier-hard",
         "pearl/ood:3",
+        "mier-hard/ood",
+        "mier-hrd/ood",
+        "mier-hard/odd",
+        "mier-hrd",
+        "mier-hard:-1",
+        "ood",
+        "train",
     ],
 )
 def test_a_misspelt_name_is_meant_as_one_of_a_task(text):
@@ -263,6 +277,12 @@ def test_a_misspelt_name_is_meant_as_one_of_a_task(text):
         "module.sub:cheetah-vel/Id",
         "pearl:Id-v0",
         "pearl-v0",
+        "mier-hard-v0",
+        "pearl/Id",
+        "pearl/ood-v0",
+        "pearl:Id",
+        "Swimmer",
+        "nothing/ood",
         "ALE/Pong-v5",
         "walker/Run-v0",
         "runs/a/best",
@@ -289,5 +309,8 @@ def test_ids_that_a_user_registers_are_no_names_of_tasks_however_they_are_spelle
             del gymnasium.registry[name]
 
 
-def test_no_id_of_gymnasium_is_taken_for_a_task():
-    assert not [name for name in gymnasium.registry if tasks.is_task_name(name)]
+def test_no_id_of_gymnasium_is_taken_for_a_task_even_where_it_is_not_registered(monkeypatch):
+    names = [*gymnasium.registry]
+    assert not [name for name in names if tasks.is_task_name(name)]
+    monkeypatch.setattr(gymnasium, "registry", {})
+    assert not [name for name in names if tasks.is_task_name(name) or tasks.is_task_name(name.rpartition("-v")[0])]

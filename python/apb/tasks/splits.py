@@ -117,7 +117,8 @@ def get(name: str, /, **switches: Any) -> Split | Task | tuple[Task, ...]:
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise ConfigError(f"task = {name!r:.100}; expected FAMILY/SPLIT[/LIST][:NUMBER], for example {_EXAMPLE!r}")
-    if match["split"] in (None, *LISTS) and match["family"] not in FAMILIES:
+    second = match["split"]
+    if match["family"] not in FAMILIES and (second is None or nearest_name(second, LISTS) is not None):
         _require_family(name, match["family"])
     family, part = family_named(match["family"]).name, match["list"]
     if match["split"] is None:
@@ -176,8 +177,9 @@ def is_task_name(text: object) -> bool:
     """Whether `text` is meant as a name for `get`, right or misspelt, and not as an id of Gymnasium's.
 
     Ids are "HalfCheetah-v5", "apb/CheetahVel-v0" and "module:Id-v0": none has a "/" before a ":", or only a number
-    after it. Where that does not tell, a name begins with a family, or ends with a list, or is that of a split, or
-    begins with what is spelled like a family and is neither a namespace of ids nor followed by a version.
+    after it. Where that does not tell, a name begins with a family or ends with a list. Or it has neither a namespace
+    of ids nor a version, and begins with what is spelled like a family; or it is a list or what is spelled like a
+    split, or like a split before a list.
     """
     if not isinstance(text, str) or text in gymnasium.registry:
         return False
@@ -185,13 +187,17 @@ def is_task_name(text: object) -> bool:
     family, slash, rest = head.partition("/")
     if family in FAMILIES:
         return True
-    if not slash:
-        return number.isdigit() if colon else head in _families_by_split()
-    if colon or rest.endswith(tuple(f"/{name}" for name in LISTS)):
+    if colon:
+        return bool(slash) or re.fullmatch(r"-?\d+", number) is not None
+    if rest.endswith(tuple(f"/{name}" for name in LISTS)):
         return True
     namespaces = {spec.namespace for spec in gymnasium.registry.values()}
-    is_id = family in namespaces or re.search(r"-v\d+$", rest)
-    return not is_id and nearest_name(family, FAMILIES) is not None
+    if family in namespaces or re.search(r"-v\d+$", head):
+        return False
+    if slash and nearest_name(family, FAMILIES) is not None:
+        return True
+    before_a_list = not slash or nearest_name(rest, LISTS) is not None
+    return head in LISTS or (before_a_list and nearest_name(family, _families_by_split()) is not None)
 
 
 def hash_of(family: str, name: str, lists: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -218,7 +224,13 @@ def _families_by_split() -> dict[str, list[str]]:
 
 
 def _require_family(name: str, first: str) -> None:
-    """Raise `UnknownNameError` if `name` begins with `first`, a split, right or misspelt, and not with a family."""
+    """Raise `UnknownNameError` if `name` begins with `first`, a split or list, right or misspelt, and not with a
+    family."""
+    if first in LISTS:
+        raise UnknownNameError(
+            f"task = {name!r:.100} has no family and split before its list; expected FAMILY/SPLIT/{first}, for example "
+            f"'{_EXAMPLE.partition(':')[0]}/{name:.100}'"
+        )
     known = _families_by_split()
     split = nearest_name(first, [*FAMILIES, *known])
     if split in known:
