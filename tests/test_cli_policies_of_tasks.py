@@ -40,7 +40,9 @@ def in_two_tasks(tmp_path_factory):
         ("best", ["--env-kwargs", '{"velocity": 3}'], "cheetah-vel/tavt/ood:2 but with velocity = 3"),
         ("", ["cheetah-vel/mier-hard:1"], "cheetah-vel/mier-hard:1"),
         ("", ["--env-kwargs", '{"velocity": 3}'], "cheetah-vel/tavt/ood:2 but with velocity = 3"),
-        ("", ["apb/CheetahVel-v0", "--env-kwargs", '{"velocity": 3}'], "apb/CheetahVel-v0 with velocity = 3"),
+        ("", ["apb/CheetahVel-v0", "--env-kwargs", '{"velocity": 3}'], "cheetah-vel/tavt/ood:2 but with velocity = 3"),
+        ("", ["apb/CheetahVel-v0"], "cheetah-vel/tavt/ood:2"),
+        ("best", ["apb/CheetahVel-v0"], "cheetah-vel/tavt/ood:2"),
     ],
 )
 def test_eval_is_headed_by_the_task_and_what_was_changed_of_it(in_a_task, capsys, place, more, title):
@@ -109,7 +111,13 @@ def test_eval_of_several_tasks_tells_programs_the_env_of_each(in_two_tasks, caps
     [
         ([], "task", "2 tasks of apb/CheetahVel-v0"),
         ([f"{OOD}:4"], "adapted to", f"{OOD}:4"),
-        (["--env-kwargs", '{"velocity": 3}'], "adapted to", "2 tasks of apb/CheetahVel-v0 but with velocity = 3"),
+        (["--env-kwargs", '{"velocity": 3}'], "adapted to", "apb/CheetahVel-v0 with velocity = 3"),
+        (["apb/CheetahVel-v0"], "task", "2 tasks of apb/CheetahVel-v0"),
+        (
+            ["--env-kwargs", '{"include_torso_position": true}'],
+            "adapted to",
+            "2 tasks of apb/CheetahVel-v0 but with include_torso_position = 1",
+        ),
     ],
 )
 def test_a_table_of_several_tasks_says_whether_they_are_evaluated_in_them_or_were_adapted_to_them(
@@ -127,5 +135,7 @@ def test_render_of_several_tasks_says_which_it_films(here, in_two_tasks, capsys,
     monkeypatch.setattr(TaskEnv, "render", lambda env: np.zeros((16, 16, 3), np.uint8))
     called = call(capsys, "render", in_two_tasks, "--seconds", 0.1)
     assert f"\nenv: {OOD}:0\npolicy: {in_two_tasks / 'task-0-seed-5'}, adapted to {OOD}:0, seed 5\n" in called.out
+    own = call(capsys, "render", in_two_tasks / "task-1-seed-5", "apb/CheetahVel-v0", "--seconds", 0.1, "--json").json
+    assert own["env_kwargs"] == apb.tasks.get(f"{OOD}:1").arguments
     data = call(capsys, "render", in_two_tasks / "task-1-seed-5", f"{OOD}:3", "--seconds", 0.1, "--json").json
     assert (data["task"], data["policy_seed"], data["env"]) == (f"{OOD}:1", 5, f"{OOD}:3")

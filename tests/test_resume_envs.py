@@ -68,6 +68,13 @@ def test_a_run_does_not_go_on_in_an_env_of_the_same_id_that_is_made_otherwise(ot
             resume(tmp_path / "run", env=env)
 
 
+def test_a_run_that_is_given_its_own_id_goes_on_with_its_own_arguments(tmp_path):
+    run(tmp_path / "whole", "Pendulum-v1", env_kwargs={"g": 1.0})
+    run(tmp_path / "cut", "Pendulum-v1", Stop(), env_kwargs={"g": 1.0})
+    resume(tmp_path / "cut", env="Pendulum-v1")
+    assert_ends_alike(tmp_path / "cut", tmp_path / "whole")
+
+
 class Calm(CountingEnv):
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64)
 

@@ -135,7 +135,8 @@ def resume(
     Args:
         run_dir: The run folder, one of its checkpoint folders, or a checkpoint's manifest.json.
         env, eval_env: Needed only if they were given as objects or functions, which a folder cannot hold. And
-            "module:Id-v0" as env, where nobody has imported the module that registers the run's own id.
+            "module:Id-v0" as env, where nobody has imported the module that registers the run's own id. The own id goes
+            on with the run's own arguments.
         callback: The same callbacks as before, in the same order.
         num_threads: CPU threads. Default: as before.
         device: Where the updates run, as in `adapt`. Default: as before; exact only there.

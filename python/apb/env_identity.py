@@ -21,10 +21,10 @@ def recorded_env(identity: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     )
 
 
-def says_where(env: str, identity: Mapping[str, Any]) -> bool:
-    """Whether `env` is "module:Id-v0" with the id of an env that can be rebuilt: it says where that is registered."""
-    module, _, env_id = env.rpartition(":")
-    return bool(module) and env_id == identity.get("id") and identity.get("recreatable") is True
+def is_own_id(env: str, identity: Mapping[str, Any]) -> bool:
+    """Whether `env` is the id of an env that can be rebuilt, or "module:Id-v0" with it, which says where that is
+    registered."""
+    return env.rpartition(":")[2] == identity.get("id") and identity.get("recreatable") is True
 
 
 def arguments_of_each(identity: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from apb import tasks
 from apb.batch_rows import BatchRows
 from apb.env_changes import changed_since_made
-from apb.env_identity import arguments_of_each, recorded_env, recorded_form, recorded_tasks, says_where
+from apb.env_identity import arguments_of_each, is_own_id, recorded_env, recorded_form, recorded_tasks
 from apb.env_layers import entry_point, layer_names, running_statistics
 from apb.env_making import (
     called,
@@ -169,13 +169,14 @@ class EnvSource:
 
         Args:
             identity: Of a file.
-            typed: "module:Id-v0" with the identity's own id, where a user has typed it: the module is imported first.
+            typed: The identity's own id as a user has typed it; if it is "module:Id-v0", the module is imported first.
 
         Raises:
             InvalidEnvError: The identity does not describe how to rebuild the env.
             UnknownNameError: The id is not registered (yet): import the package that registers it first.
         """
         env_id, kwargs = recorded_env(identity)
+        typed = typed if typed and ":" in typed else None
         if typed is not None:
             close_env(make_by_id(typed, arguments_of_each(identity)[0])())
         # A module in an id would be imported: a file must never be able to ask for that.
@@ -194,11 +195,11 @@ class EnvSource:
         cls, env: "EnvLike | EnvSource | None", identity: Mapping[str, Any], env_kwargs: Mapping[str, Any] | None = None
     ) -> "EnvSource":
         """The env of a run: what its user gives, tasks under the names that the run has of them, or, if that is None or
-        only "module:Id-v0" with the run's own id, what the `identity` in the run's files tells. Errors are those of
-        `resolve` and `from_identity`."""
+        only the run's own id, which may be "module:Id-v0", what the `identity` in the run's files tells. Errors are
+        those of `resolve` and `from_identity`."""
         if env is None:
             return cls.from_identity(identity)
-        if isinstance(env, str) and not env_kwargs and says_where(env, identity):
+        if isinstance(env, str) and not env_kwargs and is_own_id(env, identity):
             return cls.from_identity(identity, env)
         source = cls.resolve(env, env_kwargs)
         if known := recorded_form(source.tasks, identity):

@@ -11,7 +11,7 @@ import gymnasium
 import tyro
 
 from apb import tasks
-from apb.env_identity import says_where
+from apb.env_identity import is_own_id
 from apb.env_source import EnvSource
 from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, counted, nearest_path
 from apb.files import first_free, parse_json
@@ -79,14 +79,14 @@ class ChosenEnv:
 
 def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any]) -> ChosenEnv:
     """The env that the user named, or else the one that the policy was adapted to, with the arguments given. Of that
-    one "module:Id-v0" only tells where it is registered.
+    one the id alone says nothing more, and "module:Id-v0" only where it is registered.
 
     Raises:
         ConfigError: the files do not tell the env, or it is several tasks. InvalidEnvError, UnknownNameError: it cannot
             be made from what they tell. MismatchError: the policy is of other spaces than the first of several tasks.
     """
     identity = saved.env_identity
-    if env is not None and not (identity and says_where(env, identity)):
+    if env is not None and not (identity and is_own_id(env, identity)):
         _require_one_task(saved, env, env_kwargs)
         return ChosenEnv(env, dict(env_kwargs), env + given_as("with", env_kwargs), own=False)
     if identity is None:

@@ -22,8 +22,8 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a saved policy."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id or task. Default: the env that the policy was adapted to; where a module of yours registers that,
-    "module:Id-v0" with its id."""
+    """Gymnasium id or task. Default: the env that the policy was adapted to; its own id is that too, with the arguments
+    of the run, and so is "module:Id-v0", where a module of yours registers it."""
     n_eval_episodes: int = 10
     """Episodes per policy, in [1, 100000]. 10 in TD3's code."""
     seed: int = 0
@@ -73,5 +73,8 @@ def _name(chosen: Sequence[ChosenEnv], given: Mapping[str, Any]) -> str:
     names = dict.fromkeys(env.name for env in chosen)
     if len(names) == 1:
         return next(iter(names))
+    first = chosen[0]
+    if all((env.env, env.kwargs) == (first.env, first.kwargs) for env in chosen):
+        return first.env + given_as("with", first.kwargs)
     ids = ", ".join(dict.fromkeys(env.env for env in chosen))
     return f"{len(names)} tasks of {ids}{given_as('but with', given)}"

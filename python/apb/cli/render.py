@@ -22,8 +22,8 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_POLICY")]
     """Run folder, its best/ folder, or the folder of a policy, which may lie inside the run."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id or task. Default: the env that the policy was adapted to; where a module of yours registers that,
-    "module:Id-v0" with its id."""
+    """Gymnasium id or task. Default: the env that the policy was adapted to; its own id is that too, with the arguments
+    of the run, and so is "module:Id-v0", where a module of yours registers it."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Film to write: .mp4 or .gif. Replaced if it exists. Default: the first free of <name of the folder>.mp4,
     <name of the folder>-1.mp4, ... in the current folder."""
@@ -32,7 +32,8 @@ class Options:
     seconds: float = 20.0
     """Length at most, in the env's own time, in (0, 3600]; the film ends earlier if the episode does. Ours."""
     env_kwargs: JsonObject = "{}"
-    """Arguments of gymnasium.make, as a JSON object, for example '{"width": 640, "height": 480}' for a MuJoCo env."""
+    """Arguments of gymnasium.make, as a JSON object, for example '{"width": 640, "height": 480}' for a MuJoCo env;
+    beside those that the run was made with, unless ENV is another."""
     json: bool = False
     """Print one JSON object on standard output."""
 

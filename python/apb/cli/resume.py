@@ -27,8 +27,8 @@ class Options:
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, one of its checkpoint folders, or a checkpoint's manifest.json."""
     env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
-    """Gymnasium id or task, where the run folder cannot name it; "module:Id-v0" imports the module that registers it,
-    and goes on with the run's own arguments."""
+    """Gymnasium id or task, where the run folder cannot name it. The run's own id goes on with the run's own arguments;
+    "module:Id-v0" also imports the module that registers it."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make with ENV, as a JSON object."""
     num_threads: Annotated[int | None, THREADS] = None
