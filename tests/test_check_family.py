@@ -117,6 +117,56 @@ def test_a_method_whose_second_answer_differs_is_found(method):
     assert any(fault.startswith(method) and "something else when called again" in fault for fault in faults)
 
 
+class Unsigned:
+    """A method whose signature cannot be had."""
+
+    __signature__ = "none"
+
+    def __get__(self, owner, cls=None):
+        return self
+
+    def __call__(self, physics):
+        return np.zeros(len(physics.qpos), bool)
+
+
+def test_a_method_without_a_signature_is_called_and_what_it_does_is_checked():
+    assert findings(family(terminated=Unsigned())) == ([], [])
+    (fault,) = findings(family(terminated=min))[0]
+    assert fault.startswith("terminated: raised TypeError: 'Physics' object is not iterable")
+
+
+class Secret:
+    def __dir__(self):
+        raise RuntimeError("nobody may look")
+
+
+def test_an_error_is_told_where_the_advice_on_it_fails_too():
+    class Odd(CheetahVel):
+        @property
+        def parameters(self):
+            return {**super().parameters, 3: 3}
+
+        def spec(self):
+            return {}["timestep"]
+
+    found = findings(family(Odd))[0]
+    assert [fault.partition(";")[0] for fault in found if fault.startswith("model: ")] == [
+        "model: raised KeyError: 'timestep'"
+    ]
+    (fault,) = findings(family(observe=lambda self, physics, parameters: Secret().timestep))[0]
+    assert fault.startswith("observe: raised AttributeError: 'Secret' object has no attribute 'timestep'")
+
+
+def test_parameters_that_raise_are_not_said_to_be_none():
+    (fault,) = [each for each in findings(family(parameters=property(lambda self: {}["speed"])))[0] if "speed" in each]
+    assert "Its parameters" not in fault
+
+
+def test_a_warning_counts_the_doubts_and_speaks_of_no_faults():
+    with pytest.warns(ApbWarning, match=r"^the family 'overridden' \(Overridden\) has 1 doubtful thing\n  doubtful: "):
+        check_family(family(**parameters(unused=Parameter("of nothing", 1.0, 0.0, 2.0))), steps=5)
+
+
 def test_a_right_family_has_no_finding_and_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

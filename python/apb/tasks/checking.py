@@ -64,7 +64,8 @@ def check_family(family: type[Family] | str, *, rows: int = 4, steps: int = 50, 
     else:
         findings.unchecked.append("all that needs a simulation")
     name = f"the family {getattr(cls, 'name', None)!r} ({cls.__qualname__})"
-    report = "\n  ".join([f"{name} has {counted(len(findings.faults), 'fault')}", *findings.lines()])
+    found = counted(*((len(findings.faults), "fault") if findings.faults else (len(findings.doubts), "doubtful thing")))
+    report = "\n  ".join([f"{name} has {found}", *findings.lines()])
     if findings.faults:
         raise InvalidEnvError(report)
     if findings.doubts:

@@ -12,6 +12,13 @@ from apb.tasks.parameter import Parameter
 
 def hint_on(error: BaseException, family: Family) -> str:
     """Advice that begins with a space, or nothing: on an unknown key, attribute or argument."""
+    try:
+        return _hint_on(error, family)
+    except Exception:  # of what the family is made of; what counts is the error that the hint is on
+        return ""
+
+
+def _hint_on(error: BaseException, family: Family) -> str:
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         return _on_key(error.args[0], family)
     if isinstance(error, AttributeError) and error.name is not None:
@@ -26,7 +33,8 @@ def _on_key(name: str, family: Family) -> str:
     parameters = list(_parameters(family))
     if name in _data_fields() and name not in family.outputs:
         return f" Name {name!r} in `outputs`."
-    return _meant(name, [*parameters, *family.outputs]) or f" Its parameters are {', '.join(parameters) or 'none'}."
+    listed = f" Its parameters are {', '.join(parameters)}." if parameters else ""
+    return _meant(name, [*parameters, *family.outputs]) or listed
 
 
 def _on_attribute(name: str, owner: object, family: Family) -> str:
@@ -41,7 +49,7 @@ def _on_attribute(name: str, owner: object, family: Family) -> str:
 
 def _parameters(family: Family) -> Mapping[str, Any]:
     try:
-        return {**family.parameters}
+        return {name: each for name, each in family.parameters.items() if isinstance(name, str)}
     except Exception:  # it is what raised
         return {}
 

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from apb.tasks.family import Family
 from apb.tasks.probing import Findings
@@ -23,13 +24,22 @@ def check_signatures(cls: type[Family], findings: Findings) -> None:
         wrong, expected = findings.wrong, inspect.signature(getattr(Family, name))
         own, method = inspect.getattr_static(cls, name), getattr(cls, name)
         if isinstance(own, property) or not callable(method):
-            found = "is a property" if isinstance(own, property) else f"is {own!r:.80}"
-            findings.fault(name, found, f"a method {_plain(expected)}", f"See `Family.{name}`.")
+            kind = "is a property" if isinstance(own, property) else f"is {own!r:.80}"
+            findings.fault(name, kind, f"a method {_plain(expected)}", f"See `Family.{name}`.")
         else:
             has_self = hasattr(own, "__get__") and not isinstance(own, staticmethod | classmethod)
-            _check_signature(name, inspect.signature(method), has_self, expected, findings)
+            found = _signature(method)
+            if found is not None:
+                _check_signature(name, found, has_self, expected, findings)
         if findings.wrong > wrong:
             findings.unusable.add(name)
+
+
+def _signature(method: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(method)
+    except Exception:  # a function in C may have none, and an object one that is none
+        return None
 
 
 def _check_signature(
