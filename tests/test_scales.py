@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import apb
 import numpy as np
@@ -96,3 +97,18 @@ def test_scales_of_another_mujoco_are_told(monkeypatch):
     monkeypatch.setattr("mujoco.__version__", "3.17.0")
     with pytest.warns(apb.ApbWarning, match=r"measured with MuJoCo .*, and this is 3\.17\.0"):
         scale_of(tasks.get(MEASURED[0]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("cheetah-vel/mier-hard", "has 30 tasks; expected one of cheetah-vel/mier-hard:0 to cheetah-vel/mier-hard:29"),
+        (tasks.get("cheetah-vel/mier-hard"), "task = 'cheetah-vel/mier-hard' has 30 tasks; expected one of"),
+        (tasks.get("cheetah-vel/mier-hard/ood"), "expected one apb.tasks.Task, or the name of one"),
+        (None, "task = None; expected one apb.tasks.Task"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_several_tasks_or_none_has_no_scale_and_is_told_so(wrong, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scale_of(wrong)

@@ -12,7 +12,7 @@ import mujoco
 
 from apb.errors import ApbWarning, ConfigError, UnknownNameError, counted
 from apb.files import COUNT, NUMBER, TEXT, object_with, read_json, require_fields, table_of
-from apb.tasks.splits import get, one_of
+from apb.tasks.splits import Split, get, one_of
 from apb.tasks.task import Task
 
 SCALED_SPLITS = {
@@ -110,16 +110,17 @@ def scale_of(task: Task | str) -> Scale:
     Warns where MuJoCo has another version than the scales were measured with.
 
     Raises:
-        UnknownNameError: it was not measured; names those that were. ConfigError: several tasks have the name.
+        UnknownNameError: it was not measured; names those that were. ConfigError: it is no task, or several.
     """
-    if isinstance(task, str):
-        found = get(task)
-        if not isinstance(found, Task):
-            raise ConfigError(f"task = {task!r} has {counted(len(found), 'task')}; expected {one_of(task, found)}")
-        task = found
+    found = get(task) if isinstance(task, str) else task
+    if isinstance(found, Split) or (isinstance(task, str) and not isinstance(found, Task)):
+        name = str(task)
+        raise ConfigError(f"task = {name!r} has {counted(len(found), 'task')}; expected {one_of(name, found)}")
+    if not isinstance(found, Task):
+        raise ConfigError(f"task = {task!r:.100}; expected one apb.tasks.Task, or the name of one")
     original = Task(
-        task.family.removesuffix("-permuted-state"),
-        {name: value for name, value in task.arguments.items() if name != "permutation"},
+        found.family.removesuffix("-permuted-state"),
+        {name: value for name, value in found.arguments.items() if name != "permutation"},
     )
     for name, scale in scales().items():
         measured = get(name)
@@ -133,9 +134,9 @@ def scale_of(task: Task | str) -> Scale:
                     stacklevel=2,
                 )
             return scale
-    switches = ", ".join(f"{name} = {value}" for name, value in task.made_family.switches.items())
+    switches = ", ".join(f"{name} = {value}" for name, value in found.made_family.switches.items())
     known = ", ".join(scales())
-    raise UnknownNameError(f"no scale was measured of the task {task}, {switches}; expected one of {known}")
+    raise UnknownNameError(f"no scale was measured of the task {found}, {switches}; expected one of {known}")
 
 
 def scales() -> Mapping[str, Scale]:
