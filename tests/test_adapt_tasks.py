@@ -13,6 +13,7 @@ from adapt_runs import finished_loop, run, same_policies, strategies
 from apb import ConfigError, InvalidEnvError, Policy, SimulationError, UnknownNameError, resume
 from apb.batch_rows import BatchRows
 from apb.environments import EnvSource, Simulations
+from apb.lanes import names_of
 from apb.runs import read_evaluations
 from apb.tasks import FAMILIES, Task, get, register
 from crashes import Crash, CrashAt
@@ -35,6 +36,13 @@ def test_names_of_tasks_may_stand_in_a_list_and_lanes_are_task_by_task():
     names = ["hopper-mass/tavt/ood:1", "hopper-mass/tavt/train:0"]
     assert list(result.lanes) == [{"seed": seed, "task": name} for name in names for seed in (0, 1)]
     assert run("hopper-mass/tavt:1", total_timesteps=20).lanes == ({"seed": 0},)
+
+
+def test_no_two_lanes_have_one_name_whatever_their_tasks_are_called():
+    slow, fast = (Task("cheetah-vel", {"velocity": speed}) for speed in (1.0, 2.0))
+    assert names_of([replace(slow, label="a"), fast]) == ["a", "task 1: cheetah-vel with velocity = 2"]
+    label = "task 0: cheetah-vel with velocity = 1"
+    assert names_of([slow, replace(fast, label=label)]) == [label, f"task 1: {label}"]
 
 
 def test_arguments_of_gymnasium_make_beside_a_name_make_a_single_env_of_the_task():

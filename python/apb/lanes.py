@@ -64,9 +64,12 @@ def lanes_of(source: EnvSource, settings: AdaptSettings) -> tuple[Lane, ...]:
 
 
 def names_of(tasks: Sequence[Task]) -> list[str]:
-    """Labels of tasks; of those that have none, or the same, their numbers with what they are in short."""
+    """Labels of tasks; of those that have none, or the same, their numbers with what they are in short. All have their
+    numbers where a label is what another would be called so."""
     labels = [task.label for task in tasks]
-    return [
-        label if label is not None and labels.count(label) == 1 else f"task {number}: {task}"
-        for number, (task, label) in enumerate(zip(tasks, labels, strict=True))
+    numbered = [f"task {number}: {task}" for number, task in enumerate(tasks)]
+    names = [
+        label if label is not None and labels.count(label) == 1 else name
+        for label, name in zip(labels, numbered, strict=True)
     ]
+    return names if len(set(names)) == len(names) else numbered
