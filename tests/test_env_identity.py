@@ -31,7 +31,7 @@ def test_a_task_whose_arguments_were_changed_has_the_name_of_another_no_more():
     assert EnvSource.from_identity(several).identity["labels"] == [None, "cheetah-vel/mier-hard/ood:1"]
 
 
-@pytest.mark.parametrize("label", ["fast", "cheetah-vel/mine/ood:0", "cheetah-vel/mier-hard:99", "a:b", ":0", "", None])
+@pytest.mark.parametrize("label", ["fast", "cheetah-vel/mine/ood:0", "cheetah-vel/mier-hard:99", "a:b", ":0", None])
 def test_a_name_that_no_split_of_the_package_has_is_kept(label):
     task = tasks.Task("cheetah-vel", {"velocity": 1.0}, label)
     assert EnvSource.from_identity(identity_of(task)).tasks[0].label == label
@@ -43,6 +43,7 @@ def test_a_name_that_no_split_of_the_package_has_is_kept(label):
         {"labels": ["a"]},
         {"labels": ["a", "b", "c"]},
         {"labels": ["a", 3]},
+        {"labels": ["a", ""]},
         {"labels": ["a", "b" * 201]},
         {"labels": ["a", "\x1b[2J"]},
         {"kwargs": {"tasks": []}},

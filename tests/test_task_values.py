@@ -54,9 +54,9 @@ def test_nothing_that_is_done_to_the_arguments_changes_a_task_or_the_hash_of_its
         split[0].arguments = {}
 
 
-@pytest.mark.parametrize("label", ["my\ntask", "\x1b[2J", "x" * 201, 3, ("a", 1)])
+@pytest.mark.parametrize("label", ["", "my\ntask", "\x1b[2J", "x" * 201, 3, ("a", 1)])
 def test_what_no_file_or_table_could_hold_is_no_label(label):
-    with pytest.raises(ConfigError, match=r"^label = .*; expected printable text of at most 200 characters, or None"):
+    with pytest.raises(ConfigError, match=r"^label = .*; expected printable text of 1 to 200 characters, or None"):
         Task("ant-goal", {"goal": GOAL}, label)
     assert Task("ant-goal", {"goal": GOAL}, "x" * 200).label == "x" * 200
 

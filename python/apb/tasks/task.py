@@ -45,7 +45,7 @@ class Task:
 
     Raises:
         UnknownNameError: no such family, parameter or switch. ConfigError: a value is out of range, or the label is no
-            printable text of at most 200 characters.
+            printable text of 1 to 200 characters.
     """
 
     family: str
@@ -55,7 +55,7 @@ class Task:
     def __post_init__(self) -> None:
         if not (self.label is None or is_label(self.label)):
             raise ConfigError(
-                f"label = {self.label!r:.100}; expected printable text of at most {MAX_LABEL} characters, or None"
+                f"label = {self.label!r:.100}; expected printable text of 1 to {MAX_LABEL} characters, or None"
             )
         hash(self)  # which looks at all values
 
@@ -124,7 +124,7 @@ def task_in(family: Family, parameters: Mapping[str, NDArray[np.float64]], row: 
 
 def is_label(value: object) -> bool:
     """Whether a task may be called so."""
-    return isinstance(value, str) and value.isprintable() and len(value) <= MAX_LABEL
+    return isinstance(value, str) and value.isprintable() and 1 <= len(value) <= MAX_LABEL
 
 
 def described(values: Mapping[str, Any]) -> str:
