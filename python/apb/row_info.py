@@ -16,9 +16,11 @@ def of_rows(terms: Mapping[str, Values], mask: Flags) -> dict[str, Values]:
 
 
 def with_masks(terms: Mapping[str, Values], mask: Flags) -> dict[str, Any]:
-    """Each term, and under its name with a _ before it for which rows it is: for all terms one copy of the mask."""
-    own = mask.copy()
-    return {**terms, **{f"_{name}": own for name in terms}}
+    """Each term, and under its name with a _ before it for which rows it is: of all terms the same array `mask`."""
+    found: dict[str, Any] = {**terms}
+    for name in terms:
+        found[f"_{name}"] = mask
+    return found
 
 
 def objects(values: Values, mask: Flags) -> NDArray[np.object_]:

@@ -92,7 +92,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         self.single_action_space = Box(-1.0, 1.0, (self.family.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._rows = RowPhysics(self.family, self._parameters, self.num_envs, _threads(num_threads))
+        threads = available_cpus() if num_threads is None else require_threads("num_threads", num_threads)
+        self._rows = RowPhysics(self.family, self._parameters, self.num_envs, threads)
         self._batch, self._physics, self._starts = self._rows.batch, self._rows.now, self._rows.starts
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
         self._ended = np.ones(self.num_envs, dtype=np.bool_)
@@ -157,7 +158,8 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
             SimulationError: an action is not finite or of another shape; a row has no episode under way; or the env was
                 closed, or made before a fork.
         """
-        self._require_usable()
+        if self.closed or self._changing is not None or self._rows.inherited:
+            self._require_usable()
         given = self._checked(actions)
         resetting = self._ended
         some_reset = np.count_nonzero(resetting) > 0
@@ -201,12 +203,12 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         elif self._mode is AutoresetMode.SAME_STEP and self._ended.any():
             ended, going_on = self._ended, ~self._ended
             info["final_obs"], info["_final_obs"] = objects(observations, ended), ended.copy()
-            info["final_info"] = with_masks(of_rows(terms, ended), ended)
+            info["final_info"] = with_masks(of_rows(terms, ended), ended.copy())
             info["_final_info"] = ended.copy()
             info |= with_masks(of_rows(terms, going_on), going_on)
             self._start(ended)
         else:
-            info |= with_masks(terms, self._all)
+            info |= with_masks(terms, self._all.copy())
         self._changing = None
         for row in failures:
             text = info["simulation_error"][row]
@@ -341,10 +343,6 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
                 f"{self.describe(row)}: action {element} is {given[row, element]}; expected a finite number"
             )
         return given.clip(-1.0, 1.0)
-
-
-def _threads(wanted: int | None) -> int:
-    return available_cpus() if wanted is None else require_threads("num_threads", wanted)
 
 
 def _autoreset_mode(value: AutoresetMode | str) -> AutoresetMode:

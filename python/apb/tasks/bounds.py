@@ -29,7 +29,7 @@ def numbers(actions: Any) -> NDArray[np.float64]:
     """Actions as float64, in an array of their own; raises `SimulationError` for what are no real numbers."""
     try:
         given = np.asarray(actions)
-        if given.dtype.kind not in "fiubO" or isinstance(actions, np.ma.MaskedArray):
+        if given.dtype.kind not in "fiubO" or (given is not actions and isinstance(actions, np.ma.MaskedArray)):
             raise TypeError(f"{given.dtype} are no real numbers, or some of them are masked")
         return given.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
