@@ -196,7 +196,8 @@ def is_task_name(text: object) -> bool:
         return False
     if slash and nearest_name(family, FAMILIES) is not None:
         return True
-    before_a_list = not slash or nearest_name(rest, LISTS) is not None
+    # Names of splits are written small, and those of envs are not.
+    before_a_list = family.islower() and (not slash or nearest_name(rest, LISTS) is not None)
     return head in LISTS or (before_a_list and nearest_name(family, _families_by_split()) is not None)
 
 
