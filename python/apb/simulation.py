@@ -142,9 +142,9 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         rows = np.flatnonzero(mask)
         seeds = seeds_of_rows(seed, self.num_envs)
         self._require_usable(anew=len(rows) == self.num_envs)
+        if self._changing is not None:
+            self._rows.loaded()  # of a call that was cut off nothing is left
         self._changing = threading.get_ident()
-        if len(rows) == self.num_envs:
-            self._rows.loaded()  # nothing of a step that was cut off is left
         seeded = [int(row) for row in rows if seeds[row] is not None]
         self._rows.seed(seeded, [seeds[row] for row in seeded])  # type: ignore[misc]
         self._start(mask)
