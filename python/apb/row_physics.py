@@ -59,6 +59,7 @@ class RowPhysics:
         shown = {name: read_only(self.batch.bind(name)) for name in ("qpos", "qvel", *family.outputs)}
         self.now = Physics(shown.pop("qpos"), shown.pop("qvel"), shown)
         self.control = self.batch.bind("ctrl")
+        self._warnings = self.batch.warning
         self.starts = Starts(rows)
         self._beginnings = self._initial.copy()
         self._used = np.ones(rows, dtype=np.bool_)
@@ -71,10 +72,10 @@ class RowPhysics:
                 self.batch.step(rows, self._family.frame_skip)
         except mujoco.batch.SimulationError as error:
             failures = {int(row): self.batch.error(int(row)) for row in error.ids}
-        if np.count_nonzero(self.batch.warning):
-            for row in np.flatnonzero(self.batch.warning[:, list(UNSTABLE), 1].any(axis=1)):
+        if np.count_nonzero(self._warnings):
+            for row in np.flatnonzero(self._warnings[:, list(UNSTABLE), 1].any(axis=1)):
                 failures.setdefault(int(row), _UNSTABLE)
-            self.batch.warning[:] = 0
+            self._warnings[:] = 0
         if not bounded(self._moving_states):
             # MuJoCo would see it in the next step only, when this one has given its reward.
             for each, moving in enumerate(self._moving_states):
@@ -103,7 +104,7 @@ class RowPhysics:
         """To be called when seeds, episodes or states were written to, or a step was left half done: what was prepared
         or found for other ones is dropped."""
         self._used[:] = True
-        self.batch.warning[:] = 0
+        self._warnings[:] = 0
 
     def simulation(self, row: int) -> mujoco.MjData:
         """One row as it is now, with all that follows from its state."""

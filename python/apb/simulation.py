@@ -172,15 +172,16 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         control = self.family.control(given, self._parameters)
         self._changing = threading.get_ident()
         self._rows.control[...] = control
-        failures = self._rows.step(~resetting if some_reset else None)
         self._steps += 1
+        truncated = self._steps >= self.horizon
+        failures = self._rows.step(~resetting if some_reset else None)
         if some_reset:
             self._rows.begin(resetting)
             self._steps[resetting] = 0
+            truncated[resetting] = False
         outcome = self.family.outcome(self._positions, self._physics, control, self._parameters)
         self._positions = outcome.position
         observations, rewards, terminated = outcome.observation, outcome.reward, outcome.terminated
-        truncated = self._steps >= self.horizon
         terms = {f"reward_{name}": term.copy() for name, term in outcome.terms.items()}
         info: Info = {}
         unrewarded = resetting

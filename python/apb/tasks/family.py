@@ -117,6 +117,8 @@ class Family(ABC):
 
     def control(self, action: Rows, parameters: Parameters) -> Rows:
         """What the actuators are given for actions (R, act) in [-1, 1]. Default: scaled to the actuators' ranges."""
+        if self._control_range is None:
+            return action
         middle, half_width = self._control_range
         control = action * half_width
         control += middle
@@ -176,9 +178,10 @@ class Family(ABC):
         return int(self.model.nu)
 
     @cached_property
-    def _control_range(self) -> tuple[Rows, Rows]:
+    def _control_range(self) -> tuple[Rows, Rows] | None:
+        """Middles and half-widths of the actuators' ranges; None where all are [-1, 1], as those of most robots."""
         low, high = self.model.actuator_ctrlrange.T
-        return (low + high) / 2, (high - low) / 2
+        return None if (low == -1).all() and (high == 1).all() else ((low + high) / 2, (high - low) / 2)
 
     @property
     def switches(self) -> dict[str, Any]:
