@@ -63,7 +63,7 @@ def rates(teams: dict[str, Sequence[Worker]], lanes: dict[str, int], steps: int,
 def _apb(threads: int, lanes: int, trainable: bool) -> Callable[[int], object]:
     from apb.adaptation import random_backbone
     from apb.environments import EnvSource
-    from apb.loop import AdaptationLoop
+    from apb.loop import LearningLoop
     from apb.settings import AdaptSettings
 
     settings = AdaptSettings(
@@ -78,7 +78,7 @@ def _apb(threads: int, lanes: int, trainable: bool) -> Callable[[int], object]:
     )
     source = EnvSource.resolve(ENV)
     backbone = random_backbone(source, 0, reading="A" if trainable else "B")  # its widths are SIZES
-    loop = AdaptationLoop(source, None, backbone, settings)
+    loop = LearningLoop(source, None, backbone, settings)
     loop.start()
 
     def learn(steps: int) -> None:

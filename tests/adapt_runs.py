@@ -3,7 +3,7 @@
 import pytest
 from apb import adapt
 from apb.environments import EnvSource
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.settings import AdaptSettings
@@ -25,7 +25,7 @@ def run(env="Pendulum-v1", backbone=None, **options):
 
 def finished_loop(env="Pendulum-v1", **options):
     """The loop of such a run, at its end, to be looked into."""
-    loop = AdaptationLoop(EnvSource.resolve(env), None, small_backbone(), AdaptSettings(**{**SMALL, **options}))
+    loop = LearningLoop(EnvSource.resolve(env), None, small_backbone(), AdaptSettings(**{**SMALL, **options}))
     run_to_end(loop, None, StopSignals())
     return loop
 

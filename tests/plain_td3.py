@@ -65,9 +65,9 @@ class OracleTD3:
     def __init__(self, td3, lane):
         s = self.settings = td3.settings
         self.seed = td3.seeds[lane]
-        self.actor = OracleActor(td3.actor, lane, td3.backbone, td3.trainable_backbone)
+        self.actor = OracleActor(td3.actor, lane, td3.backbone, td3.backbone_training == "per_lane")
         self.critics = nn.ModuleList(OracleCritic(td3.critics, lane, twin) for twin in range(2))
-        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, td3.trainable_backbone)
+        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, td3.backbone_training == "per_lane")
         self.target_critics = nn.ModuleList(OracleCritic(td3.target_critics, lane, twin) for twin in range(2))
         self.actor_adam = torch.optim.Adam([p for p in self.actor.parameters() if p.requires_grad], lr=s.learning_rate)
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)

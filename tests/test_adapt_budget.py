@@ -7,7 +7,7 @@ import pytest
 from adapt_runs import finished_loop, run, same_policies, strategies
 from apb import ApbWarning, Backbone, Callback, ConfigError, adapt, rng
 from apb.environments import EnvSource
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.settings import AdaptSettings
@@ -110,7 +110,7 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
 
     options = {"total_timesteps": 240, "reset_interval": 90, "learning_starts": 30, **options}
     settings = AdaptSettings(**{**SMALL, **options})
-    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings, [Watch()])
+    loop = LearningLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings, [Watch()])
     told, at_reset, reset = [], [], loop.strategy.reset
 
     def watched_reset():
@@ -124,7 +124,7 @@ def test_periodic_resets_renew_what_is_learned_and_keep_the_replay(options, monk
     for timesteps, resets, size, _ in seen:
         assert resets == (timesteps - loop.simulations.slots) // 90
         assert size == timesteps
-    fresh = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
+    fresh = LearningLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
     fresh.learner.reset()
     assert (at_reset[0] == fresh.learner.adapters()).all()
     before = next(adapters for steps, *_, adapters in seen if steps >= 90)
@@ -139,7 +139,7 @@ def test_the_first_action_after_a_reset_is_that_of_the_new_policy(trainable_back
     options = {"total_timesteps": 160, "reset_interval": 90, "learning_starts": 30, "seed": 4, "n_seeds": 2}
     options |= {"trainable_backbone": trainable_backbone, "action_noise": 0.0}
     settings = AdaptSettings(**{**SMALL, **options})
-    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
+    loop = LearningLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), settings)
     new, reset = [], loop.learner.reset
     monkeypatch.setattr(loop.learner, "reset", lambda: (reset(), new.append((loop.timesteps, loop.policies()))))
     run_to_end(loop, None, StopSignals())

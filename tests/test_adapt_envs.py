@@ -8,7 +8,7 @@ import pytest
 from adapt_runs import STRATEGY_OPTIONS, run, same_policies, strategies
 from apb import ApbWarning, Callback, ConfigError
 from apb.environments import EnvSource
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.settings import AdaptSettings
@@ -42,7 +42,7 @@ def test_a_vector_env_is_learned_in_as_a_whole(options, mode):
         def on_episode_end(self, state, episode):
             lengths.append(episode.length)
 
-    loop = AdaptationLoop(source, None, small_backbone(), settings, [Watch()])
+    loop = LearningLoop(source, None, small_backbone(), settings, [Watch()])
     result = run_to_end(loop, None, StopSignals())
     assert lengths == [200] * 8, "425 or 424 steps of four envs"
     assert 1700 - 4 < result.total_timesteps <= 1700

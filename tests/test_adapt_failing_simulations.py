@@ -8,7 +8,7 @@ from adapt_runs import finished_loop
 from apb import SimulationError
 from apb.batch_rows import BatchRows
 from apb.environments import EnvSource, Simulations
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.settings import AdaptSettings
@@ -36,7 +36,7 @@ def test_a_simulation_that_blows_up_ends_its_episode_without_a_transition_and_th
 
     callback = BlowUp()
     settings = AdaptSettings(**{**SMALL, "total_timesteps": 100})
-    callback.loop = AdaptationLoop(EnvSource.resolve(HOPPERS), None, small_backbone(), settings, [callback])
+    callback.loop = LearningLoop(EnvSource.resolve(HOPPERS), None, small_backbone(), settings, [callback])
     with pytest.warns(apb.ApbWarning, match=r"row 1 of hopper-mass \(exponent = 2\).*unstable.*the other rows go on"):
         result = run_to_end(callback.loop, None, StopSignals())
     assert result.total_timesteps == 100
@@ -53,7 +53,7 @@ def test_learning_waits_until_every_lane_has_a_transition(monkeypatch):
             rows.envs[0]._batch.bind("qvel")[1] = 1e12
 
     monkeypatch.setattr(BatchRows, "restart", failing)
-    monkeypatch.setattr(AdaptationLoop, "start", lambda loop: (loop.simulations.reset(), blow_up(loop.simulations, 1)))
+    monkeypatch.setattr(LearningLoop, "start", lambda loop: (loop.simulations.reset(), blow_up(loop.simulations, 1)))
     loop = finished_loop(HOPPERS, total_timesteps=60, learning_starts=10)
     assert loop.replay.size.tolist() == [60, 44]
     assert loop.learner.updates == 44

@@ -7,7 +7,7 @@ import torch
 from adapt_runs import run, same_policies
 from apb import Backbone, Callback, adapt, evaluate, resume
 from apb.environments import EnvSource
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.settings import AdaptSettings
@@ -41,7 +41,7 @@ def test_the_replay_holds_what_happened_and_a_truncation_is_not_an_end(made):
     source = EnvSource.resolve(CountedPendulum)
     made.clear()
     settings = AdaptSettings(**{**SMALL, "total_timesteps": 450})
-    loop = AdaptationLoop(source, None, small_backbone(), settings)
+    loop = LearningLoop(source, None, small_backbone(), settings)
     run_to_end(loop, None, StopSignals())
     log = made[0].log
     table = loop.replay.table[0]
@@ -57,7 +57,7 @@ def test_the_replay_holds_what_happened_and_a_truncation_is_not_an_end(made):
 
 
 def test_an_env_that_terminates_gives_transitions_without_a_future():
-    loop = AdaptationLoop(
+    loop = LearningLoop(
         EnvSource.resolve(lambda: CountingEnv((3,))),
         None,
         small_backbone(),
@@ -99,7 +99,7 @@ def test_the_policy_carries_the_statistics_that_it_was_learned_with(made):
 
 def test_every_update_sees_the_replay_under_the_statistics_of_the_moment():
     options = {**SMALL, "total_timesteps": 80, "n_seeds": 2, "normalize_observations": True}
-    loop = AdaptationLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), AdaptSettings(**options))
+    loop = LearningLoop(EnvSource.resolve("Pendulum-v1"), None, small_backbone(), AdaptSettings(**options))
     update, updates = loop.learner.td3.update, []
 
     def watched(batch):

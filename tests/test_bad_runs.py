@@ -7,7 +7,7 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-import apb.adaptation
+import apb.jobs
 import pytest
 import torch
 from adapt_runs import run
@@ -58,7 +58,7 @@ def test_a_checkpoint_of_other_options_is_refused(finished):
 
 
 def test_options_that_do_not_agree_with_the_checkpoint_cost_no_memory(finished, monkeypatch):
-    monkeypatch.setattr(apb.adaptation, "AdaptationLoop", lambda *_: pytest.fail("envs, critics and replay are made"))
+    monkeypatch.setattr(apb.jobs, "LearningLoop", lambda *_: pytest.fail("envs, critics and replay are made"))
     edit_config(finished, settings={"n_seeds": 300})
     with pytest.raises(MismatchError, match="belongs to config_hash"):
         resume(finished)
@@ -78,14 +78,14 @@ def test_a_checkpoint_of_another_backbone_is_refused(finished):
 
 
 def test_a_run_of_another_job_is_refused(finished):
-    edit_config(finished, job="meta_train")
-    with pytest.raises(MismatchError, match="holds a run of job 'meta_train'; expected 'adapt'"):
+    edit_config(finished, job="distil")
+    with pytest.raises(MismatchError, match="holds a run of job 'distil'; expected 'adapt' or 'meta_train'"):
         resume(finished)
 
 
 def test_a_run_is_not_resumed_with_other_options(finished):
     for name in ("total_timesteps", "gamma", "run_dirs"):
-        why = r"; did you mean 'run_dir'\?" if name == "run_dirs" else "the budget .* in a new run of adapt"
+        why = r"; did you mean 'run_dir'\?" if name == "run_dirs" else "the budget .* in a new run"
         with pytest.raises(UnknownNameError, match=rf"resume\(\) has no option '{name}'.*{why}"):
             resume(finished, **{name: 3000})
 

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import apb
 import pytest
@@ -13,9 +13,10 @@ from apb.cli import VERBS
 from apb.cli import _module as verb_module
 from apb.cli.parsing import parse
 from apb.environments import EnvSource
+from apb.meta_settings import MetaSettings
 from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
-from apb.settings import AdaptSettings
+from apb.settings import AdaptSettings, LearningSettings
 from apb.strategies import param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
 
@@ -144,11 +145,19 @@ def test_the_readme_example_is_about_twenty_lines():
     assert len(block.text.splitlines()) <= 24
 
 
-def test_every_option_in_the_table_of_defaults_has_that_default():
-    options = set(AdaptSettings.__dataclass_fields__)
-    defaults = AdaptSettings().to_json()
+@pytest.mark.parametrize(
+    ("page", "settings", "others"),
+    [("algorithm", AdaptSettings, None), ("meta-training", MetaSettings, LearningSettings)],
+    ids=str,
+)
+def test_every_option_in_the_table_of_defaults_has_that_default(page, settings, others):
+    """Where a page leaves options to another one, those are of `others` and have its defaults."""
+    options = {field.name for field in fields(settings)}
+    defaults = settings().to_json()
     checked = set()
-    for names, values, _ in table_rows(TEXTS[ROOT / "docs" / "algorithm.md"], "## Defaults"):
+    if others is not None:
+        checked = {field.name for field in fields(others) if field.default == defaults[field.name]}
+    for names, values, _ in table_rows(TEXTS[ROOT / "docs" / f"{page}.md"], "## Defaults"):
         pairs = zip(names.split(", "), values.split(", "), strict=False)
         for option, value in pairs:
             if option.strip("`") in options:

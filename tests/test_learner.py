@@ -12,14 +12,14 @@ from learning import filled_replay, same_arrays, small_backbone, small_settings,
 SEEDS = (3, 14, 15, 92)
 
 
-def make(seeds=SEEDS, num_threads=1, backbone=None, trainable_backbone=False, **changes):
+def make(seeds=SEEDS, num_threads=1, backbone=None, backbone_training="frozen", **changes):
     backbone = small_backbone() if backbone is None else backbone
     return Learner(
         backbone,
         small_shape(backbone),
         seeds,
         small_settings(**changes),
-        trainable_backbone=trainable_backbone,
+        backbone_training=backbone_training,
         pool=_native.ThreadPool(num_threads),
     )
 
@@ -30,12 +30,12 @@ def learned(learner, replay, updates=7):
     return learner.state()
 
 
-@pytest.mark.parametrize("trainable", [False, True])
-def test_lanes_learn_together_what_they_learn_one_by_one_bit_for_bit(trainable):
+@pytest.mark.parametrize("training", ["frozen", "per_lane"])
+def test_lanes_learn_together_what_they_learn_one_by_one_bit_for_bit(training):
     backbone = small_backbone("A")
-    together = learned(make(num_threads=3, backbone=backbone, trainable_backbone=trainable), filled_replay(SEEDS))
+    together = learned(make(num_threads=3, backbone=backbone, backbone_training=training), filled_replay(SEEDS))
     for lane, seed in enumerate(SEEDS):
-        alone = learned(make((seed,), backbone=backbone, trainable_backbone=trainable), filled_replay([seed]))
+        alone = learned(make((seed,), backbone=backbone, backbone_training=training), filled_replay([seed]))
         for name, value in alone.items():
             assert value[0].tobytes() == together[name][lane].tobytes(), (name, lane)
 

@@ -6,11 +6,13 @@ from typing import Annotated, get_args
 import pytest
 from apb.cli.parsing import _field_docs
 from apb.errors import ConfigError
+from apb.meta_settings import MetaSettings
 from apb.ranges import Range, ThreadRange, checked, range_of
 from apb.settings import AdaptSettings
 from cli_runs import call
 
-OPTIONS = {field.name: field for field in fields(AdaptSettings)}
+SETTINGS = (AdaptSettings, MetaSettings)
+OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
 NAMES = {"strategy", "device"}
 FLAGS = {"trainable_backbone", "normalize_observations", "keep_best"}
@@ -20,7 +22,9 @@ def test_every_option_has_a_docstring_and_a_range_or_is_a_flag_or_a_name():
     assert {name for name, field in OPTIONS.items() if field.type is str} == NAMES
     assert {name for name, field in OPTIONS.items() if field.type is bool} == FLAGS
     assert RANGES.keys() == OPTIONS.keys() - NAMES - FLAGS
-    assert _field_docs(AdaptSettings).keys() == OPTIONS.keys()
+    for settings in SETTINGS:
+        docs = {name for parent in settings.__mro__ for name in _field_docs(parent)}
+        assert docs == {field.name for field in fields(settings)}
 
 
 def test_an_option_without_a_range_is_not_taken():
@@ -39,12 +43,16 @@ def test_the_range_in_the_type_is_the_one_that_is_checked(name):
     low, high = RANGES[name].low, RANGES[name].high
     kind = (get_args(get_args(OPTIONS[name].type)[0]) or get_args(OPTIONS[name].type))[0]
     smallest = low + (0.001 if RANGES[name].low_open else 0)
-    for value in (smallest, high):
-        taken = getattr(AdaptSettings(**{name: value}), name)
-        assert (type(taken), taken) == (kind, value)
-    for value in (low - 1, high + 1, *([low] if RANGES[name].low_open else [])):
-        with pytest.raises(ConfigError, match=rf"^{name} = {value} is out of range"):
-            AdaptSettings(**{name: value})
+    for settings in SETTINGS:
+        if name not in {field.name for field in fields(settings)}:
+            continue
+        for value in (smallest, high):
+            if (settings, name, value) != (MetaSettings, "seed", high):  # which leaves no seeds for its tasks
+                taken = getattr(settings(**{name: value}), name)
+                assert (type(taken), taken) == (kind, value)
+        for value in (low - 1, high + 1, *([low] if RANGES[name].low_open else [])):
+            with pytest.raises(ConfigError, match=rf"^{name} = {value} is out of range"):
+                settings(**{name: value})
 
 
 def test_the_help_tells_each_default_and_range(capsys, monkeypatch):
@@ -53,8 +61,9 @@ def test_the_help_tells_each_default_and_range(capsys, monkeypatch):
     shown = {}
     for part in text.split(" --")[1:]:
         shown.setdefault(part.split()[0].replace("-", "_"), part)
-    for name, allowed in RANGES.items():
-        assert f"in {allowed})" in shown[name], name
+    for field in fields(AdaptSettings):
+        if field.name in RANGES:
+            assert f"in {RANGES[field.name]})" in shown[field.name], field.name
 
 
 @pytest.mark.parametrize(

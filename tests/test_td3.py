@@ -35,10 +35,10 @@ def adam_steps(td3):
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize("lanes", [1, 3])
-@pytest.mark.parametrize(("reading", "trainable"), [("A", False), ("B", False), ("A", True)])
-def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, lanes, native):
+@pytest.mark.parametrize(("reading", "training"), [("A", "frozen"), ("B", "frozen"), ("A", "per_lane")])
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, lanes, native):
     """Natively, and as torch computes on devices other than a CPU."""
-    td3 = make(range(7, 7 + lanes), small_backbone(reading), trainable_backbone=trainable, native=native)
+    td3 = make(range(7, 7 + lanes), small_backbone(reading), backbone_training=training, native=native)
     for target in (td3.actor, td3.target_actor):
         # Near the bounds, so that clipping target actions matters.
         target["post.bias"][:] = torch.tensor([1.5, -1.5])
@@ -66,7 +66,7 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, trainable, l
 def test_a_trained_backbone_of_reading_a_is_plain_td3():
     """Obs-32-32-act with ReLUs, all of it learned: the network of TD3's authors, at a smaller width."""
     backbone = small_backbone("A")
-    td3 = make(backbone=backbone, trainable_backbone=True)
+    td3 = make(backbone=backbone, backbone_training="per_lane")
     actor = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2), nn.Tanh())
     assert {name: tuple(value.shape[1:]) for name, value in td3.actor.items()} == {
         "pre.weight": (32, 5),
@@ -172,7 +172,7 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_
 def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():
     backbone = small_backbone("A")
     hash_before = backbone.hash
-    td3 = make((1, 2), backbone, trainable_backbone=True)
+    td3 = make((1, 2), backbone, backbone_training="per_lane")
     for number in range(4):
         td3.update(draw_batch(2, seed=number))
     trained = [td3.lane_backbone(lane) for lane in range(2)]
@@ -185,11 +185,11 @@ def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():
 # --- lanes -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trainable", [False, True])
-def test_lanes_in_one_program_learn_what_they_learn_alone(trainable):
+@pytest.mark.parametrize("training", ["frozen", "per_lane"])
+def test_lanes_in_one_program_learn_what_they_learn_alone(training):
     seeds, backbone = (3, 8, 21), small_backbone("A")
-    together = make(seeds, backbone, trainable_backbone=trainable)
-    alone = [make((seed,), backbone, trainable_backbone=trainable) for seed in seeds]
+    together = make(seeds, backbone, backbone_training=training)
+    alone = [make((seed,), backbone, backbone_training=training) for seed in seeds]
     for lane, td3 in enumerate(alone):
         for name, value in td3.state().items():
             assert (together.state()[name][lane] == value[0]).all(), name
@@ -250,10 +250,10 @@ def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
-@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("training", ["frozen", "per_lane", "shared"])
 @pytest.mark.parametrize("updates", [0, 1, 2, 5])
-def test_a_saved_state_continues_bit_for_bit(updates, trainable, native):
-    options = {"trainable_backbone": trainable, "native": native}
+def test_a_saved_state_continues_bit_for_bit(updates, training, native):
+    options = {"backbone_training": training, "native": native}
     original, resumed = (make((1, 9), small_backbone("A"), **options) for _ in range(2))
     original.reset(2)
     for number in range(updates):
@@ -266,6 +266,7 @@ def test_a_saved_state_continues_bit_for_bit(updates, trainable, native):
             td3.update(draw_batch(2, seed=number))
     assert same_arrays(original.state(), resumed.state())
     steps = {"actor_steps": (updates + 5) // 2, "critic_steps": updates + 5}
+    steps |= {"backbone_steps": (updates + 5) // 2} if training == "shared" else {}
     assert original.counters() == resumed.counters() == {"updates": updates + 5, "resets": 2, **steps}
 
 
@@ -278,9 +279,9 @@ def test_a_state_is_a_copy_that_later_updates_leave_alone():
     assert same_arrays(state, kept)
 
 
-@pytest.mark.parametrize("trainable", [False, True])
-def test_adapters_go_out_and_in_as_flat_vectors_and_leave_all_else_alone(trainable):
-    td3 = make((1, 2), trainable_backbone=trainable)
+@pytest.mark.parametrize("training", ["frozen", "per_lane"])
+def test_adapters_go_out_and_in_as_flat_vectors_and_leave_all_else_alone(training):
+    td3 = make((1, 2), backbone_training=training)
     for number in range(2):
         td3.update(draw_batch(2, seed=number))
     state = td3.state()

@@ -8,7 +8,7 @@ import pytest
 from apb import FileFormatError, MismatchError
 from apb.callbacks import StopTrainingOnNoModelImprovement
 from apb.environments import EnvSource
-from apb.loop import PHASES, AdaptationLoop
+from apb.loop import PHASES, LearningLoop
 from apb.loop_state import load_loop_state, loop_state
 from apb.runner import run_to_end
 from apb.runs import StopSignals
@@ -27,7 +27,7 @@ ABSENT = object()
 
 def make(env):
     callbacks = [StopTrainingOnNoModelImprovement(3)]
-    return AdaptationLoop(
+    return LearningLoop(
         EnvSource.resolve(env), None, small_backbone(), AdaptSettings(**OPTIONS, **ENVS[env]), callbacks
     )
 
@@ -91,7 +91,7 @@ def test_a_wrong_value_anywhere_in_a_training_state_is_refused(env):
     "name", ["actor_adam.exp_avg.post.weight", "critics.0.weight", "actor.pre.bias", "target_critics.1.bias"]
 )
 def test_a_training_state_of_other_shapes_is_refused_before_it_is_used(name):
-    loop = AdaptationLoop(
+    loop = LearningLoop(
         EnvSource.resolve("Pendulum-v1"), None, small_backbone(), AdaptSettings(**{**SMALL, "total_timesteps": 100})
     )
     loop.start()

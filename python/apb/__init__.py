@@ -25,13 +25,16 @@ from apb.registration import register_envs
 
 if TYPE_CHECKING:
     from apb import callbacks, plotting, rendering, rng, simulation, statistics, strategies, tasks
-    from apb.adaptation import AdaptResult, adapt, resume
+    from apb.adaptation import adapt
     from apb.adapter import Adapter, AdapterShape
     from apb.backbone import Backbone
     from apb.callbacks import Callback
     from apb.evaluation import EvalResult, evaluate
+    from apb.meta_training import MetaResult, meta_train
     from apb.policy import Policy
     from apb.progress import ProgressBarCallback
+    from apb.resumption import resume
+    from apb.runner import AdaptResult
 
 __version__ = version("apb")
 
@@ -48,6 +51,7 @@ __all__ = [
     "EvalResult",
     "FileFormatError",
     "InvalidEnvError",
+    "MetaResult",
     "MismatchError",
     "Policy",
     "ProgressBarCallback",
@@ -58,6 +62,7 @@ __all__ = [
     "adapt",
     "callbacks",
     "evaluate",
+    "meta_train",
     "plotting",
     "rendering",
     "resume",
@@ -81,10 +86,14 @@ def __getattr__(name: str) -> object:
 def _home(name: str) -> ModuleType:
     # One import statement per module, not a table of module names: nothing is ever imported by a computed name.
     match name:
-        case "adapt" | "resume" | "AdaptResult":
+        case "adapt":
             from apb import adaptation
 
             return adaptation
+        case "AdaptResult":
+            from apb import runner
+
+            return runner
         case "Adapter" | "AdapterShape":
             from apb import adapter
 
@@ -101,6 +110,10 @@ def _home(name: str) -> ModuleType:
             from apb import evaluation
 
             return evaluation
+        case "meta_train" | "MetaResult":
+            from apb import meta_training
+
+            return meta_training
         case "Policy":
             from apb import policy
 
@@ -109,6 +122,10 @@ def _home(name: str) -> ModuleType:
             from apb import progress
 
             return progress
+        case "resume":
+            from apb import resumption
+
+            return resumption
         # `from apb import rng` would ask for the attribute, and so come here again.
         case "plotting":
             import apb.plotting

@@ -226,6 +226,13 @@ class Backbone:
             )
         return backbone
 
+    def with_tensors(self, tensors: Mapping[str, NDArray[np.float32]], metadata: dict[str, Any]) -> "Backbone":
+        """A backbone of this architecture with other weights, under the names of `tensors`."""
+        weights, biases = (
+            tuple(tensors[f"layers.{i}.{part}"] for i in range(len(self.weights))) for part in ("weight", "bias")
+        )
+        return Backbone(weights, biases, self.input_activation, metadata)
+
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The weights under their names in files: `layers.<i>.weight` (out, in) and `layers.<i>.bias` (out,)."""
         named: dict[str, NDArray[np.float32]] = {}

@@ -30,7 +30,9 @@ from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameErro
 from apb.tasks.splits import one_of
 from apb.vector_rows import VectorRows
 
-EnvLike = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task | tasks.Split | Sequence[tasks.Task]
+EnvLike = (
+    str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task | tasks.Split | Sequence[tasks.Task | str]
+)
 """What functions of this package accept as `env`."""
 
 

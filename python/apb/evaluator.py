@@ -10,7 +10,7 @@ from apb import rng
 from apb.environments import EnvSource, Simulations
 from apb.errors import InvalidEnvError
 from apb.evaluation import EvalResult, parallel_episodes, run_episodes
-from apb.settings import AdaptSettings
+from apb.settings import LearningSettings
 
 
 class Evaluator:
@@ -27,7 +27,9 @@ class Evaluator:
         InvalidEnvError: `source` gives the very env that is learned in.
     """
 
-    def __init__(self, source: EnvSource, seeds: Sequence[int], settings: AdaptSettings, training: Simulations) -> None:
+    def __init__(
+        self, source: EnvSource, seeds: Sequence[int], settings: LearningSettings, training: Simulations
+    ) -> None:
         self._episodes = settings.n_eval_episodes
         self._simulations = Simulations(
             source,

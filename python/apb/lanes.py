@@ -6,7 +6,7 @@ from typing import Any
 
 from apb.env_source import EnvSource
 from apb.errors import ConfigError
-from apb.settings import MAX_LANES, AdaptSettings
+from apb.settings import MAX_LANES, LearningSettings
 from apb.tasks import Task
 
 
@@ -41,25 +41,25 @@ class Lane:
         return env | ({} if label is None else {"task": label}) | self.key
 
 
-def lanes_of(source: EnvSource, settings: AdaptSettings) -> tuple[Lane, ...]:
-    """Every seed of the settings with every task of the source, those of one task together.
+def lanes_of(source: EnvSource, settings: LearningSettings) -> tuple[Lane, ...]:
+    """Every task of the source with its seeds, those of one task together.
 
     Raises:
         ConfigError: they are too many.
     """
-    tasks, seeds = max(1, len(source.tasks)), settings.seeds
-    count = tasks * len(seeds)
+    seeds = settings.lane_seeds(max(1, len(source.tasks)))
+    count = sum(map(len, seeds))
     if count > MAX_LANES:
         raise ConfigError(
-            f"{source.name} with n_seeds = {len(seeds)} are {count} learning problems; expected at most {MAX_LANES}"
+            f"{source.name} with {len(seeds[0])} seeds each are {count} learning problems; expected at most {MAX_LANES}"
         )
-    if tasks == 1:
-        return tuple(Lane(seed, source, None, f"seed-{seed}") for seed in seeds)
+    if len(seeds) == 1:
+        return tuple(Lane(seed, source, None, f"seed-{seed}") for seed in seeds[0])
     singles = [EnvSource.resolve(task) for task in source.tasks]
     return tuple(
         Lane(seed, single, name, f"task-{number}-seed-{seed}")
-        for number, (single, name) in enumerate(zip(singles, names_of(source.tasks), strict=True))
-        for seed in seeds
+        for number, (single, name, own) in enumerate(zip(singles, names_of(source.tasks), seeds, strict=True))
+        for seed in own
     )
 
 

@@ -13,6 +13,7 @@ from apb.adapter import AdapterShape
 from apb.backbone import Backbone
 from apb.errors import DivergenceError
 from apb.replay import Batch, Replay
+from apb.settings import BackboneTraining
 from apb.td3 import TD3, TD3Settings
 
 
@@ -23,7 +24,7 @@ class Learner:
     of them; on CUDA all lanes are one batched program.
 
     Args:
-        backbone, shape, seeds, settings, trainable_backbone, device, pool: see `TD3`.
+        backbone, shape, seeds, settings, backbone_training, device, pool: see `TD3`.
     """
 
     def __init__(
@@ -33,13 +34,13 @@ class Learner:
         seeds: Sequence[int],
         settings: TD3Settings,
         *,
-        trainable_backbone: bool = False,
+        backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
     ) -> None:
         with _one_torch_thread():
             self.td3 = TD3(
-                backbone, shape, seeds, settings, trainable_backbone=trainable_backbone, device=device, pool=pool
+                backbone, shape, seeds, settings, backbone_training=backbone_training, device=device, pool=pool
             )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self.sampling_seconds = 0.0
@@ -133,7 +134,7 @@ class Learner:
         self.td3.load_state(state, counters)
 
     def backbones(self) -> list[Backbone]:
-        """The backbone of each lane: K times the frozen one, or the trained copies."""
+        """The backbone of each lane: K times the frozen or the shared one, or the trained copies."""
         return [self.td3.lane_backbone(lane) for lane in range(len(self.td3.seeds))]
 
 

@@ -1,4 +1,4 @@
-"""`AdaptationLoop`: act, store, learn, evaluate, for K lanes in step; `loop_state` takes its state out and back in."""
+"""`LearningLoop`: act, store, learn, evaluate, for K lanes in step; `loop_state` takes its state out and back in."""
 
 import time
 import warnings
@@ -26,7 +26,7 @@ from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
 from apb.replay import Replay
-from apb.settings import AdaptSettings
+from apb.settings import LearningSettings
 from apb.strategies import StrategyContext, strategy_named
 from apb.td3 import TD3Settings
 from apb.threads import available_cpus
@@ -35,11 +35,11 @@ RECENT_EPISODES = 100
 """Episodes that "rollout/ep_rew_mean" averages over, as in SB3."""
 
 PHASES = ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint")
-"""What `AdaptationLoop.profile` tells apart; the remainder of the wall time is "rest"."""
+"""What `LearningLoop.profile` tells apart; the remainder of the wall time is "rest"."""
 
 
-class AdaptationLoop:
-    """K lanes that adapt to one env.
+class LearningLoop:
+    """K lanes that learn in envs of one kind, in step.
 
     Args:
         source: The env to learn in; evaluation makes its own.
@@ -54,7 +54,7 @@ class AdaptationLoop:
         source: EnvSource,
         eval_source: EnvSource | None,
         backbone: Backbone,
-        settings: AdaptSettings,
+        settings: LearningSettings,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self._begun = time.perf_counter()
@@ -74,15 +74,16 @@ class AdaptationLoop:
         self._last_count = 0
         strategy_type = strategy_named(settings.strategy)
         self.lanes = lanes_of(source, settings)
+        self.budget = settings.lane_timesteps(len(self.lanes))
         seeds = tuple(lane.seed for lane in self.lanes)
         pool = _native.ThreadPool(settings.num_threads or available_cpus())
         slots = source.slots(strategy_type.slots(settings))
-        if settings.total_timesteps < slots:
+        if self.budget < slots:
             raise ConfigError(
                 f"total_timesteps = {settings.total_timesteps} is less than one step of {slots} simulations per lane; "
                 f"expected at least {slots}, or a smaller population_size"
             )
-        if settings.total_timesteps <= settings.learning_starts:
+        if self.budget <= settings.learning_starts:
             warnings.warn(
                 f"total_timesteps = {settings.total_timesteps} ends before learning_starts = {settings.learning_starts}"
                 ": all actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
@@ -96,11 +97,11 @@ class AdaptationLoop:
             self.shape,
             seeds,
             TD3Settings(**{name: getattr(settings, name) for name in TD3Settings.__dataclass_fields__}),
-            trainable_backbone=settings.trainable_backbone,
+            backbone_training=settings.backbone_training,
             device=settings.device,
             pool=pool,
         )
-        capacity = min(settings.buffer_size, settings.total_timesteps)
+        capacity = min(settings.buffer_size, self.budget)
         self.replay = Replay(seeds, capacity, observation_size, action_size, settings.batch_size, pool)
         self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
         self.strategy = strategy_type(
@@ -130,7 +131,7 @@ class AdaptationLoop:
     @property
     def finished(self) -> bool:
         """Whether another step would exceed the budget."""
-        return self.timesteps + self.simulations.slots > self.settings.total_timesteps
+        return self.timesteps + self.simulations.slots > self.budget
 
     @property
     def warming_up(self) -> bool:
@@ -232,7 +233,7 @@ class AdaptationLoop:
         self._share_statistics()
 
     def _share_backbones(self) -> None:
-        if self.settings.trainable_backbone:
+        if self.settings.backbone_training != "frozen":
             self.actors.load_backbones(self.learner.backbones())
 
     def _share_statistics(self) -> None:
@@ -309,7 +310,7 @@ class AdaptationLoop:
             return True
         state = RunState(
             self.timesteps,
-            self.settings.total_timesteps,
+            self.budget,
             self.learner.updates,
             tuple(lane.seed for lane in self.lanes),
             dict(self.metrics),

@@ -1,15 +1,15 @@
-"""`loop_state`, `load_loop_state`: all of an `AdaptationLoop` but its replay, taken out and put back for an exact
+"""`loop_state`, `load_loop_state`: all of a `LearningLoop` but its replay, taken out and put back for an exact
 continuation."""
 
 from typing import Any
 
 from apb.callbacks import load_states, save_states
 from apb.errors import ApbError, FileFormatError
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.state_arrays import require_counts, require_like, require_pairs
 
 
-def loop_state(loop: AdaptationLoop) -> dict[str, Any]:
+def loop_state(loop: LearningLoop) -> dict[str, Any]:
     """Everything but the replay that an exact continuation needs: nested dicts of arrays and JSON values.
 
     Raises:
@@ -26,7 +26,7 @@ def loop_state(loop: AdaptationLoop) -> dict[str, Any]:
     }
 
 
-def _plain_state(loop: AdaptationLoop) -> dict[str, Any]:
+def _plain_state(loop: LearningLoop) -> dict[str, Any]:
     """The parts of the state that have the same names, shapes and types at any time."""
     return {
         "counters": {
@@ -42,7 +42,7 @@ def _plain_state(loop: AdaptationLoop) -> dict[str, Any]:
     }
 
 
-def load_loop_state(loop: AdaptationLoop, state: dict[str, Any]) -> None:
+def load_loop_state(loop: LearningLoop, state: dict[str, Any]) -> None:
     """Continue a new loop from a `loop_state`; fill its `replay` before.
 
     Raises:

@@ -1,9 +1,9 @@
-"""`RunWriter`: writes what an `AdaptationLoop` does into a run folder, and reads it back to continue exactly."""
+"""`RunWriter`: writes what a `LearningLoop` does into a run folder, and reads it back to continue exactly."""
 
 import shlex
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from apb.environments import EnvSource
 from apb.errors import ApbError, ApbWarning, FileFormatError, MismatchError
 from apb.evaluation import EvalResult
 from apb.files import write_json_atomic
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.loop_state import load_loop_state, loop_state
 from apb.plotting import CURVE_FILE, plot_runs
 from apb.runs import (
@@ -32,7 +32,7 @@ from apb.runs import (
     systems_at_start,
     writing,
 )
-from apb.settings import AdaptSettings
+from apb.settings import LearningSettings
 
 MACHINE_SETTINGS = ("num_threads", "device", "keep_last", "keep_best")
 """Options that say how to run, not what: a run may be resumed with others."""
@@ -47,7 +47,7 @@ class RunWriter:
         checkpoint: The checkpoint to continue from; None for a new run.
     """
 
-    def __init__(self, run: RunFolder, loop: AdaptationLoop, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(self, run: RunFolder, loop: LearningLoop, checkpoint: Checkpoint | None = None) -> None:
         self._run = run
         self._loop = loop
         identities = {name: run.config[f"{name}_identity"] for name in ("env", "eval_env")}
@@ -157,7 +157,7 @@ class RunWriter:
         self.history.close()
 
 
-def evaluation_records(loop: AdaptationLoop, results: Sequence[EvalResult]) -> list[dict[str, Any]]:
+def evaluation_records(loop: LearningLoop, results: Sequence[EvalResult]) -> list[dict[str, Any]]:
     """One JSON record per lane: timesteps, seed (and task, of several), mean, deviation, returns and lengths."""
     records = []
     for lane, result in zip(loop.lanes, results, strict=True):
@@ -168,13 +168,13 @@ def evaluation_records(loop: AdaptationLoop, results: Sequence[EvalResult]) -> l
     return records
 
 
-def save_policies(loop: AdaptationLoop, folder: Path) -> None:
+def save_policies(loop: LearningLoop, folder: Path) -> None:
     """Write the policy of the only lane into `folder`, or those of several lanes into folders of theirs in it."""
     for lane, policy in zip(loop.lanes, loop.policies(), strict=True):
         policy.save_pretrained(folder if len(loop.lanes) == 1 else folder / lane.folder)
 
 
-def run_identity(source: EnvSource, backbone: Backbone, settings: AdaptSettings) -> dict[str, str]:
+def run_identity(source: EnvSource, backbone: Backbone, settings: LearningSettings) -> dict[str, str]:
     """What a checkpoint must agree with to be continued: env, backbone and options."""
     return {
         "env": json_hash(source.description),
@@ -184,19 +184,21 @@ def run_identity(source: EnvSource, backbone: Backbone, settings: AdaptSettings)
     }
 
 
-def binding_settings(settings: AdaptSettings) -> dict[str, Any]:
+def binding_settings(settings: LearningSettings) -> dict[str, Any]:
     """The options that decide what a run computes."""
     return {name: value for name, value in settings.to_json().items() if name not in MACHINE_SETTINGS}
 
 
-def open_for_resume(path: str | Path) -> tuple[RunFolder, dict[str, Any]]:
-    """The folder of an existing run and its configuration.
+def open_for_resume(path: str | Path, jobs: Iterable[str]) -> tuple[RunFolder, dict[str, Any]]:
+    """The folder of an existing run of one of the `jobs`, and its configuration.
 
     Raises:
         RunFolderError: there is no run. MismatchError: the folder is another kind of run.
     """
     run = RunFolder.open(path)
     config = run.config
-    if config.get("job") != "adapt":
-        raise MismatchError(f"{run.path} holds a run of job {config.get('job')!r}; expected 'adapt'")
+    if config.get("job") not in (known := tuple(jobs)):
+        raise MismatchError(
+            f"{run.path} holds a run of job {config.get('job')!r:.100}; expected {' or '.join(map(repr, known))}"
+        )
     return run, config

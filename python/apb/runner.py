@@ -1,4 +1,4 @@
-"""`run_to_end`: drives an `AdaptationLoop` through its budget, with records, evaluations and checkpoints where they are
+"""`run_to_end`: drives a `LearningLoop` through its budget, with records, evaluations and checkpoints where they are
 due."""
 
 import warnings
@@ -13,7 +13,7 @@ from apb.callbacks import save_states
 from apb.errors import ApbWarning, DivergenceError, SimulationError, raised
 from apb.evaluation import EvalResult
 from apb.files import dump_json
-from apb.loop import AdaptationLoop
+from apb.loop import LearningLoop
 from apb.persistence import RunWriter, evaluation_records
 from apb.policy import Policy
 from apb.runs import StopRequested, StopSignals
@@ -85,7 +85,7 @@ class AdaptResult:
 class _Run:
     """The state of one call of `run_to_end`."""
 
-    def __init__(self, loop: AdaptationLoop, writer: RunWriter | None, signals: StopSignals) -> None:
+    def __init__(self, loop: LearningLoop, writer: RunWriter | None, signals: StopSignals) -> None:
         self.loop = loop
         self.writer = writer
         self.signals = signals
@@ -202,7 +202,7 @@ def what_is_kept(writer: RunWriter | None) -> str:
     return "nothing was saved, since the run had no run_dir" if writer is None else writer.what_is_kept()
 
 
-def run_to_end(loop: AdaptationLoop, writer: RunWriter | None, signals: StopSignals) -> AdaptResult:
+def run_to_end(loop: LearningLoop, writer: RunWriter | None, signals: StopSignals) -> AdaptResult:
     """Run `loop` through the rest of its budget, writing to `writer` if there is one, unless one of `signals` stops it.
 
     Raises:

@@ -1,9 +1,10 @@
 """`AdaptSettings`: every option of `adapt` with its default and the source of it; library, CLI and run folder share
-this one definition."""
+this one definition. Those that `meta_train` has too are `LearningSettings`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from apb.errors import ConfigError, UnknownNameError, nearest
 from apb.ranges import THREADS, Range, checked
@@ -16,33 +17,33 @@ Timesteps = Annotated[int, Range(1, MAX_TIMESTEPS)]
 Interval = Annotated[int, Range(0, MAX_TIMESTEPS)]
 Deviation = Annotated[float, Range(0, 10)]
 
-FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run of adapt"
+BackboneTraining = Literal["frozen", "per_lane", "shared"]
+"""Who learns the backbone: nobody; each lane a copy of its own; or all lanes together one."""
+
+FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run"
 """The end of a message to those who resume a run with other options."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptSettings:
-    """Options of `adapt`. Budgets and intervals count environment transitions ("timesteps") of one lane.
+class LearningSettings(ABC):
+    """Options of `adapt` and of `meta_train`. Intervals count environment transitions ("timesteps") of one lane.
 
     The range of a number is part of its type, from where the check and the help of the command line have it.
     """
+
+    job: ClassVar[str]  # the function whose options these are
 
     strategy: str = "action_noise"
     """How the agent explores: "action_noise" or "param_noise"."""
     total_timesteps: Timesteps = 50_000
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
-    """Seed of everything random. The seeds of several lanes are seed, seed + 1, ..."""
-    n_seeds: Annotated[int, Range(1, MAX_LANES)] = 1
-    """Independent learning problems (lanes) run side by side on the same env, each with its own seed; of several tasks,
-    so many for each."""
+    """Seed of everything random."""
     device: str = "cpu"
     """Where the updates run: "cpu", "cuda", "cuda:<i>", or "auto" (CUDA if torch finds it)."""
     num_threads: Annotated[int | None, THREADS] = None
     """CPU threads to use, whatever APB_NUM_THREADS says. Default: APB_NUM_THREADS, else the cores that affinity and
     the container's quota allow."""
-    trainable_backbone: bool = False
-    """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
     normalize_observations: bool = False
     """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
 
@@ -103,8 +104,57 @@ class AdaptSettings:
     Ours."""
 
     def __post_init__(self) -> None:
-        for field in fields(AdaptSettings):
+        for field in fields(self):
             object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
+
+    @abstractmethod
+    def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
+        """The seeds of each task's lanes."""
+
+    @abstractmethod
+    def lane_timesteps(self, lanes: int) -> int:
+        """The budget of each of so many lanes."""
+
+    @property
+    @abstractmethod
+    def backbone_training(self) -> BackboneTraining:
+        """Who learns the backbone."""
+
+    @property
+    @abstractmethod
+    def max_grad_norm(self) -> float:
+        """What the gradient of a shared backbone is scaled down to where it is longer; 0: never."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All options as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> Self:
+        """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest name among the fields
+        and the `others` that the user could have meant.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise UnknownNameError(f"{cls.job}() has no option {name!r}; {nearest(name, {*known, *others})}")
+        return cls(**options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptSettings(LearningSettings):
+    """Options of `adapt`. Budgets and intervals count environment transitions ("timesteps") of one lane."""
+
+    job: ClassVar[str] = "adapt"
+
+    n_seeds: Annotated[int, Range(1, MAX_LANES)] = 1
+    """Independent learning problems (lanes) run side by side on the same env, each with its own seed; of several tasks,
+    so many for each."""
+    trainable_backbone: bool = False
+    """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.seed + self.n_seeds - 1 > MAX_SEED:
             raise ConfigError(
                 f"seed = {self.seed} with n_seeds = {self.n_seeds} goes beyond {MAX_SEED}; choose a smaller seed"
@@ -112,20 +162,23 @@ class AdaptSettings:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seed of each lane."""
+        """The seed of each lane: seed, seed + 1, ..."""
         return tuple(range(self.seed, self.seed + self.n_seeds))
 
-    def to_json(self) -> dict[str, Any]:
-        """All options as JSON values."""
-        return asdict(self)
+    def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
+        """See `LearningSettings`: every task has all seeds."""
+        return [self.seeds] * tasks
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> "AdaptSettings":
-        """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest name among the fields
-        and the `others` that the user could have meant.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise UnknownNameError(f"adapt() has no option {name!r}; {nearest(name, {*known, *others})}")
-        return cls(**options)
+    def lane_timesteps(self, lanes: int) -> int:
+        """See `LearningSettings`: the whole budget."""
+        return self.total_timesteps
+
+    @property
+    def backbone_training(self) -> BackboneTraining:
+        """See `LearningSettings`."""
+        return "per_lane" if self.trainable_backbone else "frozen"
+
+    @property
+    def max_grad_norm(self) -> float:
+        """See `LearningSettings`: it has none."""
+        return 0.0

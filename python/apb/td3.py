@@ -1,11 +1,12 @@
-"""`TD3`: how a group of lanes learns (Fujimoto et al. 2018), with the backbone frozen or, as plain TD3, trained.
+"""`TD3`: how a group of lanes learns (Fujimoto et al. 2018), with the backbone frozen, trained by each, or by all.
 
 Symbols (docs/algorithm.md derives them): policy of lane k `pi_k(s) = tanh(T_k psi(P_k s + p_k) + t_k)`, twin critics
 `Q_k1, Q_k2`, primes for the Polyak-averaged targets, `d` for "not terminated". Every tensor has the lane axis K in
-front; lanes share nothing but a frozen psi, and on a CPU none computes other bits beside the others than alone.
+front; lanes share nothing but psi, and on a CPU none computes other bits beside the others than alone, unless they
+learn psi together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ from apb.networks import (
 )
 from apb.optimizer import Adam, polyak_step, torch_polyak_step
 from apb.replay import Batch
+from apb.settings import BackboneTraining
+from apb.shared_backbone import SharedBackbone
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,19 @@ class TD3Settings:
     policy_delay: int
     target_policy_noise: float
     target_noise_clip: float
+    max_grad_norm: float
 
 
 class TD3:
     """Actor, twin critics, targets and optimisers of K lanes that are updated together.
 
     Args:
-        backbone: psi. Its weights are shared by the lanes and never written unless `trainable_backbone`, which gives
-            each lane a copy.
+        backbone: psi, never written: what is trained of it is a copy.
         shape: Sizes of the adapters.
         seeds: One seed per lane, K in all; fixes initial weights and target noise.
         settings: Hyper-parameters.
-        trainable_backbone: Train psi too: with a backbone of reading A this is plain TD3.
+        backbone_training: "frozen"; "per_lane", which with a backbone of reading A is plain TD3; or "shared", which is
+            meta-training (see `SharedBackbone`).
         device: Where the tensors live and the updates run.
         pool: Native threads for updates on a CPU; None uses the caller's thread. Results do not depend on it.
         native: Compute by the native kernels rather than by torch. Default: on a CPU, the only place where they work.
@@ -65,7 +69,7 @@ class TD3:
         seeds: Sequence[int],
         settings: TD3Settings,
         *,
-        trainable_backbone: bool = False,
+        backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
         native: bool | None = None,
@@ -74,7 +78,7 @@ class TD3:
         self.shape = shape
         self.seeds = tuple(seeds)
         self.settings = settings
-        self.trainable_backbone = trainable_backbone
+        self.backbone_training = backbone_training
         self.device = torch.device(device)
         self._native = self.device.type == "cpu" if native is None else native
         self._pool = pool
@@ -83,12 +87,31 @@ class TD3:
         self.actor_loss = torch.zeros(len(self.seeds), dtype=torch.float32, device=self.device)
         self.critic_loss = torch.zeros(len(self.seeds), dtype=torch.float32, device=self.device)
         # One more axis in front: a lane axis of length 1, for all lanes.
-        shared = {name: value[None] for name, value in backbone.tensors().items()}
-        frozen = {} if trainable_backbone else FlatLayers(shared, self.device)
+        self._shared: SharedBackbone | None = None
+        psi: Mapping[str, Tensor] = {}
+        psi_target: Mapping[str, Tensor] = {}
+        if backbone_training == "shared":
+            self._shared = SharedBackbone(
+                backbone,
+                len(self.seeds),
+                learning_rate=settings.learning_rate,
+                tau=settings.tau,
+                max_grad_norm=settings.max_grad_norm,
+                device=self.device,
+                native=self._native,
+                pool=pool,
+            )
+            psi, psi_target = self._shared.layers, self._shared.target
+        elif backbone_training == "frozen":
+            frozen = {name: value[None] for name, value in backbone.tensors().items()}
+            psi = psi_target = FlatLayers(frozen, self.device)
         actor, critics = self._draw(0)
         self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
         self.critics, self.target_critics = FlatLayers(critics, self.device), FlatLayers(critics, self.device)
-        self._pi, self._pi_target = (policy_chain(layers | frozen) for layers in (self.actor, self.target_actor))
+        self._pi, self._pi_target = (
+            policy_chain({**self.actor, **psi}),
+            policy_chain({**self.target_actor, **psi_target}),
+        )
         self._q, self._q_target = critic_chain(self.critics), critic_chain(self.target_critics)
         self._q_first = critic_chain(self.critics, slice(1))
         self._noise = np.empty((len(self.seeds), settings.batch_size, shape.action_size), dtype=np.float32)
@@ -101,9 +124,10 @@ class TD3:
         self._policies, self._critics = self._stacks_for(settings.batch_size)
         self._first_critics = self._stack(self._critic_layers, 1, settings.batch_size)
         self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
-        pre, *psi, post = policy_chain(self._actor_gradient)
+        learned = self._actor_gradient if self._shared is None else self._actor_gradient | self._shared.parts
+        pre, *between, post = policy_chain(learned)
         not_learned: Gradients = [None] * len(hidden)
-        self._pi_gradient: Gradients = [pre, *(psi or not_learned), post]
+        self._pi_gradient: Gradients = [pre, *(between or not_learned), post]
         self._q_gradient = critic_chain(self._critics_gradient)
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
@@ -149,6 +173,8 @@ class TD3:
         slope = slope[..., self.shape.observation_size :] * (1 - action.square())
         self._policies.backward(self._pi, slope, self._pi_gradient)
         self.actor_adam.step(self._actor_gradient)
+        if self._shared is not None:
+            self._shared.step(q.abs().mean(dim=(1, 2)))
 
     def _stack(self, layers: tuple[tuple[int, ...], tuple[bool, ...]], twins: int, rows: int) -> LayerStack:
         networks = twins * len(self.seeds)
@@ -193,7 +219,8 @@ class TD3:
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def reset(self, draw: int) -> None:
-        """Draw adapters and critics anew, with fresh targets and optimisers; a trained psi goes back to the given one.
+        """Draw adapters and critics anew, with fresh targets and optimisers. A lane's own psi goes back to the given
+        one; one that all lanes share stays as they have it.
 
         Args:
             draw: Number of the draw; 0 at the start of a run, then one more at each periodic reset.
@@ -214,7 +241,7 @@ class TD3:
         """Initial actors and critics."""
         adapters = np.stack([draw_initial(self.backbone, self.shape, seed, draw) for seed in self.seeds])
         actor = self.shape.split(adapters)
-        if self.trainable_backbone:
+        if self.backbone_training == "per_lane":
             for name, value in self.backbone.tensors().items():
                 actor[name] = np.broadcast_to(value, (len(self.seeds), *value.shape))
         return actor, draw_critics(self.shape.observation_size + self.shape.action_size, self.seeds, draw)
@@ -229,20 +256,20 @@ class TD3:
         self.actor.load(self.shape.split(parameters))
 
     def lane_backbone(self, lane: int) -> Backbone:
-        """The backbone of one lane: the frozen one, or the lane's trained copy."""
-        if not self.trainable_backbone:
+        """The backbone of one lane: the frozen one, the shared one, or the lane's trained copy."""
+        if self._shared is not None:
+            return self._shared.backbone
+        if self.backbone_training == "frozen":
             return self.backbone
-        names = self.backbone.tensors()
-        values = {name: self.actor[name][lane].cpu().numpy() for name in names}
-        weights = tuple(value for name, value in values.items() if name.endswith("weight"))
-        biases = tuple(value for name, value in values.items() if name.endswith("bias"))
-        return Backbone(weights, biases, self.backbone.input_activation, {"kind": "trained with the task"})
+        values = {name: self.actor[name][lane].cpu().numpy() for name in self.backbone.tensors()}
+        return self.backbone.with_tensors(values, {"kind": "trained with the task"})
 
     def state(self) -> dict[str, NDArray[np.float32]]:
-        """All tensors that an exact continuation needs, by name, each with the lane axis in front; counters are in
-        `counters`."""
+        """All tensors that an exact continuation needs, by name, each with the lane axis in front, of length 1 for what
+        lanes share; counters are in `counters`."""
         tensors: dict[str, Tensor] = {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-        for group, layers in self._saved_layers().items():
+        shared = {} if self._shared is None else self._shared.saved_layers()
+        for group, layers in (self._own_layers() | shared).items():
             tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
 
@@ -253,20 +280,22 @@ class TD3:
             "resets": self.resets,
             "actor_steps": self.actor_adam.steps,
             "critic_steps": self.critics_adam.steps,
-        }
+        } | ({} if self._shared is None else {"backbone_steps": self._shared.adam.steps})
 
     def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
         """Continue from `state()` and the `counters()` that were saved with it."""
         self.reset(counters["resets"])
         self.updates = counters["updates"]
-        for group, layers in self._saved_layers().items():
+        for group, layers in self._own_layers().items():
             layers.load({name: state[f"{group}.{name}"] for name in layers})
         self.actor_adam.steps, self.critics_adam.steps = counters["actor_steps"], counters["critic_steps"]
+        if self._shared is not None:
+            self._shared.load_state(state, counters["backbone_steps"])
         self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
         self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)
 
-    def _saved_layers(self) -> dict[str, FlatLayers]:
-        """All layers that change, by the name that their state is saved under."""
+    def _own_layers(self) -> dict[str, FlatLayers]:
+        """The lanes' layers, which all change, by the name that their state is saved under."""
         return {
             "actor": self.actor,
             "critics": self.critics,

@@ -59,8 +59,8 @@ def run(options: Options) -> Outcome:
 
 
 def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Options) -> None:
-    from apb.adaptation import resume
     from apb.progress import ProgressBarCallback
+    from apb.resumption import resume
 
     with ProgressBarCallback(_title(opened.config)) as bar:
         try:

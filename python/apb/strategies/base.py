@@ -15,7 +15,7 @@ from apb.learner import Learner
 if TYPE_CHECKING:
     from apb import _native
     from apb.environments import Transition
-    from apb.settings import AdaptSettings
+    from apb.settings import LearningSettings
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class StrategyContext:
     """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the
     learner, the native forward pass, and native threads."""
 
-    settings: "AdaptSettings"
+    settings: "LearningSettings"
     seeds: Sequence[int]
     slots: int
     shape: AdapterShape
@@ -48,7 +48,7 @@ class Strategy(ABC):
     def __init__(self, context: StrategyContext) -> None: ...
 
     @staticmethod
-    def slots(settings: "AdaptSettings") -> int:
+    def slots(settings: "LearningSettings") -> int:
         """Simulations per lane that the strategy wants; the run uses 1 where the env cannot be made several times."""
         return 1
 

@@ -25,7 +25,7 @@ from apb.strategies.base import Strategy, StrategyContext
 
 if TYPE_CHECKING:
     from apb.environments import Transition
-    from apb.settings import AdaptSettings
+    from apb.settings import LearningSettings
 
 VARIANCE_RATE = 0.01
 """Weight of one generation's variance estimate. Five parents say next to nothing about one of thousands of directions:
@@ -76,7 +76,7 @@ class ParamNoise(Strategy):
         }
 
     @staticmethod
-    def slots(settings: "AdaptSettings") -> int:
+    def slots(settings: "LearningSettings") -> int:
         """See `Strategy`: one per member."""
         return settings.population_size
 

@@ -1,0 +1,145 @@
+"""`Job`: what a call of `adapt` or `meta_train` is to do, resolved and checked, and how such a run begins."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.vector import VectorEnv
+
+from apb import spaces
+from apb.backbone import Backbone
+from apb.callbacks import Callback
+from apb.environments import EnvSource
+from apb.errors import ConfigError, InvalidEnvError, counted
+from apb.loop import LearningLoop
+from apb.persistence import RunWriter
+from apb.runner import AdaptResult, run_to_end
+from apb.runs import RunFolder, StopSignals
+from apb.settings import LearningSettings
+from apb.simulation import BatchedEnv
+
+CallbackLike = Callback | Iterable[Callback] | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be learned, and where.
+
+    Attributes:
+        source: The env to learn in.
+        given_eval: The env to evaluate in, if one was given.
+        backbone: What the run begins with.
+        settings: All options.
+        callbacks: Hooks.
+        about: What else the run folder's `config.json` has of it.
+    """
+
+    source: EnvSource
+    given_eval: EnvSource | None
+    backbone: Backbone
+    settings: LearningSettings
+    callbacks: list[Callback]
+    about: Mapping[str, Any]
+
+    def loop(self) -> LearningLoop:
+        """What does it; to be closed."""
+        eval_source = eval_source_of(self.source, self.given_eval, self.settings)
+        return LearningLoop(self.source, eval_source, self.backbone, self.settings, self.callbacks)
+
+    def run(self, folder: Path | None) -> AdaptResult:
+        """Do it from the beginning, in a new run in `folder` if there is one."""
+        with ExitStack() as stack:
+            signals = stack.enter_context(StopSignals())
+            loop = self.loop()
+            stack.callback(loop.close)
+            if folder is None:
+                return run_to_end(loop, None, signals)
+            config = {
+                "job": self.settings.job,
+                "env": self.source.name,
+                "tasks": list(dict.fromkeys(lane.task for lane in loop.lanes if lane.task is not None)),
+                "strategy": self.settings.strategy,
+                "env_identity": self.source.identity,
+                "eval_env_identity": None if self.given_eval is None else self.given_eval.identity,
+                "backbone_hash": self.backbone.hash,
+                "settings": self.settings.to_json(),
+                **self.about,
+            }
+            run = RunFolder.create(folder, config, lambda folder: self.backbone.save_pretrained(folder / "backbone"))
+            stack.enter_context(run.lock())
+            writer = RunWriter(run, loop)
+            stack.callback(writer.close)
+            return run_to_end(loop, writer, signals)
+
+
+def resolve_device(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn device "auto" into "cuda" or "cpu", and refuse one that torch does not have."""
+    device = options.get("device", "cpu")
+    if not isinstance(device, str):
+        raise ConfigError(f"device = {device!r} is not a device; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'")
+    if device == "auto":
+        return options | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"device = {device!r} is not a device; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'"
+        ) from error
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"device = {device!r} is of kind {kind!r}; expected 'cpu', 'cuda', 'cuda:<i>' or 'auto'")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and (torch.device(device).index or 0) >= found:
+        devices = counted(found, "CUDA device") if found else "no CUDA device"
+        raise ConfigError(f"device = {device!r}, but torch {torch.__version__} finds {devices}; use 'cpu' or 'auto'")
+    return options
+
+
+def eval_source_of(source: EnvSource, given: EnvSource | None, settings: LearningSettings) -> EnvSource | None:
+    """Where evaluation envs come from: never the object that is trained on."""
+    if settings.eval_freq == 0:
+        return None
+    if given is None:
+        if isinstance(source.instance, VectorEnv) and isinstance(source.instance.unwrapped, BatchedEnv):
+            if not source.can_make:
+                raise InvalidEnvError(
+                    f"env is a batch of several tasks of {source.instance.unwrapped.family.name}, and one policy is "
+                    "evaluated in one: give a task as eval_env, or eval_freq=0; to learn each task by itself, give "
+                    "[envs.task(row) for row in range(envs.num_envs)] in place of the batch"
+                )
+        elif not source.can_make:
+            raise InvalidEnvError(
+                f"env {source.name} is an object of which no second one can be made, and evaluation needs separate "
+                "envs; pass a function that makes one Env (also in place of a VectorEnv), as env or as eval_env, or "
+                "eval_freq=0"
+            )
+        return source.separate()
+    if len(given.tasks) > 1 and len(given.tasks) != len(source.tasks):
+        raise ConfigError(
+            f"eval_env is {given.name}, and env is {source.name}; expected one task for all, or one for each, in the "
+            "same order"
+        )
+    for name in ("observation_space", "action_space"):
+        words = spaces.differences(getattr(source, name), getattr(given, name))
+        if words:
+            raise InvalidEnvError(
+                f"the {name} of eval_env {' and '.join(words)}: policies act in the spaces of env, "
+                f"{getattr(source, name)}; evaluate in an env of the same"
+            )
+    return given
+
+
+def callbacks_of(callback: CallbackLike) -> list[Callback]:
+    """What was given as `callback`, as a list; raises `ConfigError`."""
+    if callback is None or isinstance(callback, Callback):
+        return [] if callback is None else [callback]
+    callbacks = list(callback) if isinstance(callback, Iterable) else [callback]
+    for item in callbacks:
+        if not isinstance(item, Callback):
+            raise ConfigError(
+                f"callback = {item!r} is a {type(item).__name__}; expected an instance of a subclass of apb.Callback "
+                "that overrides a hook such as on_step(self, state), or a list of them"
+            )
+    return callbacks

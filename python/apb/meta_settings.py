@@ -1,0 +1,48 @@
+"""`MetaSettings`: every option of `meta_train` with its default and the source of it."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from apb.errors import ConfigError
+from apb.ranges import Range
+from apb.rng import MAX_SEED
+from apb.settings import MAX_LANES, BackboneTraining, Interval, LearningSettings, Timesteps
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaSettings(LearningSettings):
+    """Options of `meta_train`. The budget counts environment transitions ("timesteps") of all tasks together, intervals
+    count those of one task, as in `adapt`: all tasks are in step."""
+
+    job: ClassVar[str] = "meta_train"
+
+    total_timesteps: Timesteps = 1_000_000
+    """Budget of environment transitions of all tasks together, the warm-up's included; each has the same part. Ours:
+    50,000 for each of 20."""
+    n_tasks: Annotated[int | None, Range(2, MAX_LANES)] = None
+    """How many of the train tasks of a split, from the first on; of a list all are used. Default: 20, or all if there
+    are fewer. Ours: the paper does not tell its number."""
+    learning_starts: Interval = 2_000
+    """Timesteps of each task with uniformly random actions before learning starts. 2,000 in PEARL's code."""
+    max_grad_norm: Annotated[float, Range(0, 1e6)] = 10.0
+    """Euclidean norm to which the backbone's gradient is scaled down where it is longer; 0: never. Ours."""
+    checkpoint_freq: Interval = 5_000
+    """Timesteps of one task between checkpoints in the run folder; 0 for one at the end only. Ours."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed > MAX_SEED // MAX_LANES:
+            raise ConfigError(f"seed = {self.seed}; expected at most {MAX_SEED // MAX_LANES}")
+
+    def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
+        """See `LearningSettings`: one for each task, which no other task has, and no run with another `seed`."""
+        return [(self.seed * MAX_LANES + number,) for number in range(tasks)]
+
+    def lane_timesteps(self, lanes: int) -> int:
+        """See `LearningSettings`: an equal part."""
+        return self.total_timesteps // lanes
+
+    @property
+    def backbone_training(self) -> BackboneTraining:
+        """See `LearningSettings`."""
+        return "shared"

@@ -1,0 +1,98 @@
+"""`SharedBackbone`: psi while all lanes of a meta-training learn it together, with its target and its optimiser."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apb import _native
+from apb.backbone import Backbone
+from apb.networks import FlatLayers
+from apb.optimizer import Adam, polyak_step, torch_polyak_step
+
+
+class SharedBackbone:
+    """psi, which follows the mean of the lanes' gradients: of `(1/K) sum_k L_k / mean |Q_k1|`.
+
+    Lanes with larger returns have larger losses, by which they would decide alone; divided by the mean of |Q| they
+    count alike. The parts are added lane by lane, so that the sum does not depend on the number of threads.
+
+    Args:
+        backbone: The initial weights.
+        lanes: K.
+        learning_rate: Of Adam.
+        tau: Of the target psi'.
+        max_grad_norm: The gradient is scaled down to this Euclidean norm where it is longer; 0: never.
+        device, native, pool: As for `TD3`.
+
+    Attributes:
+        layers, target: psi and psi', each with a lane axis of length 1.
+        parts: Where each lane's own gradient is to be written, (K, ...).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        lanes: int,
+        *,
+        learning_rate: float,
+        tau: float,
+        max_grad_norm: float,
+        device: torch.device,
+        native: bool,
+        pool: "_native.ThreadPool | None" = None,
+    ) -> None:
+        initial = backbone.tensors()
+        shared = {name: value[None] for name, value in initial.items()}
+        self.layers, self.target = FlatLayers(shared, device), FlatLayers(shared, device)
+        parts = {name: np.zeros((lanes, *value.shape), dtype=np.float32) for name, value in initial.items()}
+        self.parts = FlatLayers(parts, device)
+        self._gradient = self.layers.zeros_like()
+        self.adam = Adam(self.layers, learning_rate, native=native, pool=pool)
+        self._tau, self._max_grad_norm = tau, max_grad_norm
+        self._native, self._pool = native, pool
+        self._initial = backbone
+        self._current: Backbone | None = None
+
+    def step(self, scales: Tensor) -> None:
+        """One step against the mean over lanes of `parts`, each divided by its scale (K,), and one of the target."""
+        weights = [1 / (len(scales) * scale) for scale in scales.tolist()]
+        gradient = self._gradient.flat.zero_()
+        for name, total in self._gradient.items():
+            for part, weight in zip(self.parts[name], weights, strict=True):
+                total[0].add_(part, alpha=weight)
+        if self._max_grad_norm:
+            norm = torch.linalg.vector_norm(gradient)
+            gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp_(max=1))
+        self.adam.step(self._gradient)
+        self._current = None
+        if self._native:
+            polyak_step(self.target, self.layers, self._tau, self._pool)
+        else:
+            torch_polyak_step(self.target, self.layers, self._tau)
+
+    @property
+    def backbone(self) -> Backbone:
+        """psi as it is now: the same object until it changes."""
+        if self._current is None:
+            values = {name: value[0].cpu().numpy() for name, value in self.layers.items()}
+            self._current = self._initial.with_tensors(values, self._initial.metadata)
+        return self._current
+
+    def saved_layers(self) -> dict[str, FlatLayers]:
+        """All layers that change, by the name that their state is saved under."""
+        return {
+            "backbone": self.layers,
+            "target_backbone": self.target,
+            "backbone_adam.exp_avg": self.adam.exp_avg,
+            "backbone_adam.exp_avg_sq": self.adam.exp_avg_sq,
+        }
+
+    def load_state(self, state: Mapping[str, NDArray[np.float32]], steps: int) -> None:
+        """Continue from what `saved_layers` held after so many steps."""
+        for group, layers in self.saved_layers().items():
+            layers.load({name: state[f"{group}.{name}"] for name in layers})
+        self.adam.steps = steps
+        self._current = None
