@@ -26,7 +26,9 @@ from apb.registration import register_envs
 if TYPE_CHECKING:
     from apb import callbacks, plotting, rendering, rng, simulation, statistics, strategies, tasks
     from apb.adaptation import adapt
-    from apb.adapter import Adapter, AdapterShape
+    from apb.adapter import Adapter
+    from apb.adapter_set import AdapterSet
+    from apb.adapter_shape import AdapterShape
     from apb.backbone import Backbone
     from apb.callbacks import Callback
     from apb.evaluation import EvalResult, evaluate
@@ -41,6 +43,7 @@ __version__ = version("apb")
 __all__ = [
     "AdaptResult",
     "Adapter",
+    "AdapterSet",
     "AdapterShape",
     "ApbError",
     "ApbWarning",
@@ -94,10 +97,18 @@ def _home(name: str) -> ModuleType:
             from apb import runner
 
             return runner
-        case "Adapter" | "AdapterShape":
+        case "Adapter":
             from apb import adapter
 
             return adapter
+        case "AdapterSet":
+            from apb import adapter_set
+
+            return adapter_set
+        case "AdapterShape":
+            from apb import adapter_shape
+
+            return adapter_shape
         case "Backbone":
             from apb import backbone
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import _native
-from apb.adapter import AdapterShape
+from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.normalization import Normalizer
 

@@ -9,54 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import files, rng
+from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.errors import ConfigError, FileFormatError, MismatchError
 
 FORMAT = "apb.adapter"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class AdapterShape:
-    """Sizes of an adapter, and where its layers lie in the flat parameter vector `[P, p, T, t]`.
-
-    The pre-layer is `P: (d_in, obs), p: (d_in,)`, the post-layer `T: (act, features), t: (act,)`; matrices are
-    row-major.
-    """
-
-    observation_size: int
-    input_size: int
-    output_size: int
-    action_size: int
-
-    @classmethod
-    def of(cls, backbone: Backbone, observation_size: int, action_size: int) -> "AdapterShape":
-        """The shape of an adapter between an env of these sizes and `backbone`."""
-        return cls(observation_size, backbone.input_size, backbone.output_size, action_size)
-
-    @property
-    def layers(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each layer's array, in the order of the flat vector."""
-        return {
-            "pre.weight": (self.input_size, self.observation_size),
-            "pre.bias": (self.input_size,),
-            "post.weight": (self.action_size, self.output_size),
-            "post.bias": (self.action_size,),
-        }
-
-    @property
-    def num_parameters(self) -> int:
-        """Length n of the flat vector."""
-        return sum(int(np.prod(shape)) for shape in self.layers.values())
-
-    def split(self, parameters: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Views of the layers in flat vectors of shape (..., n): name -> (..., *layer shape)."""
-        views, start = {}, 0
-        for name, shape in self.layers.items():
-            stop = start + int(np.prod(shape))
-            views[name] = parameters[..., start:stop].reshape(*parameters.shape[:-1], *shape)
-            start = stop
-        return views
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from apb import files, rng
+from apb import adapter_set, files, rng
+from apb.adapter_set import AdapterSet
+from apb.backbone_card import META_TRAINED, backbone_card
 from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest, require_integer
+from apb.shipped import shipped
 
 Reading = Literal["A", "B"]
 Initialization = Literal["pytorch", "he", "orthogonal"]
@@ -38,12 +41,14 @@ class Backbone:
         biases: L arrays of shape (out,), float32; read-only.
         input_activation: whether psi begins with a ReLU (reading A of the paper) or with `W_1` (reading B).
         metadata: JSON values that travel with the file, such as the family, seed and steps it was trained with.
+        adapters: Those of the tasks that it was meta-trained on, if they are kept; see `apb.adapt`'s `adapter_init`.
     """
 
     weights: tuple[NDArray[np.float32], ...]
     biases: tuple[NDArray[np.float32], ...]
     input_activation: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
+    adapters: AdapterSet | None = None
 
     def __post_init__(self) -> None:
         weights = tuple(_frozen(w, f"weights[{i}]", 2) for i, w in enumerate(self.weights))
@@ -169,18 +174,41 @@ class Backbone:
     def save_pretrained(self, path: str | Path) -> Path:
         """Write `config.json` and `model.safetensors` into the folder `path`, replacing a backbone there as a whole."""
         config = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.description()}
-        return files.write_folder(path, config, self.tensors())
+        tensors, texts = self.tensors(), {}
+        if self.adapters is not None:
+            config["adapters"] = self.adapters.description()
+            tensors[adapter_set.TENSOR] = self.adapters.parameters
+        if self.metadata.get("kind") == META_TRAINED:
+            texts["README.md"] = backbone_card(self)
+        return files.write_folder(path, config, tensors, texts)
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "Backbone":
         """Read a backbone from a folder written by `save_pretrained`.
 
+        Args:
+            path: The folder, or the name of a backbone of the package (`apb backbones` lists them).
+
         Raises:
+            UnknownNameError: there is no such folder and no such name.
             FileFormatError: a file is missing, cut short, tampered with, or not a backbone. MismatchError: a later
                 format version, or weights that are not those that config.json names by their hash.
         """
+        known = shipped()
+        if isinstance(path, str) and not Path(path).exists() and "/" not in path:
+            if path not in known:
+                raise UnknownNameError(
+                    f"path = {path!r:.100} is neither a folder that exists nor a backbone of the package; "
+                    f"{nearest(path, known)}"
+                )
+            path = known[path]
         config, tensors = files.read_folder(path, FORMAT, FORMAT_VERSION)
-        return cls.from_description(config, tensors, str(path))
+        parameters = tensors.pop(adapter_set.TENSOR, None)
+        backbone = cls.from_description(config, tensors, str(path))
+        if parameters is None:
+            return backbone
+        kept = AdapterSet.from_description(config.get("adapters"), parameters, backbone, str(path))
+        return replace(backbone, adapters=kept)
 
     def description(self) -> dict[str, Any]:
         """JSON values about the architecture and weights: with `tensors()`, all that `from_description` needs."""

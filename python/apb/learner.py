@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from apb import _native
-from apb.adapter import AdapterShape
+from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.errors import DivergenceError
 from apb.replay import Batch, Replay

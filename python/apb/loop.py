@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from apb import _native, rng
 from apb.actors import LaneActors
-from apb.adapter import Adapter, AdapterShape
+from apb.adapter import Adapter
+from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState, save_states
 from apb.env_spaces import flat_size

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native, rng
-from apb.adapter import AdapterShape, draw_initial
+from apb.adapter import draw_initial
+from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.layer_stack import Chain, Gradients, LayerStack, NativeLayerStack, TorchLayerStack
 from apb.networks import (

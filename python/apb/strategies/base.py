@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.actors import LaneActors
-from apb.adapter import AdapterShape
+from apb.adapter_shape import AdapterShape
 from apb.learner import Learner
 
 if TYPE_CHECKING:

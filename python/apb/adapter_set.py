@@ -1,0 +1,135 @@
+"""`AdapterSet`: the adapters of the tasks that a backbone was meta-trained on, where an adaptation may begin."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb.adapter_shape import AdapterShape
+from apb.errors import ConfigError, FileFormatError, MismatchError
+from apb.files import TEXT, Kind, list_of, object_with, require_fields
+
+if TYPE_CHECKING:
+    from apb.backbone import Backbone
+    from apb.tasks import Task
+
+TENSOR = "adapters"
+"""The name of their parameters in the file of their backbone."""
+
+_OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+_FIELDS = {"shape": list_of(Kind("a size", lambda value: type(value) is int and value > 0))}
+_TASKS = {"tasks": list_of(object_with({"family": TEXT, "arguments": _OBJECT}))}
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterSet:
+    """K adapters of one shape, and the tasks that they were learned for.
+
+    Attributes:
+        shape: Their sizes.
+        parameters: Flat vectors `[P, p, T, t]`, (K, n), float32, read-only.
+        tasks: Family and arguments of each task: {"family": ..., "arguments": {...}}.
+
+    Raises:
+        MismatchError: the sizes, or the numbers of adapters and tasks, do not fit. ConfigError: a parameter is not
+            finite.
+    """
+
+    shape: AdapterShape
+    parameters: NDArray[np.float32]
+    tasks: tuple[Mapping[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        parameters = np.array(self.parameters, dtype=np.float32, order="C")
+        expected = (len(self.tasks), self.shape.num_parameters)
+        if parameters.shape != expected:
+            raise MismatchError(f"parameters has shape {parameters.shape}; expected {expected}, a row for each task")
+        if not np.isfinite(parameters).all():
+            raise ConfigError("the adapters' parameters hold NaN or infinity; expected finite numbers")
+        parameters.flags.writeable = False
+        object.__setattr__(self, "parameters", parameters)
+
+    @classmethod
+    def of(cls, shape: AdapterShape, parameters: NDArray[np.float32], tasks: "Sequence[Task]") -> "AdapterSet":
+        """The adapters (K, n) of K tasks."""
+        return cls(shape, parameters, tuple({"family": task.family, "arguments": task.arguments} for task in tasks))
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __repr__(self) -> str:
+        return f"AdapterSet({len(self)} adapters of {self.shape.num_parameters:,} parameters)"
+
+    def require_fit(self, shape: AdapterShape) -> None:
+        """Raise `MismatchError` where an env of another shape is to be learned."""
+        if shape != self.shape:
+            raise MismatchError(
+                f"the backbone's meta-trained adapters have {self.shape}; this env needs {shape}: begin with new ones, "
+                "adapter_init='scratch'"
+            )
+
+    def mean(self) -> NDArray[np.float32]:
+        """The mean of the adapters, (n,)."""
+        mean: NDArray[np.float32] = self.parameters.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
+    def nearest(self, task: "Task") -> int:
+        """Which of the adapters is that of the task nearest to `task`: by the Euclidean distance of the values of all
+        parameters, each element in units of its deviation over the set's own tasks.
+
+        Raises:
+            MismatchError: `task` is of another family than all of them, or has other switches.
+        """
+        from apb.tasks import Task
+
+        family = task.made_family
+        own = [Task(each["family"], each["arguments"]) for each in self.tasks]
+        among = [number for number, each in enumerate(own) if each.made_family == family]
+        if not among:
+            names = ", ".join(sorted({each.family for each in own}))
+            raise MismatchError(
+                f"task {task} is of another family than the tasks that the backbone was meta-trained on ({names}), or "
+                "has other switches; expected one of them: begin with the mean of the adapters, or with new ones"
+            )
+
+        def values(each: "Task") -> NDArray[np.float64]:
+            rows = family.rows(each.values, 1)
+            return np.concatenate([rows[name].ravel() for name in family.parameters])
+
+        known = np.stack([values(own[number]) for number in among])
+        deviation = known.std(axis=0)
+        scale = np.where(deviation > 0, deviation, 1.0)
+        return among[int(np.linalg.norm((known - values(task)) / scale, axis=1).argmin())]
+
+    def description(self) -> dict[str, Any]:
+        """JSON values: with `parameters`, all that `from_description` needs."""
+        return {"shape": [*self._sizes(self.shape)], "tasks": [dict(task) for task in self.tasks]}
+
+    @staticmethod
+    def _sizes(shape: AdapterShape) -> tuple[int, int, int, int]:
+        return shape.observation_size, shape.input_size, shape.output_size, shape.action_size
+
+    @classmethod
+    def from_description(
+        cls, description: Any, parameters: NDArray[Any], backbone: "Backbone", source: str
+    ) -> "AdapterSet":
+        """Rebuild a set for `backbone` from untrusted values; errors name `source`.
+
+        Raises:
+            FileFormatError: they do not fit each other or the backbone.
+        """
+        found = require_fields(description, {**_FIELDS, **_TASKS}, f"adapters in {source}", "write the folder anew")
+        sizes = found["shape"]
+        if len(sizes) != 4 or (sizes[1], sizes[2]) != (backbone.input_size, backbone.output_size):
+            raise FileFormatError(
+                f"adapters in {source} have the sizes {sizes!s:.100}; expected 4, of which the middle ones are the "
+                f"backbone's {backbone.input_size} and {backbone.output_size}"
+            )
+        if parameters.dtype != np.float32:
+            raise FileFormatError(f"adapters in {source} are {parameters.dtype}; expected float32")
+        try:
+            return cls(AdapterShape(*sizes), parameters, tuple(found["tasks"]))
+        except (MismatchError, ConfigError) as error:
+            raise FileFormatError(f"adapters in {source}: {error}") from error
