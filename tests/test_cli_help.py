@@ -200,7 +200,7 @@ def mistakes(here, finished):
     config = (here / "unregistered" / "config.json").read_text()
     (here / "unregistered" / "config.json").write_text(config.replace(ENV, "Gone-v0"))
     (here / "other-job").mkdir()
-    (here / "other-job" / "config.json").write_text('{"job": "meta_train"}')
+    (here / "other-job" / "config.json").write_text('{"job": "distil"}')
     policy = apb.Policy.from_pretrained(finished / "best" / "seed-3")
     for name, metadata in (("unknown-env", {"env_id": "Gone-v0", "env_kwargs": {}}), ("no-env", {})):
         parts = policy.backbone, policy.adapter, policy.observation_space, policy.action_space

@@ -49,6 +49,10 @@ class Job:
         eval_source = eval_source_of(self.source, self.given_eval, self.settings)
         return LearningLoop(self.source, eval_source, self.backbone, self.settings, self.callbacks)
 
+    def finish(self, result: AdaptResult) -> AdaptResult:
+        """What follows the last step: what the caller gets of the result."""
+        return result
+
     def run(self, folder: Path | None) -> AdaptResult:
         """Do it from the beginning, in a new run in `folder` if there is one."""
         with ExitStack() as stack:
@@ -56,7 +60,7 @@ class Job:
             loop = self.loop()
             stack.callback(loop.close)
             if folder is None:
-                return run_to_end(loop, None, signals)
+                return run_to_end(loop, None, signals, self.finish)
             config = {
                 "job": self.settings.job,
                 "env": self.source.name,
@@ -72,7 +76,7 @@ class Job:
             stack.enter_context(run.lock())
             writer = RunWriter(run, loop)
             stack.callback(writer.close)
-            return run_to_end(loop, writer, signals)
+            return run_to_end(loop, writer, signals, self.finish)
 
 
 def resolve_device(options: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,12 @@ from typing import Annotated, ClassVar
 from apb.errors import ConfigError
 from apb.ranges import Range
 from apb.rng import MAX_SEED
-from apb.settings import MAX_LANES, BackboneTraining, Interval, LearningSettings, Timesteps
+from apb.settings import MAX_LANES, AdaptSettings, BackboneTraining, Interval, LearningSettings, Timesteps
+
+
+def settings_of_job(job: object) -> type[LearningSettings]:
+    """The options of what a run's `config.json` calls its job."""
+    return MetaSettings if job == MetaSettings.job else AdaptSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,46 +1,140 @@
 """`meta_train`: learn a backbone over many tasks, to be frozen and adapted to others."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from apb.adaptation import resolve_backbone, spell_out
 from apb.adapter import Adapter
+from apb.adapter_set import AdapterSet
 from apb.backbone import Backbone
-from apb.callbacks import mean_over_lanes
+from apb.backbone_card import META_TRAINED
 from apb.environments import EnvSource
-from apb.errors import ConfigError, counted, require_path
+from apb.errors import ConfigError, MismatchError, UnknownNameError, counted, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
+from apb.meta_evaluation import ZeroShot, returns_on
 from apb.meta_settings import MetaSettings
 from apb.runner import AdaptResult
+from apb.runs import BUDGET, writing
+from apb.runs.systems import deciding
 from apb.strategies import strategy_named
+from apb.system_info import system_info
 from apb.tasks import Split, Task, get, is_task_name
 from apb.tasks.splits import splits_of
+
+PRETRAINED = "pretrained"
+"""The folder of the finished backbone in a run folder."""
 
 N_TASKS = 20
 """Train tasks of a split that are used, where `n_tasks` does not tell. Ours: the paper does not tell its number."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MetaResult(AdaptResult):
-    """What `meta_train` returns: an `AdaptResult` whose lanes are the train tasks, and what they learned together."""
+    """What `meta_train` returns: an `AdaptResult` whose lanes are the train tasks, and what they learned together.
+
+    Attributes:
+        backbone: The meta-trained psi, with the train tasks' adapters and, in its metadata, what it was trained on.
+        zero_shot: Of a run to the end of its budget on a split: returns on its lists "train" (with the tasks' own
+            adapters), "test" and "ood" (with those of the nearest train task), before anything is learned there.
+    """
+
+    backbone: Backbone
+    zero_shot: Mapping[str, ZeroShot]
 
     def __repr__(self) -> str:
-        mean = f"mean return of {len(self.lanes)} tasks {mean_over_lanes(self.final):.1f}, " if self.final else ""
+        scores = "".join(f"{name} {found.mean:.1f}, " for name, found in self.zero_shot.items())
         spent = f"{len(self.lanes) * self.total_timesteps:,} timesteps in {self.wall_time:.1f} s"
-        return f"MetaResult({self.backbone!r}, {mean}{spent}, stopped by {self.stopped_by}, run_dir {self.run_dir})"
+        return f"MetaResult({self.backbone!r}, {scores}{spent}, stopped by {self.stopped_by}, run_dir {self.run_dir})"
 
-    @property
-    def backbone(self) -> Backbone:
-        """The meta-trained psi."""
-        return self.policies[0].backbone
+    def to_json(self) -> dict[str, Any]:
+        """See `AdaptResult`."""
+        return super().to_json() | {"zero_shot": returns_json(self.zero_shot)}
 
     @property
     def adapters(self) -> tuple[Adapter, ...]:
         """The adapter of each train task."""
         return tuple(policy.adapter for policy in self.policies)
+
+
+def returns_json(zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
+    """JSON values: mean, the return of each task, and whose adapters acted."""
+    return {
+        name: {
+            "mean": found.mean,
+            "adapters": found.adapters,
+            "tasks": list(found.tasks),
+            "returns": [result.mean for result in found.results],
+        }
+        for name, found in zero_shot.items()
+    }
+
+
+@dataclass(frozen=True)
+class MetaJob(Job):
+    """A meta-training, which ends with an evaluation on the lists of its split, and the finished backbone."""
+
+    def finish(self, result: AdaptResult) -> MetaResult:
+        """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent."""
+        zero_shot: dict[str, ZeroShot] = {}
+        backbone = self._with_adapters(result)
+        ended = result.stopped_by == BUDGET
+        if ended and result.final:
+            zero_shot = self._zero_shot(result, backbone)
+        if ended:
+            backbone = replace(backbone, metadata=self._metadata(result, zero_shot))
+            if result.run_dir is not None:
+                with writing(result.run_dir, result.run_dir / PRETRAINED):
+                    backbone.save_pretrained(result.run_dir / PRETRAINED)
+        values = {field.name: getattr(result, field.name) for field in fields(AdaptResult)}
+        return MetaResult(**values, backbone=backbone, zero_shot=zero_shot)
+
+    def _with_adapters(self, result: AdaptResult) -> Backbone:
+        adapters = [policy.adapter for policy in result.policies]
+        parameters = np.stack([adapter.parameters for adapter in adapters])
+        kept = AdapterSet.of(adapters[0].shape, parameters, self.source.tasks)
+        return replace(result.policies[0].backbone, adapters=kept)
+
+    def _zero_shot(self, result: AdaptResult, backbone: Backbone) -> dict[str, ZeroShot]:
+        names = tuple(str(lane["task"]) for lane in result.lanes)
+        found = {"train": ZeroShot(names, result.final, "own")}
+        if self.about["split"] is None:
+            return found
+        if _published(self.about["split"]["name"]) != self.about["split"]:
+            raise MismatchError(
+                f"split {self.about['split']['name']} is not the one that the run was started with; install the "
+                "version of apb that it was started with"
+            )
+        split = get(self.about["split"]["name"], **self.source.tasks[0].made_family.switches)
+        options = {"n_eval_episodes": self.settings.n_eval_episodes, "seed": self.settings.seed}
+        for name in ("test", "ood"):
+            if tasks := getattr(split, name):
+                found[name] = returns_on(tasks, backbone, **options, num_threads=self.settings.num_threads)
+        return found
+
+    def _metadata(self, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
+        lanes, tasks = len(result.lanes), self.source.tasks
+        return {
+            "kind": META_TRAINED,
+            "tasks": f"{lanes} tasks of {tasks[0].family}",
+            "split": self.about["split"],
+            "n_tasks": lanes,
+            "total_timesteps": lanes * result.total_timesteps,
+            "wall_time": result.wall_time,
+            "seed": self.settings.seed,
+            "settings": {
+                field.name: value
+                for field in fields(self.settings)
+                if (value := getattr(self.settings, field.name)) != field.default
+            },
+            "initial": {"hash": self.backbone.hash, **self.backbone.metadata},
+            "system": deciding(system_info()),
+            "returns": returns_json(zero_shot),
+        }
 
 
 def meta_train(
@@ -72,29 +166,33 @@ def meta_train(
     folder = None if run_dir is None else require_path("run_dir", run_dir).absolute()
     settings = MetaSettings.from_options(resolve_device(options), inspect.signature(meta_train).parameters)
     strategy_named(settings.strategy)
-    split, chosen = _train_tasks(tasks, settings.n_tasks)
+    split, chosen = train_tasks(tasks, settings.n_tasks)
     source = EnvSource.resolve(list(chosen))
     settings = replace(settings, n_tasks=len(source.tasks))
-    job = Job(
-        source,
-        None,
-        resolve_backbone(backbone, source, settings.seed),
-        settings,
-        callbacks_of(callback),
-        {"split": None if split is None else {"name": str(split), "sha256": split.hash}},
-    )
-    return finish_meta_training(job.run(folder), job)
+    about = {"split": None if split is None else _published(str(split))}
+    initial = resolve_backbone(backbone, source, settings.seed)
+    result = MetaJob(source, None, initial, settings, callbacks_of(callback), about).run(folder)
+    assert isinstance(result, MetaResult)  # noqa: S101
+    return result
 
 
-def finish_meta_training(result: AdaptResult, job: Job) -> MetaResult:
-    """What follows the last step of a meta-training."""
-    return MetaResult(**{field.name: getattr(result, field.name) for field in fields(AdaptResult)})
+def _published(name: str) -> dict[str, str] | None:
+    """Name and hash of a split of the package; None where it has none of that name."""
+    try:
+        split = get(name)
+    except UnknownNameError:
+        return None
+    return {"name": name, "sha256": split.hash} if isinstance(split, Split) else None
 
 
-def _train_tasks(
+def train_tasks(
     given: str | Split | Sequence[str | Task], n_tasks: int | None
 ) -> tuple[Split | None, Sequence[str | Task]]:
-    """The split that was given, if it was one, and the tasks to train on."""
+    """The split that was given, if it was one, and the tasks to train on.
+
+    Raises:
+        ConfigError, UnknownNameError: there are none, or less than two, or less than `n_tasks`.
+    """
     found: Any = given
     if isinstance(given, str) and is_task_name(given):
         found = get(given if "/" in given else f"{given}/{splits_of(given)[0]}")

@@ -14,7 +14,7 @@ from apb.environments import EnvLike, EnvSource
 from apb.errors import ApbWarning, FileFormatError, MismatchError, UnknownNameError, nearest
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_settings import MetaSettings
-from apb.meta_training import finish_meta_training, meta_train
+from apb.meta_training import MetaJob, meta_train
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
@@ -25,19 +25,19 @@ from apb.threads import most_threads
 
 @dataclass(frozen=True)
 class KindOfJob:
-    """What a run's `config.json` calls its job: the function, in words, its options, and what follows the last step."""
+    """What a run's `config.json` calls its job: in words, the function, its options, and what does it."""
 
     words: str
     function: Callable[..., AdaptResult]
     settings: type[LearningSettings]
-    finish: Callable[[AdaptResult, Job], AdaptResult]
+    made: type[Job]
 
 
 JOBS = {
     kind.settings.job: kind
     for kind in (
-        KindOfJob("an adaptation", adapt, AdaptSettings, lambda result, job: result),
-        KindOfJob("a meta-training", meta_train, MetaSettings, finish_meta_training),
+        KindOfJob("an adaptation", adapt, AdaptSettings, Job),
+        KindOfJob("a meta-training", meta_train, MetaSettings, MetaJob),
     )
 }
 
@@ -125,12 +125,12 @@ def resume(
             with writing(run.path, run.path):
                 run.record_system()
             checkpoint = None
-        job = Job(source, given_eval, backbone, settings, callbacks_of(callback), config)
+        job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config)
         loop = job.loop()
         stack.callback(loop.close)
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
-        return of_job.finish(run_to_end(loop, writer, signals), job)
+        return run_to_end(loop, writer, signals, job.finish)
 
 
 def _require_same_backbone(run: RunFolder, config: Mapping[str, Any], backbone: Backbone) -> None:

@@ -2,7 +2,7 @@
 due."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from apb.files import dump_json
 from apb.loop import LearningLoop
 from apb.persistence import RunWriter, evaluation_records
 from apb.policy import Policy
-from apb.runs import StopRequested, StopSignals
+from apb.runs import BUDGET, StopRequested, StopSignals
 
 MAX_WAIT = 10_000
 """Steps of all simulations for which a checkpoint waits for the end of an episode, where the state of the env cannot be
@@ -117,7 +117,7 @@ class _Run:
         if ended and self.stop_wanted is not None:
             return self.stop_wanted
         self._save()
-        return "budget"
+        return BUDGET
 
     def _rests(self) -> bool:
         """Save if that is wanted and possible now; returns whether the run ends here."""
@@ -202,8 +202,15 @@ def what_is_kept(writer: RunWriter | None) -> str:
     return "nothing was saved, since the run had no run_dir" if writer is None else writer.what_is_kept()
 
 
-def run_to_end(loop: LearningLoop, writer: RunWriter | None, signals: StopSignals) -> AdaptResult:
+def run_to_end(
+    loop: LearningLoop,
+    writer: RunWriter | None,
+    signals: StopSignals,
+    finish: Callable[[AdaptResult], AdaptResult] = lambda result: result,
+) -> AdaptResult:
     """Run `loop` through the rest of its budget, writing to `writer` if there is one, unless one of `signals` stops it.
+
+    `finish` makes of the result what is returned, before it is written.
 
     Raises:
         SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
@@ -213,7 +220,7 @@ def run_to_end(loop: LearningLoop, writer: RunWriter | None, signals: StopSignal
     final: tuple[EvalResult, ...] = ()
     try:
         stopped_by = run.to_end()
-        if loop.settings.eval_freq and stopped_by == "budget":
+        if loop.settings.eval_freq and stopped_by == BUDGET:
             final = tuple(loop.evaluate(rng.Stream.FINAL_EPISODE, signals.check))
     except StopRequested as request:
         stopped_by = str(request)  # all else is saved, and a resume makes this evaluation
@@ -232,6 +239,7 @@ def run_to_end(loop: LearningLoop, writer: RunWriter | None, signals: StopSignal
         stopped_by,
         loop.run_dir,
     )
+    result = finish(result)
     if writer is not None:
         writer.result(result.to_json())
     loop.emit("on_end")

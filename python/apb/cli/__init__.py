@@ -15,11 +15,13 @@ from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 
 VERBS = {
     "adapt": "adapt a backbone to an env; without arguments, to HalfCheetah-v5",
+    "meta-train": "learn a backbone over many tasks, to be adapted to others",
     "eval": "evaluate the policy of a run, or a saved policy",
     "resume": "continue a run that was stopped or killed, exactly",
     "plot": "draw the learning curves of one run or of several",
     "render": "film a policy, as mp4 or GIF",
     "tasks": "list the families of tasks and their splits; show or draw one",
+    "backbones": "list the meta-trained backbones of the package; show one",
     "info": "versions, processor, threads and devices, for reports",
 }
 
@@ -45,7 +47,7 @@ _USAGE = "\n".join(
         "layers.",
         "",
         "verbs:",
-        *(f"  {verb:<8} {summary}" for verb, summary in VERBS.items()),
+        *(f"  {verb:<10} {summary}" for verb, summary in VERBS.items()),
         "",
         "`apb VERB --help` shows the options of a verb; `--json` makes it print one",
         "JSON object on standard output. `apb --version` prints the version.",
@@ -124,6 +126,10 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import adapt
 
             return adapt
+        case "meta-train":
+            from apb.cli import meta_train
+
+            return meta_train
         case "eval":
             from apb.cli import evaluate
 
@@ -144,6 +150,10 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import tasks
 
             return tasks
+        case "backbones":
+            from apb.cli import backbones
+
+            return backbones
         case "info":
             from apb.cli import info
 

@@ -36,7 +36,7 @@ class Options(AdaptSettings):
     """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first. Or
     a task or split, "cheetah-vel/mier-hard:3": see `apb tasks`."""
     backbone: str = "random"
-    """"random", or the folder of a saved backbone."""
+    """"random", the name of a backbone of the package (see `apb backbones`), or the folder of a saved one."""
     reading: Reading = DEFAULT_READING
     """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
     network without its first and last layer, which are learned."""
@@ -75,7 +75,7 @@ def run(options: Options) -> Outcome:
         run_dir = named or stack.enter_context(numbered_folder(source.name, options.strategy))
         result = adapt(
             source,
-            _backbone(options, source),
+            chosen_backbone(options.backbone, options.reading, options.init, options.seed, source),
             run_dir=run_dir,
             callback=bar,
             **_settings(options),
@@ -87,16 +87,18 @@ def _settings(options: Options) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
 
 
-def _backbone(options: Options, source: "EnvSource") -> Backbone | str:
+def chosen_backbone(
+    name: str, reading: Reading, init: Initialization, seed: int, source: "EnvSource"
+) -> Backbone | str:
+    """What the options of a verb say of its backbone; raises `ConfigError` if they contradict each other."""
     from apb.adaptation import random_backbone
 
-    if options.backbone == "random":
-        return random_backbone(source, options.seed, reading=options.reading, init=options.init)
-    defaults = {field.name: field.default for field in fields(Options)}
-    for name in ("reading", "init"):
-        if getattr(options, name) != defaults[name]:
+    if name == "random":
+        return random_backbone(source, seed, reading=reading, init=init)
+    for option, value, default in (("reading", reading, DEFAULT_READING), ("init", init, DEFAULT_INIT)):
+        if value != default:
             raise ConfigError(
-                f"--{name} {getattr(options, name)} describes a random backbone, and --backbone {options.backbone} is a"
-                " saved one; leave one of them out"
+                f"--{option} {value} describes a random backbone, and --backbone {name} is a saved one; leave one of "
+                "them out"
             )
-    return options.backbone
+    return name

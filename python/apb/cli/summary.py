@@ -12,12 +12,20 @@ from rich.table import Table
 from apb.cli.outcome import Outcome
 from apb.errors import ConfigError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
+from apb.meta_settings import settings_of_job
 from apb.plotting import CURVE_FILE
-from apb.runs import EXIT_STOPPED, RunFolder, load_checkpoint, read_evaluations, required_systems, short_path, told
-from apb.settings import AdaptSettings
+from apb.runs import (
+    BUDGET,
+    EXIT_STOPPED,
+    RunFolder,
+    load_checkpoint,
+    read_evaluations,
+    required_systems,
+    short_path,
+    told,
+)
 
-BUDGET = "budget"
-CONFIG = {"env": TEXT, "strategy": TEXT, "settings": object_with({"seed": COUNT, "n_seeds": COUNT})}
+CONFIG = {"env": TEXT, "strategy": TEXT, "settings": object_with({"seed": COUNT})}
 RESULT = {
     "timesteps": COUNT,
     "wall_time": NUMBER,
@@ -114,7 +122,10 @@ class RunSummary:
         timesteps, wall_time = int(self.result["timesteps"]), float(self.result["wall_time"])
         curve = self.run_dir / CURVE_FILE
         run = shlex.join([str(self.run_dir), *words])
-        if self.finished:
+        if self.finished and "zero_shot" in self.result:
+            pretrained = self.run_dir / "pretrained"
+            following = [f"apb backbones show {shlex.quote(str(pretrained))}", *self._adaptation(pretrained)]
+        elif self.finished:
             following = [f"apb render {run}", f"apb eval {run} --n-eval-episodes 100"]
         else:
             following = [f"apb resume {run}", f"apb eval {run}"]
@@ -122,6 +133,7 @@ class RunSummary:
         return [
             f"{self.config['env']}, {self.config['strategy']}: {title}",
             *([self._table()] if self.latest else []),
+            *self._zero_shot(),
             f"{timesteps:,} steps per {self._lane} in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
             f" time went to {self._profile()}",
             *told(self.result["systems"]),
@@ -131,6 +143,26 @@ class RunSummary:
             "next:",
             *(f"  {command}" for command in following),
         ]
+
+    def _zero_shot(self) -> list[RenderableType]:
+        """Returns of a meta-training on the lists of its split."""
+        found = self.result.get("zero_shot")
+        if not found:
+            return []
+        table = Table()
+        for column in ("tasks", "number", "mean return", "adapters"):
+            table.add_column(column, justify="left" if column in ("tasks", "adapters") else "right")
+        whose = {"own": "each task's own", "nearest": "the nearest train task's, nothing learned"}
+        for name, each in found.items():
+            row = (name, str(len(each["returns"])), f"{each['mean']:,.1f}", whose.get(each["adapters"], ""))
+            table.add_row(*row)
+        return [table]
+
+    def _adaptation(self, pretrained: Path) -> list[str]:
+        """The command that adapts to a task that a meta-training did not see."""
+        split = self.config.get("split")
+        task = f"{split['name']}:0" if split else "TASK"
+        return [f"apb adapt {task} --backbone {shlex.quote(str(pretrained))}"]
 
     @property
     def _several_tasks(self) -> bool:
@@ -173,8 +205,11 @@ def _keyed(records: list[dict[str, Any]]) -> list[tuple[Lane, dict[str, Any]]]:
 def _lanes(run: RunFolder, config: Mapping[str, Any]) -> tuple[Lane, ...]:
     settings = config["settings"]
     try:
-        seeds = AdaptSettings(seed=settings["seed"], n_seeds=settings["n_seeds"]).seeds
-        return tuple((task, seed) for task in config.get("tasks") or [None] for seed in seeds)
+        tasks = config.get("tasks") or [None]
+        kind = settings_of_job(config.get("job"))
+        named = {name: value for name, value in settings.items() if name in ("seed", "n_seeds")}
+        seeds = kind.from_options(named).lane_seeds(len(tasks))
+        return tuple((task, seed) for task, own in zip(tasks, seeds, strict=True) for seed in own)
     except ConfigError as error:
         raise FileFormatError(f"{run.path / 'config.json'}: {error}") from error
 

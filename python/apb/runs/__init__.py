@@ -12,11 +12,12 @@ from apb.runs.folder import (
 )
 from apb.runs.history import History, read_evaluations, read_history
 from apb.runs.replay_log import Ring
-from apb.runs.signals import EXIT_STOPPED, StopRequested, StopSignals
+from apb.runs.signals import BUDGET, EXIT_STOPPED, StopRequested, StopSignals
 from apb.runs.state_files import TrainingState
 from apb.runs.systems import continued, required_systems, systems_at_start, told
 
 __all__ = [
+    "BUDGET",
     "EXIT_STOPPED",
     "Checkpoint",
     "CheckpointWriter",

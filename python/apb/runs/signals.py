@@ -5,6 +5,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+BUDGET = "budget"
+"""Why a run ended that spent its budget; else it was stopped by a callback or a signal."""
+
 EXIT_STOPPED = 75
 """Exit code of a run that was asked to stop and wrote a full checkpoint; `apb resume` continues it.
 

@@ -1,0 +1,63 @@
+"""`apb meta-train`: learn a backbone over many tasks."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Initialization, Reading
+from apb.cli.adapt import chosen_backbone
+from apb.cli.outcome import Outcome
+from apb.cli.summary import RunSummary
+from apb.meta_settings import MetaSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MetaSettings):
+    """Learn a backbone over the train tasks of a split, each with an adapter and critics of its own.
+
+    It writes a run folder with history, checkpoints and the learning curves of the tasks, shows its progress, and ends
+    with the returns on the train, test and OOD tasks and the backbone in RUN/pretrained, for `apb adapt --backbone`.
+    """
+
+    tasks: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPLIT", help_behavior_hint="")]
+    """FAMILY/SPLIT, of which the first train tasks are used, as "cheetah-vel/mier-hard"; FAMILY alone is its first
+    split; or several tasks: see `apb tasks`."""
+    backbone: str = "random"
+    """What to begin with: "random", the name of a backbone of the package, or the folder of a saved one."""
+    reading: Reading = DEFAULT_READING
+    """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
+    network without its first and last layer."""
+    init: Initialization = DEFAULT_INIT
+    """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
+    sqrt(2)."""
+    run_dir: Path | None = None
+    """Run folder, new or empty. Default: the first free runs/<tasks>-meta-train-<n>."""
+    json: bool = False
+    """Print one JSON object on standard output instead of the table."""
+
+    def __post_init__(self) -> None:
+        """Check nothing here: `meta_train` checks the options, and its messages are shown as they are."""
+
+
+def run(options: Options) -> Outcome:
+    """Meta-train, with a progress bar, and summarise the run folder."""
+    named = options.run_dir and options.run_dir.absolute()
+    # Imported here, so that a slip in the options is told before torch is loaded.
+    from apb.environments import EnvSource
+    from apb.meta_training import meta_train, train_tasks
+    from apb.progress import ProgressBarCallback
+    from apb.runs import RunFolder, numbered_folder
+
+    given = options.tasks[0] if len(options.tasks) == 1 else options.tasks
+    _, tasks = train_tasks(given, options.n_tasks)
+    source = EnvSource.resolve(list(tasks))
+    backbone = chosen_backbone(options.backbone, options.reading, options.init, options.seed, source)
+    settings = {field.name: getattr(options, field.name) for field in fields(MetaSettings)}
+    with ExitStack() as stack:
+        bar = stack.enter_context(ProgressBarCallback(f"{' '.join(options.tasks)}, meta-training"))
+        run_dir = named or stack.enter_context(numbered_folder("-".join(options.tasks), "meta-train"))
+        meta_train(given, backbone, run_dir=run_dir, callback=bar, **settings)
+    return RunSummary.read(RunFolder.open(str(run_dir))).outcome()
