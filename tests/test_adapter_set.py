@@ -1,0 +1,177 @@
+"""Promises of `AdapterSet`, the adapters that a meta-trained backbone keeps: files, their mean, the nearest task's."""
+
+import json
+from dataclasses import replace
+
+import apb
+import numpy as np
+import pytest
+from apb.adapter_set import AdapterSet
+from apb.adapter_shape import AdapterShape
+from apb.backbone import Backbone
+from apb.backbone_card import META_TRAINED, backbone_card
+from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError
+from apb.tasks import Task
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+BACKBONE = Backbone.random(0, input_size=4, hidden_sizes=(6, 5))
+SHAPE = AdapterShape.of(BACKBONE, 3, 2)
+SPEEDS = (0.5, 1.0, 3.0)
+
+
+def some(speeds=SPEEDS, family="cheetah-vel", name="velocity", **switches):
+    parameters = np.random.default_rng(0).standard_normal((len(speeds), SHAPE.num_parameters)).astype(np.float32)
+    return AdapterSet.of(SHAPE, parameters, [Task(family, {name: speed, **switches}) for speed in speeds])
+
+
+def kept(**metadata):
+    return replace(BACKBONE, adapters=some(), metadata=metadata)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_backbone_is_saved_with_its_adapters_and_read_back(tmp_path):
+    kept().save_pretrained(tmp_path / "b")
+    read = Backbone.from_pretrained(tmp_path / "b")
+    assert read.hash == BACKBONE.hash
+    assert read.adapters.shape == SHAPE
+    assert read.adapters.tasks == some().tasks
+    assert np.array_equal(read.adapters.parameters, some().parameters)
+
+
+def test_a_backbone_without_adapters_has_none_when_it_is_read(tmp_path):
+    BACKBONE.save_pretrained(tmp_path / "b")
+    assert Backbone.from_pretrained(tmp_path / "b").adapters is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda told: told["adapters"]["shape"].__setitem__(1, 7), "4, of which the middle ones are the backbone's 4"),
+        (lambda told: told["adapters"]["shape"].__setitem__(0, 9), "adapters in .*parameters has shape"),
+        (lambda told: told["adapters"]["shape"].pop(), "have the sizes"),
+        (lambda told: told["adapters"]["shape"].__setitem__(0, -3), "a size"),
+        (lambda told: told["adapters"]["tasks"].pop(), "parameters has shape"),
+        (lambda told: told["adapters"]["tasks"].__setitem__(0, 3), "tasks"),
+        (lambda told: told["adapters"]["tasks"][0].pop("family"), "family"),
+        (lambda told: told.pop("adapters"), "adapters in"),
+    ],
+)
+def test_what_does_not_fit_the_adapters_in_a_file_is_refused(tmp_path, monkeypatch, change, words):
+    from apb.files import model_folders
+
+    folder = kept().save_pretrained(tmp_path / "b")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    config["config_sha256"] = model_folders.config_sha256(config)
+    path.write_text(json.dumps(config))
+    with pytest.raises(FileFormatError, match=words):
+        Backbone.from_pretrained(folder)
+
+
+def test_a_name_that_is_neither_a_folder_nor_a_backbone_of_the_package_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="'cheeta-vel' is neither a folder that exists nor a backbone"):
+        Backbone.from_pretrained("cheeta-vel")
+
+
+# --- where an adaptation may begin -----------------------------------------------------------------------------------
+
+
+@given(arrays(np.float32, (3, SHAPE.num_parameters), elements=st.floats(-1e3, 1e3, width=32)))
+def test_the_mean_is_that_of_each_parameter(parameters):
+    of = AdapterSet(SHAPE, parameters, some().tasks)
+    assert np.allclose(of.mean(), parameters.astype(np.float64).mean(axis=0), rtol=1e-6, atol=1e-6)
+    assert of.mean().dtype == np.float32
+
+
+@given(st.floats(0, 20))
+def test_the_nearest_task_is_the_one_of_the_nearest_speed(speed):
+    found = some().nearest(Task("cheetah-vel", {"velocity": speed}))
+    assert abs(SPEEDS[found] - speed) <= min(abs(each - speed) for each in SPEEDS) + 1e-9
+
+
+def test_parameters_count_in_units_of_their_own_deviation():
+    """Goals that differ by metres in x and by millimetres in y: a millimetre in y is as far as a metre in x."""
+    goals = [(-2.0, 0.001), (2.0, 0.0), (2.0, 0.002), (-2.0, 0.003)]
+    parameters = np.zeros((4, SHAPE.num_parameters), np.float32)
+    of = AdapterSet.of(SHAPE, parameters, [Task("ant-goal", {"goal": goal}) for goal in goals])
+    assert of.nearest(Task("ant-goal", {"goal": (2.0, 0.0029)})) == 2
+    assert of.nearest(Task("ant-goal", {"goal": (0.1, 0.003)})) == 3
+
+
+def test_a_task_of_another_family_or_with_other_switches_has_no_nearest_one():
+    for other in (Task("ant-goal", {}), Task("cheetah-vel", {"include_torso_position": False})):
+        with pytest.raises(MismatchError, match=r"another family than the tasks .* \(cheetah-vel\)"):
+            some().nearest(other)
+
+
+def test_another_shape_is_told_with_what_to_do():
+    some().require_fit(SHAPE)
+    with pytest.raises(MismatchError, match=r"this env needs .*adapter_init='scratch'"):
+        some().require_fit(AdapterShape.of(BACKBONE, 5, 2))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_parameters_must_be_finite_numbers_and_cannot_be_written_to(bad):
+    parameters = some().parameters.copy()
+    parameters[1, 2] = bad
+    with pytest.raises(ConfigError, match="NaN or infinity"):
+        AdapterSet(SHAPE, parameters, some().tasks)
+    with pytest.raises(ValueError, match="read-only"):
+        some().parameters[0, 0] = 1
+
+
+# --- the card --------------------------------------------------------------------------------------------------------
+
+
+def test_the_card_of_a_meta_trained_backbone_tells_what_it_is_and_lies_in_its_folder(tmp_path):
+    told = {
+        "kind": META_TRAINED,
+        "tasks": "3 tasks of cheetah-vel",
+        "split": {"name": "cheetah-vel/mier-hard", "sha256": "abc"},
+        "total_timesteps": 12_000,
+        "wall_time": 125.0,
+        "seed": 7,
+        "system": {"mujoco": "4.0.0"},
+        "returns": {"ood": {"mean": -3.25, "adapters": "nearest", "tasks": ["a"], "returns": [-3.25]}},
+    }
+    folder = kept(**told).save_pretrained(tmp_path / "b")
+    card = (folder / "README.md").read_text()
+    assert card == backbone_card(kept(**told))
+    for words in (
+        "3 tasks of cheetah-vel",
+        "cheetah-vel/mier-hard, SHA-256 `abc`",
+        "12,000 in all",
+        "2 minutes",
+        "| seed | 7 |",
+        "4 → 6 → 5, reading B",
+        BACKBONE.hash,
+        "3, included",
+        "mujoco 4.0.0",
+        "| ood (1) | -3.2 | nearest |",
+        "Intended use and limits",
+    ):
+        assert words in card
+
+
+def test_a_card_leaves_out_what_is_not_known():
+    card = backbone_card(Backbone.random(0, input_size=4, hidden_sizes=(6, 5)))
+    assert "None" not in card
+    assert "Not evaluated." in card
+
+
+def test_a_backbone_of_no_meta_training_has_no_card(tmp_path):
+    assert not (BACKBONE.save_pretrained(tmp_path / "b") / "README.md").exists()
+
+
+def test_every_backbone_of_the_package_is_small_and_names_its_split():
+    for name, folder in apb.shipped.shipped().items():
+        backbone = Backbone.from_pretrained(name)
+        assert sum(path.stat().st_size for path in folder.rglob("*")) < 1_000_000
+        assert backbone.metadata["kind"] == META_TRAINED
+        assert backbone.adapters is not None
