@@ -24,8 +24,8 @@ def small_shape(backbone):
     return AdapterShape.of(backbone, OBSERVATION_SIZE, ACTION_SIZE)
 
 
-def small_settings(**changes):
-    settings = AdaptSettings.from_options({"batch_size": 16, **changes})
+def small_settings(of=AdaptSettings, **changes):
+    settings = of.from_options({"batch_size": 16, **changes})
     return TD3Settings(**{field.name: getattr(settings, field.name) for field in fields(TD3Settings)})
 
 
