@@ -1,13 +1,15 @@
 """`AdapterShape`: the sizes of an adapter, and the order of its parameters."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from apb.backbone import Backbone
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class AdapterShape:
         """Length n of the flat vector."""
         return sum(int(np.prod(shape)) for shape in self.layers.values())
 
-    def split(self, parameters: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def split(self, parameters: NDArray[Scalar]) -> dict[str, NDArray[Scalar]]:
         """Views of the layers in flat vectors of shape (..., n): name -> (..., *layer shape)."""
         views, start = {}, 0
         for name, shape in self.layers.items():
@@ -51,3 +53,9 @@ class AdapterShape:
             views[name] = parameters[..., start:stop].reshape(*parameters.shape[:-1], *shape)
             start = stop
         return views
+
+    def places_in(self, larger: "AdapterShape") -> NDArray[np.int64]:
+        """Where each parameter lies in the flat vector of an adapter for longer observations and actions, (n,): that
+        one, with zeros at all other places, computes the same of observations that are padded with zeros."""
+        numbers = larger.split(np.arange(larger.num_parameters))
+        return np.concatenate([numbers[name][tuple(map(slice, sizes))].ravel() for name, sizes in self.layers.items()])

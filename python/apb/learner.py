@@ -24,7 +24,7 @@ class Learner:
     of them; on CUDA all lanes are one batched program.
 
     Args:
-        backbone, shape, seeds, settings, backbone_training, device, pool: see `TD3`.
+        backbone, shape, seeds, settings, own_shapes, backbone_training, device, pool: see `TD3`.
     """
 
     def __init__(
@@ -34,13 +34,21 @@ class Learner:
         seeds: Sequence[int],
         settings: TD3Settings,
         *,
+        own_shapes: Sequence[AdapterShape] | None = None,
         backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
     ) -> None:
         with _one_torch_thread():
             self.td3 = TD3(
-                backbone, shape, seeds, settings, backbone_training=backbone_training, device=device, pool=pool
+                backbone,
+                shape,
+                seeds,
+                settings,
+                own_shapes=own_shapes,
+                backbone_training=backbone_training,
+                device=device,
+                pool=pool,
             )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self.sampling_seconds = 0.0
@@ -106,6 +114,15 @@ class Learner:
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
         return self.td3.adapters()
+
+    def own_adapters(self) -> list[NDArray[np.float32]]:
+        """The adapter of each lane at the lane's own sizes, (n_k,)."""
+        return self.td3.own_adapters()
+
+    @property
+    def own_shapes(self) -> tuple[AdapterShape, ...]:
+        """The lanes' own sizes; `TD3` pads what is smaller than the largest."""
+        return self.td3.own_shapes
 
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n)."""

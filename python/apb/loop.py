@@ -22,6 +22,7 @@ from apb.environments import EnvSource, Simulations
 from apb.errors import ApbWarning, ConfigError, DivergenceError, SimulationError
 from apb.evaluation import EvalResult
 from apb.evaluator import Evaluator
+from apb.lane_noise import LaneNoise
 from apb.lanes import lanes_of
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
@@ -93,11 +94,14 @@ class LearningLoop:
             )
         observation_size, action_size = flat_size(source.observation_space), flat_size(source.action_space)
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
+        spaces = [(lane.source.observation_space, lane.source.action_space) for lane in self.lanes]
+        own_shapes = [AdapterShape.of(backbone, *map(flat_size, pair)) for pair in spaces]
         self.learner = Learner(
             backbone,
             self.shape,
             seeds,
             TD3Settings(**{name: getattr(settings, name) for name in TD3Settings.__dataclass_fields__}),
+            own_shapes=own_shapes,
             backbone_training=settings.backbone_training,
             device=settings.device,
             pool=pool,
@@ -109,7 +113,8 @@ class LearningLoop:
             StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool)
         )
         self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
-        self._warmup_keys = [rng.key(seed, rng.Stream.WARMUP_ACTION) for seed in seeds]
+        action_sizes = [own.action_size for own in own_shapes]
+        self._warmup = LaneNoise(seeds, rng.Stream.WARMUP_ACTION, slots, action_sizes)
         self.recent_episodes: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
         self._share_statistics()
         self.policies()  # refuses now what could not be saved
@@ -155,7 +160,7 @@ class LearningLoop:
             self.learner.reset()
             self.strategy.reset()
             self._share_backbones()
-        actions = self._random_actions() if self.warming_up else self._strategy_actions()
+        actions = self._warmup.uniform(self.steps).copy() if self.warming_up else self._strategy_actions()
         acted = time.perf_counter()
         transition = self.simulations.step(actions)
         stepped = time.perf_counter()
@@ -208,14 +213,6 @@ class LearningLoop:
     def evaluated(self) -> None:
         """The evaluation of this moment was made."""
         self.evaluated_to = self.timesteps + 1
-
-    def _random_actions(self) -> NDArray[np.float32]:
-        actions = np.empty(
-            (self.simulations.lanes, self.simulations.slots, self.simulations.bounds.size), dtype=np.float32
-        )
-        for lane, key in enumerate(self._warmup_keys):
-            _native.philox_uniform(key, rng.counter(self.steps), actions[lane].reshape(-1))
-        return 2 * actions - 1
 
     def _strategy_actions(self) -> NDArray[np.float32]:
         actions = self.actors.forward(self.strategy.adapters(), self.simulations.observations)
@@ -270,19 +267,21 @@ class LearningLoop:
         return results
 
     def policies(self) -> list[Policy]:
-        """The noise-free policy of each lane as it is now."""
-        space = self.source.observation_space, self.source.action_space
+        """The noise-free policy of each lane as it is now, at the lane's own sizes."""
+        statistics = self.normalizer
+        learned = zip(
+            self.lanes, self.learner.backbones(), self.learner.own_shapes, self.learner.own_adapters(), strict=True
+        )
         return [
             Policy(
                 backbone,
-                Adapter(self.shape, adapter),
-                *space,
-                normalizer=None if self.normalizer is None else self.normalizer.snapshot(number),
+                Adapter(shape, adapter),
+                lane.source.observation_space,
+                lane.source.action_space,
+                normalizer=None if statistics is None else statistics.snapshot(number).cut(shape.observation_size),
                 metadata={**lane.metadata, "strategy": self.settings.strategy, "timesteps": self.timesteps},
             )
-            for number, (lane, backbone, adapter) in enumerate(
-                zip(self.lanes, self.learner.backbones(), self.learner.adapters(), strict=True)
-            )
+            for number, (lane, backbone, shape, adapter) in enumerate(learned)
         ]
 
     def record(self) -> dict[str, float]:

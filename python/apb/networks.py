@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import rng
+from apb.adapter_shape import AdapterShape
 from apb.layer_stack import Chain
 
 CRITIC_HIDDEN_SIZES = (256, 256)
@@ -90,3 +91,18 @@ def draw_critics(input_size: int, seeds: Sequence[int], draw: int) -> dict[str, 
         for name, shape in ((f"{i}.weight", (2, fan_out, fan_in)), (f"{i}.bias", (2, fan_out))):
             layers[name] = np.stack([g.uniform(-bound, bound, shape) for g in generators]).astype(np.float32)
     return layers
+
+
+def draw_padded_critics(
+    own: Sequence[AdapterShape], common: AdapterShape, seeds: Sequence[int], draw: int
+) -> dict[str, NDArray[np.float32]]:
+    """`draw_critics` of lanes whose observations and actions have sizes of their own, with zeros for what the common
+    sizes have beyond them: (K, 2, out, in) with the common `in`."""
+    start, size = common.observation_size, common.observation_size + common.action_size
+    lanes = []
+    for shape, seed in zip(own, seeds, strict=True):
+        lane = draw_critics(shape.observation_size + shape.action_size, [seed], draw)
+        padded = np.zeros((1, 2, CRITIC_HIDDEN_SIZES[0], size), dtype=np.float32)
+        padded[..., np.r_[: shape.observation_size, start : start + shape.action_size]] = lane["0.weight"]
+        lanes.append(lane | {"0.weight": padded})
+    return {name: np.concatenate([lane[name] for lane in lanes]) for name in lanes[0]}

@@ -1,7 +1,7 @@
 """Observation normalisation: running statistics per lane while learning, and the frozen map that a policy carries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ class Normalizer:
     def observation_size(self) -> int:
         """Number of elements of a (flattened) observation."""
         return int(self.mean.shape[0])
+
+    def cut(self, size: int) -> "Normalizer":
+        """The map of the first `size` elements alone."""
+        return replace(self, mean=self.mean[:size], inverse_std=self.inverse_std[:size])
 
     def native_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `_native.Population.forward` that apply this map."""

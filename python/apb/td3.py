@@ -18,13 +18,14 @@ from apb import _native, rng
 from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
+from apb.lane_noise import LaneNoise
 from apb.layer_stack import Chain, Gradients, LayerStack, NativeLayerStack, TorchLayerStack
 from apb.networks import (
     CRITIC_HIDDEN_SIZES,
     FlatLayers,
     critic_chain,
     critic_inputs,
-    draw_critics,
+    draw_padded_critics,
     policy_chain,
 )
 from apb.optimizer import Adam, polyak_step, torch_polyak_step
@@ -53,9 +54,12 @@ class TD3:
 
     Args:
         backbone: psi, never written: what is trained of it is a copy.
-        shape: Sizes of the adapters.
+        shape: Sizes of the adapters; of the largest where lanes have their own.
         seeds: One seed per lane, K in all; fixes initial weights and target noise.
         settings: Hyper-parameters.
+        own_shapes: Of lanes whose envs observe and act in fewer numbers, the sizes of each: what they are given is
+            padded with zeros, which moves nothing, so that a lane learns what it learns alone at its own sizes.
+            Default: `shape` for all.
         backbone_training: "frozen"; "per_lane", which with a backbone of reading A is plain TD3; or "shared", which is
             meta-training (see `SharedBackbone`).
         device: Where the tensors live and the updates run.
@@ -70,6 +74,7 @@ class TD3:
         seeds: Sequence[int],
         settings: TD3Settings,
         *,
+        own_shapes: Sequence[AdapterShape] | None = None,
         backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
@@ -78,6 +83,7 @@ class TD3:
         self.backbone = backbone
         self.shape = shape
         self.seeds = tuple(seeds)
+        self.own_shapes = (shape,) * len(self.seeds) if own_shapes is None else tuple(own_shapes)
         self.settings = settings
         self.backbone_training = backbone_training
         self.device = torch.device(device)
@@ -106,6 +112,7 @@ class TD3:
         elif backbone_training == "frozen":
             frozen = {name: value[None] for name, value in backbone.tensors().items()}
             psi = psi_target = FlatLayers(frozen, self.device)
+        self._own_places = [own.places_in(shape) for own in self.own_shapes]
         actor, critics = self._draw(0)
         self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
         self.critics, self.target_critics = FlatLayers(critics, self.device), FlatLayers(critics, self.device)
@@ -115,7 +122,8 @@ class TD3:
         )
         self._q, self._q_target = critic_chain(self.critics), critic_chain(self.target_critics)
         self._q_first = critic_chain(self.critics, slice(1))
-        self._noise = np.empty((len(self.seeds), settings.batch_size, shape.action_size), dtype=np.float32)
+        action_sizes = [own.action_size for own in self.own_shapes]
+        self._noise = LaneNoise(self.seeds, rng.Stream.TARGET_NOISE, settings.batch_size, action_sizes)
         hidden = [len(weight) for weight in backbone.weights]
         policy_sizes = (shape.observation_size, shape.input_size, *hidden, shape.action_size)
         critic_sizes = (shape.observation_size + shape.action_size, *CRITIC_HIDDEN_SIZES, 1)
@@ -148,7 +156,8 @@ class TD3:
         """
         s = self.settings
         self.updates += 1
-        noise = (self._draw_noise() * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
+        noise = torch.from_numpy(self._noise.normal(self.updates)).to(self.device)
+        noise = (noise * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
         # y = r + gamma d min_j Q'_j(s', clip(pi'(s') + noise))
         next_action = self._act(self._pi_target, batch.next_observation).add_(noise).clamp_(-1, 1)
         q_next = self._values(self._q_target, batch.next_observation, next_action).amin(dim=1)
@@ -211,12 +220,6 @@ class TD3:
         """V(s) = mean_j Q_j(s, pi(s)) of each lane, shape (K, R), for observations (K, R, obs)."""
         return self._values(self._q, observation, self._act(self._pi, observation)).mean(dim=1)
 
-    def _draw_noise(self) -> Tensor:
-        for lane, seed in enumerate(self.seeds):
-            key, counter = rng.key(seed, rng.Stream.TARGET_NOISE), rng.counter(self.updates)
-            _native.philox_normal(key, counter, self._noise[lane].reshape(-1))
-        return torch.from_numpy(self._noise).to(self.device)
-
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def reset(self, draw: int) -> None:
@@ -240,17 +243,23 @@ class TD3:
 
     def _draw(self, draw: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
         """Initial actors and critics."""
-        adapters = np.stack([draw_initial(self.backbone, self.shape, seed, draw) for seed in self.seeds])
+        adapters = np.zeros((len(self.seeds), self.shape.num_parameters), dtype=np.float32)
+        for padded, own, places, seed in zip(adapters, self.own_shapes, self._own_places, self.seeds, strict=True):
+            padded[places] = draw_initial(self.backbone, own, seed, draw)
         actor = self.shape.split(adapters)
         if self.backbone_training == "per_lane":
             for name, value in self.backbone.tensors().items():
                 actor[name] = np.broadcast_to(value, (len(self.seeds), *value.shape))
-        return actor, draw_critics(self.shape.observation_size + self.shape.action_size, self.seeds, draw)
+        return actor, draw_padded_critics(self.own_shapes, self.shape, self.seeds, draw)
 
     def adapters(self) -> NDArray[np.float32]:
         """The lanes' adapters as flat vectors, shape (K, n): a copy."""
         lanes = len(self.seeds)
         return np.concatenate([self.actor[name].cpu().numpy().reshape(lanes, -1) for name in self.shape.layers], axis=1)
+
+    def own_adapters(self) -> list[NDArray[np.float32]]:
+        """The adapter of each lane at the lane's own sizes, (n_k,)."""
+        return [padded[places] for padded, places in zip(self.adapters(), self._own_places, strict=True)]
 
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n); optimisers and targets stay."""

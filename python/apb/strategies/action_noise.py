@@ -4,7 +4,8 @@ section 5.3)."""
 import numpy as np
 from numpy.typing import NDArray
 
-from apb import _native, rng
+from apb import rng
+from apb.lane_noise import LaneNoise
 from apb.strategies.base import Strategy, StrategyContext
 
 
@@ -16,8 +17,8 @@ class ActionNoise(Strategy):
     def __init__(self, context: StrategyContext) -> None:
         self._learner = context.learner
         self._scale = context.settings.action_noise
-        self._keys = [rng.key(seed, rng.Stream.ACTION_NOISE) for seed in context.seeds]
-        self._noise = np.empty((context.slots, context.shape.action_size), dtype=np.float32)
+        sizes = [shape.action_size for shape in context.learner.own_shapes]
+        self._noise = LaneNoise(context.seeds, rng.Stream.ACTION_NOISE, context.slots, sizes)
 
     def adapters(self) -> NDArray[np.float32]:
         """See `Strategy`: the actor of each lane."""
@@ -25,7 +26,5 @@ class ActionNoise(Strategy):
 
     def perturb(self, actions: NDArray[np.float32], step: int) -> None:
         """See `Strategy`: add the noise and clip."""
-        for lane, key in enumerate(self._keys):
-            _native.philox_normal(key, rng.counter(step), self._noise.reshape(-1))
-            actions[lane] += self._scale * self._noise
+        actions += self._scale * self._noise.normal(step)
         np.clip(actions, -1, 1, out=actions)

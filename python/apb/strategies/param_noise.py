@@ -53,6 +53,8 @@ class ParamNoise(Strategy):
         self._context = context
         self._action_noise = ActionNoise(context)
         self._keys = np.stack([rng.key(seed, rng.Stream.POPULATION) for seed in context.seeds])
+        # Where a lane's own parameters are: a population varies no others, and draws as it does alone.
+        self._places = [shape.places_in(context.shape) for shape in context.learner.own_shapes]
         self._arrays: dict[str, NDArray[Any]] = {
             "directions": np.zeros((lanes, members, size), dtype=np.float32),
             "scale": np.ones(lanes, dtype=np.float32),
@@ -146,15 +148,18 @@ class ParamNoise(Strategy):
             array[...] = arrays[name]
 
     def _ask(self, lane: int) -> None:
-        state, at = self._arrays, slice(lane, lane + 1)
+        state, places = self._arrays, self._places[lane]
+        deviation = np.sqrt(state["variance"][lane, places])[None]
+        directions = np.empty((1, state["directions"].shape[1], places.size), dtype=np.float32)
         _native.evolution_ask(
-            np.zeros_like(state["variance"][at]),
-            np.sqrt(state["variance"][at]),
-            self._keys[at],
+            np.zeros_like(deviation),
+            deviation,
+            self._keys[lane : lane + 1],
             int(state["generation"][lane]),
-            state["directions"][at],
+            directions,
             pool=self._context.pool,
         )
+        state["directions"][lane][:, places] = directions[0]
         for name in ("advantage", "discounts", "judged", "steps", "reward"):
             state[name][lane] = 0
         for slot in range(self._context.slots):
@@ -194,34 +199,38 @@ class ParamNoise(Strategy):
         count = directions.shape[1]
         actor = self._context.learner.adapters()[at, None]
         reference = self._context.actors.forward(actor, probe, lane)[0]
+        size = self._context.learner.own_shapes[lane].action_size
         # tanh bends the relation between scale and distance: three corrections settle it within a few per cent.
         for _ in range(3):
             members = actor + state["scale"][lane] * directions
             actions = self._context.actors.forward(members, np.tile(probe, (1, count, 1)), lane)[0]
-            distance = float(np.sqrt(np.mean((actions.reshape(count, rows, -1) - reference) ** 2)))
+            apart = np.ascontiguousarray((actions.reshape(count, rows, -1) - reference)[..., :size])
+            distance = float(np.sqrt(np.mean(apart**2)))
             correction = np.clip(self._context.settings.param_noise / max(distance, 1e-8), 0.01, 100)
             state["scale"][lane] = min(state["scale"][lane] * np.float32(correction), np.float32(MAX_SCALE))
         state["scaled_at"][lane] = state["probed"][0]
 
     def _tell(self, lane: int) -> None:
-        state, at = self._arrays, slice(lane, lane + 1)
+        state, places = self._arrays, self._places[lane]
         weights = rank_weights(state["advantage"][lane] / state["discounts"][lane])[None]
-        displacement = np.zeros_like(state["variance"][at])
+        variance = state["variance"][lane, places][None]
+        displacement = np.zeros_like(variance)
         damping = np.full(1, DAMPING, dtype=np.float32)
         _native.evolution_recombine(
-            state["directions"][at],
+            np.take(state["directions"][lane : lane + 1], places, axis=2),
             weights,
             displacement,
-            state["variance"][at],
+            variance,
             damping,
             1.0,
             VARIANCE_RATE,
             pool=self._context.pool,
         )
         # Only the shape of the variance matters: `_scale` sets its size.
-        state["variance"][at] /= state["variance"][at].mean()
+        state["variance"][lane, places] = (variance / variance.mean())[0]
         adapters = self._context.learner.adapters()
-        adapters[at] += np.float32(self._context.settings.evolution_rate) * state["scale"][lane] * displacement
+        moved = np.float32(self._context.settings.evolution_rate) * state["scale"][lane] * displacement[0]
+        adapters[lane, places] += moved
         self._context.learner.set_adapters(adapters)
         state["generation"][lane] += 1
         state["asked"][lane] = False
