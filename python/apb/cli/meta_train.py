@@ -11,6 +11,7 @@ from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Initialization, Reading
 from apb.cli.adapt import chosen_backbone
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
+from apb.errors import ConfigError
 from apb.meta_settings import MetaSettings
 
 
@@ -22,7 +23,7 @@ class Options(MetaSettings):
     with the returns on the train, test and OOD tasks and the backbone in RUN/pretrained, for `apb adapt --backbone`.
     """
 
-    tasks: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPLIT", help_behavior_hint="")]
+    tasks: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPLIT", help_behavior_hint="")] = ()
     """FAMILY/SPLIT, of which the first train tasks are used, as "cheetah-vel/mier-hard"; FAMILY alone is its first
     split; or several tasks: see `apb tasks`."""
     backbone: str = "random"
@@ -51,6 +52,8 @@ def run(options: Options) -> Outcome:
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
 
+    if not options.tasks:
+        raise ConfigError("apb meta-train expects SPLIT, the tasks to train on: cheetah-vel/mier-hard, for example")
     given = options.tasks[0] if len(options.tasks) == 1 else options.tasks
     _, tasks = train_tasks(given, options.n_tasks)
     source = EnvSource.resolve(list(tasks))

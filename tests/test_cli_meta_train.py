@@ -1,0 +1,95 @@
+"""What `apb meta-train` and `apb backbones` promise: results for people and for programs, and the next commands."""
+
+import json
+
+import apb
+import pytest
+from apb.backbone import Backbone
+from cli_runs import call
+
+SPLIT = "cheetah-vel/mier-hard"
+FEW = ["--n-tasks=2", "--learning-starts=20", "--batch-size=8", "--num-threads=1", "--eval-freq=30"]
+FEW += ["--n-eval-episodes=1", "--total-timesteps=80"]
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    called = call(capsys, "meta-train", SPLIT, *FEW)
+    assert called.code == 0, called.err
+    return called, tmp_path / "runs" / "cheetah-vel-mier-hard-meta-train-1"
+
+
+def test_meta_train_ends_with_returns_on_all_lists_and_a_backbone_that_adapt_takes(trained, capsys):
+    called, run = trained
+    for words in (f"{SPLIT}/train:0", f"{SPLIT}/train:1", "test", "ood", "nearest train task", "40 steps per task"):
+        assert words in called.out
+    *_, show, adapt = (line.split() for line in called.out.strip().splitlines())
+    assert "kind" in call(capsys, *show[1:], "--json").out
+    assert adapt[:3] == ["apb", "adapt", f"{SPLIT}:0"]
+    options = ["--total-timesteps=30", "--learning-starts=20", "--batch-size=8", "--eval-freq=0"]
+    again = call(capsys, *adapt[1:], *options, "--json")
+    assert again.code == 0
+    policy = apb.Policy.from_pretrained(json.loads(again.out)["policy"])
+    assert policy.backbone.hash == Backbone.from_pretrained(run / "pretrained").hash
+
+
+def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(call(capsys, "meta-train", SPLIT, *FEW, "--json").out)
+    assert told["tasks"] == [f"{SPLIT}/train:0", f"{SPLIT}/train:1"]
+    assert {name: len(each["returns"]) for name, each in told["zero_shot"].items()} == {
+        "train": 2,
+        "test": 30,
+        "ood": 30,
+    }
+    assert told["timesteps"] == 40
+
+
+def test_a_stopped_meta_training_goes_on_by_the_command_that_it_tells(trained, capsys):
+    _, run = trained
+    assert "its budget of 40 steps" in call(capsys, "resume", run).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["cheeta-vel/mier-hard"], "did you mean 'cheetah-vel'"),
+        (["cheetah-vel/mier-hrd"], "did you mean 'mier-hard'"),
+        ([f"{SPLIT}:3"], "expected a split"),
+        ([SPLIT, "--n-tasks", "1"], "n_tasks = 1; expected 2 to 100"),
+        ([SPLIT, "--n-tasks", "101"], "expected 2 to 100, as many as"),
+        ([SPLIT, "--n-seeds", "2"], "--n-seeds"),
+        ([SPLIT, "--backbone", "no-such"], "no-such"),
+        ([SPLIT, "--backbone", "no-such", "--reading", "A"], "--reading A describes a random backbone"),
+        ([], "expects SPLIT"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_written(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    called = call(capsys, "meta-train", *arguments)
+    assert called.code == 2
+    assert words in " ".join(called.err.replace("│", " ").split())
+    assert "Traceback" not in called.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_backbones_lists_what_the_package_ships(capsys):
+    called = call(capsys, "backbones")
+    assert called.code == 0
+    for name in apb.shipped.shipped():
+        assert name in called.out
+
+
+def test_the_card_of_a_folder_is_shown(trained, capsys):
+    _, run = trained
+    called = call(capsys, "backbones", "show", run / "pretrained")
+    for words in ("2 tasks of cheetah-vel", SPLIT, "Intended use and limits"):
+        assert words in called.out
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["show", "a", "b"], ["a", "b"]])
+def test_other_words_than_show_and_a_name_are_refused(capsys, arguments):
+    called = call(capsys, "backbones", *arguments)
+    assert called.code == 2
+    assert "expected nothing, or `show` and one name or folder" in called.err
