@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from apb.adaptation import resolve_backbone, spell_out
@@ -23,7 +24,7 @@ from apb.runs import BUDGET, writing
 from apb.runs.systems import deciding
 from apb.strategies import strategy_named
 from apb.system_info import system_info
-from apb.tasks import Split, Task, get, is_task_name
+from apb.tasks import FAMILIES, Split, Task, get
 from apb.tasks.splits import splits_of
 
 PRETRAINED = "pretrained"
@@ -165,10 +166,16 @@ def meta_train(
     """
     folder = None if run_dir is None else require_path("run_dir", run_dir).absolute()
     settings = MetaSettings.from_options(resolve_device(options), inspect.signature(meta_train).parameters)
-    strategy_named(settings.strategy)
+    strategy = strategy_named(settings.strategy)
     split, chosen = train_tasks(tasks, settings.n_tasks)
     source = EnvSource.resolve(list(chosen))
     settings = replace(settings, n_tasks=len(source.tasks))
+    least = len(source.tasks) * strategy.slots(settings)
+    if settings.total_timesteps < least:
+        raise ConfigError(
+            f"total_timesteps = {settings.total_timesteps} is less than one step of each simulation of "
+            f"{len(source.tasks)} tasks; expected at least {least}, or fewer tasks"
+        )
     about = {"split": None if split is None else _published(str(split))}
     initial = resolve_backbone(backbone, source, settings.seed)
     result = MetaJob(source, None, initial, settings, callbacks_of(callback), about).run(folder)
@@ -194,12 +201,14 @@ def train_tasks(
         ConfigError, UnknownNameError: there are none, or less than two, or less than `n_tasks`.
     """
     found: Any = given
-    if isinstance(given, str) and is_task_name(given):
-        found = get(given if "/" in given else f"{given}/{splits_of(given)[0]}")
+    if isinstance(given, str) and given not in gymnasium.registry:
+        splits = splits_of(given) if given in FAMILIES else ()
+        found = get(f"{given}/{splits[0]}" if splits else given)
     if isinstance(found, Split):
         wanted = N_TASKS if n_tasks is None else n_tasks
-        if n_tasks is not None and n_tasks > len(found.train):
-            raise ConfigError(f"n_tasks = {n_tasks}, but {found} has {counted(len(found.train), 'train task')}")
+        if n_tasks is not None and not 2 <= n_tasks <= max(2, len(found.train)):
+            most = len(found.train)
+            raise ConfigError(f"n_tasks = {n_tasks}; expected 2 to {most}, as many as {found} has train tasks")
         split, chosen = found, found.train[:wanted]
     elif isinstance(found, str | Task) or not isinstance(found, Sequence):
         raise ConfigError(
