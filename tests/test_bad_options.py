@@ -104,7 +104,7 @@ def test_any_value_of_an_option_is_either_taken_or_refused_by_name(name, value):
     assert name in refusal if refusal else taken == value
 
 
-@pytest.mark.parametrize("name", ["trainable_backbone", "normalize_observations", "keep_best"])
+@pytest.mark.parametrize("name", ["trainable_backbone", "normalize_observations", "keep_best", "replay_on_disk"])
 def test_a_flag_is_true_or_false(name):
     with pytest.raises(ConfigError, match=rf"^{name} = 'no'; expected True or False"):
         AdaptSettings(**{name: "no"})

@@ -15,7 +15,7 @@ SETTINGS = (AdaptSettings, MetaSettings)
 OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
 NAMES = {"strategy", "device"}
-FLAGS = {"trainable_backbone", "normalize_observations", "keep_best"}
+FLAGS = {"trainable_backbone", "normalize_observations", "keep_best", "replay_on_disk"}
 
 
 def test_every_option_has_a_docstring_and_a_range_or_is_a_flag_or_a_name():

@@ -1,9 +1,13 @@
 """`Replay`: K rings that hold the latest transitions, and batches that are a pure function of seed and draw."""
 
+import os
+import shutil
+import tempfile
 from collections import deque
 
 import numpy as np
 import pytest
+import torch
 from apb import _native, rng
 from apb import replay as replay_module
 from apb.errors import ConfigError
@@ -117,3 +121,42 @@ def test_the_bytes_of_the_rings_are_known_and_a_ring_that_does_not_fit_is_refuse
     monkeypatch.setattr(replay_module, "available_memory", lambda: 10 * 2**20)
     with pytest.raises(ConfigError, match=r"buffer_size = 100000 needs 16 MiB .* 10 MiB are free; choose a smaller"):
         Replay([1], 100_000, 17, 6, 4)
+
+
+# --- on disk ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_on_disk_holds_and_draws_what_one_in_memory_does_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    replays = [Replay([1, 2], 7, 3, 2, 5, on_disk=on_disk) for on_disk in (False, True)]
+    assert not list(tmp_path.iterdir())
+    generator = np.random.default_rng(0)
+    for _ in range(11):
+        rows = [generator.standard_normal((2, 1, size)).astype(np.float32) for size in (3, 2, 3)]
+        flags = generator.random((2, 1)) < 0.5, generator.random((2, 1)) < 0.8
+        reward = generator.standard_normal((2, 1)).astype(np.float32)
+        for replay in replays:
+            replay.add(rows[0], rows[1], reward, rows[2], *flags)
+    memory, disk = replays
+    assert memory.table.tobytes() == disk.table.tobytes()
+    assert disk.table.flags.writeable
+    for draw in range(3):
+        one, other = memory.sample(draw), disk.sample(draw)
+        for name in Batch.__slots__:
+            assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_replay_that_the_disk_has_no_room_for_is_refused_with_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10 * 2**20))
+    with pytest.raises(ConfigError, match=r"needs 16 MiB on the disk of .*; 10 MiB are free; .* set TMPDIR"):
+        Replay([1], 100_000, 17, 6, 4, on_disk=True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match=r"no file of 16 MiB can be made for the replay in .*: .*No space left"):
+        Replay([1], 100_000, 17, 6, 4, on_disk=True)

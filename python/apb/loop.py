@@ -107,7 +107,9 @@ class LearningLoop:
             pool=pool,
         )
         capacity = min(settings.buffer_size, self.budget)
-        self.replay = Replay(seeds, capacity, observation_size, action_size, settings.batch_size, pool)
+        self.replay = Replay(
+            seeds, capacity, observation_size, action_size, settings.batch_size, pool, settings.replay_on_disk
+        )
         self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
         self.strategy = strategy_type(
             StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool)

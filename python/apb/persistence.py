@@ -34,7 +34,7 @@ from apb.runs import (
 )
 from apb.settings import LearningSettings
 
-MACHINE_SETTINGS = ("num_threads", "device", "keep_last", "keep_best")
+MACHINE_SETTINGS = ("num_threads", "device", "replay_on_disk", "keep_last", "keep_best")
 """Options that say how to run, not what: a run may be resumed with others."""
 
 

@@ -1,6 +1,11 @@
 """`Replay`: the transitions of K lanes in one preallocated ring per lane, sampled natively into tensors, not copied."""
 
 import logging
+import math
+import mmap
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +53,11 @@ class Replay:
         observation_size, action_size: Sizes of one observation and action.
         batch_size: B, rows drawn per lane and call.
         pool: Native threads for sampling; None uses the caller's thread.
+        on_disk: Keep the rings in a file without a name in the folder of temporary files, which ends with the process,
+            in place of memory; the system keeps in memory of it what there is room for.
+
+    Raises:
+        ConfigError: there is not that much memory, or room on the disk.
     """
 
     def __init__(
@@ -58,21 +68,26 @@ class Replay:
         action_size: int,
         batch_size: int,
         pool: "_native.ThreadPool | None" = None,
+        on_disk: bool = False,
     ) -> None:
         needed = self.required_bytes(len(seeds), capacity, observation_size, action_size)
         # Lanes of several tasks have the same seeds.
         each = "seed" if len(set(seeds)) == len(seeds) else "lane"
         rings = f"{counted(len(seeds), each)} with {capacity:,} transitions"
-        if needed > available_memory():
+        free = shutil.disk_usage(tempfile.gettempdir()).free if on_disk else available_memory()
+        if needed > free:
+            place = f"on the disk of {tempfile.gettempdir()}" if on_disk else "of replay memory"
+            other = "set TMPDIR to a folder with more room" if on_disk else "replay_on_disk=True"
             raise ConfigError(
-                f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB of replay memory for {rings}; "
-                f"{available_memory() / 2**20:,.0f} MiB are free; choose a smaller buffer_size"
+                f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB {place} for {rings}; "
+                f"{free / 2**20:,.0f} MiB are free; choose a smaller buffer_size, or {other}"
             )
         lanes = len(seeds)
         size = f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e3:,.0f} kB"
-        _log.info(f"replay: {size} when full, for {rings}")
+        _log.info(f"replay: {size}{' on disk' if on_disk else ''} when full, for {rings}")
+        shape = (lanes, capacity, 2 * observation_size + action_size + 2)
         # Zero pages are only reserved here; they become resident as the ring fills.
-        self.table = np.zeros((lanes, capacity, 2 * observation_size + action_size + 2), dtype=np.float32)
+        self.table = _zeros_on_disk(shape) if on_disk else np.zeros(shape, dtype=np.float32)
         self.position = np.zeros(lanes, dtype=np.int64)
         self.size = np.zeros(lanes, dtype=np.int64)
         self.added = np.zeros(lanes, dtype=np.int64)
@@ -114,3 +129,18 @@ class Replay:
         """
         _native.replay_sample(self.table, self.size, self._keys, draw, *self._arrays, pool=self._pool)
         return Batch(*self._tensors)
+
+
+def _zeros_on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros in a file that has no name any more, and goes when the array does."""
+    count = math.prod(shape) * 4
+    with tempfile.TemporaryFile() as file:
+        try:
+            # Taken at once: a disk that is full later would end the process, without a message.
+            os.posix_fallocate(file.fileno(), 0, count)
+        except OSError as error:
+            raise ConfigError(
+                f"no file of {count / 2**20:,.0f} MiB can be made for the replay in {tempfile.gettempdir()}: {error}; "
+                "set TMPDIR to a folder with more room"
+            ) from error
+        return np.ndarray(shape, dtype=np.float32, buffer=mmap.mmap(file.fileno(), count))

@@ -67,6 +67,9 @@ class LearningSettings(ABC):
     """Updates per timestep and lane once learning has started. 1 in TD3's code."""
     buffer_size: Annotated[int, Range(1, MAX_TIMESTEPS)] = 1_000_000
     """Transitions kept per lane (never more than the budget). 1,000,000 in TD3's code."""
+    replay_on_disk: bool = False
+    """Keep the replay in a file without a name, in the folder that TMPDIR names, and not in memory: for many lanes, or
+    large observations. The results are the same. Off, as everywhere."""
     batch_size: Annotated[int, Range(1, 1_000_000)] = 256
     """Transitions per update and lane. 256 in TD3's code."""
     learning_rate: Annotated[float, Range(0, 1, low_open=True)] = 3e-4
