@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apb import _native
 from apb.adapter_shape import AdapterShape
+from apb.adapter_starts import Start
 from apb.backbone import Backbone
 from apb.errors import DivergenceError
 from apb.replay import Batch, Replay
@@ -24,7 +25,7 @@ class Learner:
     of them; on CUDA all lanes are one batched program.
 
     Args:
-        backbone, shape, seeds, settings, own_shapes, backbone_training, device, pool: see `TD3`.
+        backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, pool: see `TD3`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Learner:
         settings: TD3Settings,
         *,
         own_shapes: Sequence[AdapterShape] | None = None,
+        starts: Sequence[Start] | None = None,
         backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
@@ -46,6 +48,7 @@ class Learner:
                 seeds,
                 settings,
                 own_shapes=own_shapes,
+                starts=starts,
                 backbone_training=backbone_training,
                 device=device,
                 pool=pool,

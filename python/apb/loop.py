@@ -15,6 +15,7 @@ from apb import _native, rng
 from apb.actors import LaneActors
 from apb.adapter import Adapter
 from apb.adapter_shape import AdapterShape
+from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState, save_states
 from apb.env_spaces import flat_size
@@ -96,12 +97,14 @@ class LearningLoop:
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
         spaces = [(lane.source.observation_space, lane.source.action_space) for lane in self.lanes]
         own_shapes = [AdapterShape.of(backbone, *map(flat_size, pair)) for pair in spaces]
+        tasks = [next(iter(lane.source.tasks), None) for lane in self.lanes]
         self.learner = Learner(
             backbone,
             self.shape,
             seeds,
             TD3Settings(**{name: getattr(settings, name) for name in TD3Settings.__dataclass_fields__}),
             own_shapes=own_shapes,
+            starts=starts_of(settings.adapter_init, backbone, own_shapes, seeds, tasks),
             backbone_training=settings.backbone_training,
             device=settings.device,
             pool=pool,

@@ -48,6 +48,11 @@ class MetaSettings(LearningSettings):
         return self.total_timesteps // lanes
 
     @property
+    def adapter_init(self) -> str:
+        """See `LearningSettings`."""
+        return "scratch"
+
+    @property
     def backbone_training(self) -> BackboneTraining:
         """See `LearningSettings`."""
         return "shared"

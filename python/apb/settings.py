@@ -125,6 +125,11 @@ class LearningSettings(ABC):
 
     @property
     @abstractmethod
+    def adapter_init(self) -> str:
+        """Where adapters begin: see `apb.adapter_starts.ADAPTER_INITS`."""
+
+    @property
+    @abstractmethod
     def max_grad_norm(self) -> float:
         """What the gradient of a shared backbone is scaled down to where it is longer; 0: never."""
 
@@ -153,6 +158,10 @@ class AdaptSettings(LearningSettings):
     n_seeds: Annotated[int, Range(1, MAX_LANES)] = 1
     """Independent learning problems (lanes) run side by side on the same env, each with its own seed; of several tasks,
     so many for each."""
+    adapter_init: str = "scratch"
+    """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
+    "identity", drawn with an identity before the backbone; "mean" or "nearest", as the train tasks of a meta-trained
+    backbone left theirs: their mean, or that of the train task nearest to this one."""
     trainable_backbone: bool = False
     """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
 

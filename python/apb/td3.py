@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native, rng
-from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
+from apb.adapter_starts import Start, starts_of
 from apb.backbone import Backbone
 from apb.lane_noise import LaneNoise
 from apb.layer_stack import Chain, Gradients, LayerStack, NativeLayerStack, TorchLayerStack
@@ -60,6 +60,7 @@ class TD3:
         own_shapes: Of lanes whose envs observe and act in fewer numbers, the sizes of each: what they are given is
             padded with zeros, which moves nothing, so that a lane learns what it learns alone at its own sizes.
             Default: `shape` for all.
+        starts: Where each lane's adapter begins. Default: drawn anew, from its seed.
         backbone_training: "frozen"; "per_lane", which with a backbone of reading A is plain TD3; or "shared", which is
             meta-training (see `SharedBackbone`).
         device: Where the tensors live and the updates run.
@@ -75,6 +76,7 @@ class TD3:
         settings: TD3Settings,
         *,
         own_shapes: Sequence[AdapterShape] | None = None,
+        starts: Sequence[Start] | None = None,
         backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
@@ -112,6 +114,7 @@ class TD3:
         elif backbone_training == "frozen":
             frozen = {name: value[None] for name, value in backbone.tensors().items()}
             psi = psi_target = FlatLayers(frozen, self.device)
+        self._starts = starts or starts_of("scratch", backbone, self.own_shapes, self.seeds, [None] * len(self.seeds))
         self._own_places = [own.places_in(shape) for own in self.own_shapes]
         actor, critics = self._draw(0)
         self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
@@ -244,8 +247,8 @@ class TD3:
     def _draw(self, draw: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
         """Initial actors and critics."""
         adapters = np.zeros((len(self.seeds), self.shape.num_parameters), dtype=np.float32)
-        for padded, own, places, seed in zip(adapters, self.own_shapes, self._own_places, self.seeds, strict=True):
-            padded[places] = draw_initial(self.backbone, own, seed, draw)
+        for padded, places, start in zip(adapters, self._own_places, self._starts, strict=True):
+            padded[places] = start(draw)
         actor = self.shape.split(adapters)
         if self.backbone_training == "per_lane":
             for name, value in self.backbone.tensors().items():

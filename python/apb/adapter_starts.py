@@ -1,0 +1,68 @@
+"""`starts_of`: where the adapter of each lane begins: drawn anew, or as the train tasks of the backbone left theirs."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb.adapter import draw_initial
+from apb.adapter_shape import AdapterShape
+from apb.backbone import Backbone
+from apb.errors import ConfigError, UnknownNameError, nearest
+from apb.tasks import Task
+
+Start = Callable[[int], NDArray[np.float32]]
+"""The flat parameters (n,) of a lane for the draw of a number: 0 at the start of a run, one more at each reset."""
+
+ADAPTER_INITS = ("scratch", "identity", "mean", "nearest")
+"""Drawn anew, as `Adapter.initial` says (the paper's text); the same with an identity before the backbone, whatever its
+reading; the mean of the adapters of the backbone's train tasks; that of the nearest train task."""
+
+
+def starts_of(
+    name: str,
+    backbone: Backbone,
+    shapes: Sequence[AdapterShape],
+    seeds: Sequence[int],
+    tasks: Sequence[Task | None],
+) -> list[Start]:
+    """One start per lane, from its sizes, seed and task (None: an env that is no task).
+
+    Raises:
+        UnknownNameError: another name. ConfigError: the backbone keeps no adapters, or a lane has no task.
+            MismatchError: the adapters are of other sizes, or of another family.
+    """
+    if name not in ADAPTER_INITS:
+        raise UnknownNameError(f"adapter_init = {name!r:.100} is unknown; {nearest(name, ADAPTER_INITS)}")
+    return [_start(name, backbone, *lane) for lane in zip(shapes, seeds, tasks, strict=True)]
+
+
+def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: Task | None) -> Start:
+    if name in ("scratch", "identity"):
+        return lambda draw: _drawn(backbone, shape, seed, draw, identity=name == "identity")
+    kept = backbone.adapters
+    if kept is None:
+        raise ConfigError(
+            f"adapter_init = {name!r}, but the backbone keeps no adapters of train tasks; expected one that was "
+            "meta-trained, or adapter_init='scratch'"
+        )
+    kept.require_fit(shape)
+    if name == "mean":
+        mean = kept.mean()
+        return lambda draw: mean
+    if task is None:
+        raise ConfigError(
+            "adapter_init = 'nearest', but the env is no task of apb.tasks, of which the nearest train task could be "
+            "found; expected a task, or adapter_init='mean' or 'scratch'"
+        )
+    parameters = kept.parameters[kept.nearest(task)]
+    return lambda draw: parameters
+
+
+def _drawn(backbone: Backbone, shape: AdapterShape, seed: int, draw: int, identity: bool) -> NDArray[np.float32]:
+    parameters = draw_initial(backbone, shape, seed, draw)
+    if identity:
+        layers = shape.split(parameters)
+        layers["pre.weight"][...] = np.eye(shape.input_size, shape.observation_size)
+        layers["pre.bias"][...] = 0
+    return parameters

@@ -1,0 +1,97 @@
+"""Where an adaptation begins (`adapter_init`): drawn anew, at the identity, or where the train tasks ended."""
+
+from dataclasses import replace
+
+import apb
+import numpy as np
+import pytest
+from apb.adapter import draw_initial
+from apb.adapter_set import AdapterSet
+from apb.adapter_shape import AdapterShape
+from apb.adapter_starts import ADAPTER_INITS, starts_of
+from apb.backbone import Backbone
+from apb.errors import ConfigError, MismatchError, UnknownNameError
+from apb.tasks import Task, get
+
+SPEEDS = (0.5, 2.0)
+
+
+def backbone(reading="B", observations=20):
+    psi = Backbone.random(0, reading=reading, input_size=None if reading == "A" else 8, hidden_sizes=(8, 8))
+    shape = AdapterShape.of(psi, observations, 6)
+    parameters = np.random.default_rng(0).standard_normal((2, shape.num_parameters)).astype(np.float32)
+    kept = AdapterSet.of(shape, parameters, [Task("cheetah-vel", {"velocity": speed}) for speed in SPEEDS])
+    return replace(psi, adapters=kept)
+
+
+def start(name, psi, task=None, seed=3, draw=0):
+    (found,) = starts_of(name, psi, [psi.adapters.shape], [seed], [task])
+    return found(draw)
+
+
+@pytest.mark.parametrize("draw", [0, 2])
+def test_scratch_is_drawn_from_the_seed_and_anew_at_each_reset(draw):
+    psi = backbone()
+    assert np.array_equal(start("scratch", psi, draw=draw), draw_initial(psi, psi.adapters.shape, 3, draw))
+
+
+@pytest.mark.parametrize("reading", ["A", "B"])
+def test_identity_begins_with_the_observation_itself_in_either_reading(reading):
+    psi = backbone(reading)
+    layers = psi.adapters.shape.split(start("identity", psi))
+    assert np.array_equal(layers["pre.weight"], np.eye(8, 20))
+    assert not layers["pre.bias"].any()
+    drawn = psi.adapters.shape.split(draw_initial(psi, psi.adapters.shape, 3))
+    assert np.array_equal(layers["post.weight"], drawn["post.weight"])
+
+
+def test_mean_and_nearest_are_those_of_the_train_tasks_at_every_draw():
+    psi = backbone()
+    for draw in (0, 1):
+        assert np.array_equal(start("mean", psi, draw=draw), psi.adapters.mean())
+        for speed, number in ((0.0, 0), (9.0, 1)):
+            task = Task("cheetah-vel", {"velocity": speed})
+            assert np.array_equal(start("nearest", psi, task, draw=draw), psi.adapters.parameters[number])
+
+
+def test_lanes_of_several_tasks_begin_each_at_the_nearest_train_task():
+    tasks = [Task("cheetah-vel", {"velocity": speed}) for speed in (3.0, 0.1)]
+    options = {"total_timesteps": 1, "learning_starts": 0, "gradient_steps": 0, "eval_freq": 0, "num_threads": 1}
+    psi = backbone()
+    result = apb.adapt(tasks, psi, adapter_init="nearest", **options)
+    found = [policy.adapter.parameters for policy in result.policies]
+    assert np.array_equal(found, psi.adapters.parameters[[1, 0]])
+
+
+def test_a_reset_goes_back_to_the_same_beginning(monkeypatch):
+    options = {"learning_starts": 2, "batch_size": 4, "eval_freq": 0, "num_threads": 1, "reset_interval": 8}
+    psi = backbone()
+    result = apb.adapt(
+        "cheetah-vel/mier-hard:0", psi, adapter_init="mean", total_timesteps=9, gradient_steps=1, **options
+    )
+    moved = np.abs(result.adapter.parameters - psi.adapters.mean()).max()
+    assert moved < 0.01, "one update after the reset"
+
+
+@pytest.mark.parametrize("name", ["mean", "nearest"])
+def test_a_backbone_without_adapters_has_no_such_beginning(name):
+    with pytest.raises(ConfigError, match=rf"adapter_init = '{name}', but the backbone keeps no adapters"):
+        apb.adapt("cheetah-vel/mier-hard:0", "random", adapter_init=name, total_timesteps=2)
+
+
+def test_an_env_that_is_no_task_has_no_nearest_train_task_and_one_of_other_sizes_no_mean():
+    psi = backbone(observations=17)
+    with pytest.raises(ConfigError, match=r"the env is no task of apb\.tasks"):
+        apb.adapt("HalfCheetah-v5", psi, adapter_init="nearest", total_timesteps=2)
+    with pytest.raises(MismatchError, match="adapter_init='scratch'"):
+        apb.adapt("Pendulum-v1", psi, adapter_init="mean", total_timesteps=2)
+
+
+def test_a_task_of_another_family_has_no_nearest_train_task():
+    with pytest.raises(MismatchError, match="another family"):
+        apb.adapt(get("cheetah-dir/pearl")[0], backbone(), adapter_init="nearest", total_timesteps=2)
+
+
+def test_an_unknown_name_is_told_with_the_nearest():
+    with pytest.raises(UnknownNameError, match=f"did you mean 'nearest'.*known: {', '.join(sorted(ADAPTER_INITS))}"):
+        apb.adapt("Pendulum-v1", "random", adapter_init="neares", total_timesteps=2)
