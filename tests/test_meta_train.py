@@ -298,14 +298,13 @@ LIST = [f"{SPLIT}:3", f"{SPLIT}:4"]
         (SPLIT, 1, ConfigError, r"n_tasks = 1 is out of range; expected a number in \[2, 4096\]"),
         (SPLIT, "3", ConfigError, r"n_tasks = '3' is a str; expected an integer in \[2, 4096\]"),
         (LIST, 3, ConfigError, "n_tasks = 3, but the list has 2 tasks; leave n_tasks out"),
-        ([*LIST, "walker-mass/tavt:0"], None, ConfigError, "tasks of one family with the same switches"),
-        ([LIST[0], LIST[0]], None, ConfigError, f"the task {SPLIT}/ood:3 twice; expected different ones"),
-        ([LIST[0], 4], None, InvalidEnvError, "a list with 4 in it; expected tasks"),
+        ([LIST[0], LIST[0]], None, ConfigError, f"{SPLIT}/ood:3 twice; expected different ones"),
+        ([LIST[0], 4], None, InvalidEnvError, "4 .*; expected "),
         ([LIST[0], f"{SPLIT}:30"], None, UnknownNameError, "has 30 tasks; expected a number from 0 to 29"),
     ],
     ids=repr,
 )
-def test_what_is_not_several_tasks_of_one_family_is_refused(tasks, n_tasks, error, message, tmp_path):
+def test_what_is_not_several_tasks_is_refused(tasks, n_tasks, error, message, tmp_path):
     with pytest.raises(error, match=message):
         meta_run(tasks, n_tasks=n_tasks, run_dir=tmp_path / "run")
     assert not [*tmp_path.iterdir()], "nothing was written"
