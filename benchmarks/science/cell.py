@@ -37,7 +37,7 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
             run_dir.rename(run_dir.with_name(f"{run_dir.name}.without-checkpoint-{time.time_ns()}"))
         result = apb.adapt(
             cell.env,
-            random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone),
+            backbone_of(cell, method),
             run_dir=run_dir,
             total_timesteps=cell.total_timesteps,
             seed=cell.seed,
@@ -58,6 +58,13 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
         "settings": json.loads((run_dir / "config.json").read_text())["settings"],
     }
     return header, list(result.evaluations)
+
+
+def backbone_of(cell: Cell, method: Method) -> apb.Backbone:
+    """What the cell adapts: a backbone of the package, or one that is drawn from the cell's seed."""
+    if "pretrained" in method.backbone:
+        return apb.Backbone.from_pretrained(method.backbone["pretrained"].format(family=cell.env.split("/")[0]))
+    return random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone)
 
 
 def _parameters(backbone: apb.Backbone, method: Method) -> int:

@@ -18,7 +18,8 @@ class Method:
 
     Attributes:
         label: What tables and figures call it.
-        backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed.
+        backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed; or {"pretrained": name}, one of the
+            package, "{family}" in it being the family of the task.
         options: Options of `adapt`, beside budget and seed.
         peer: "apb", or "sb3" for Stable-Baselines3's TD3 with the same hyper-parameters.
     """
@@ -36,7 +37,17 @@ PAPER_SETTINGS: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 100, "lea
 """Those of the published curves (Fujimoto et al. 2018), as far as options have them: the widths of the networks stay
 ours, and learning begins after the random steps."""
 
+SHORT_WARMUP: dict[str, Any] = PAPER_SETTINGS | {"learning_starts": 2_500}
+"""For budgets of 50,000 to 100,000 steps; chosen on train tasks, and the same for all methods."""
+
 METHODS = {
+    "meta": Method("APB, meta-trained backbone", {"pretrained": "{family}"}, ACTION_NOISE | SHORT_WARMUP),
+    "meta-nearest": Method(
+        "APB, meta-trained backbone, from the nearest task's adapter",
+        {"pretrained": "{family}"},
+        ACTION_NOISE | SHORT_WARMUP | {"adapter_init": "nearest"},
+    ),
+    "random": Method("APB, random backbone", {"reading": "B"}, ACTION_NOISE | SHORT_WARMUP),
     "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
     "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
     "b-action-25k": Method(
@@ -80,7 +91,7 @@ METHODS = {
     "td3-scale": Method(
         "plain TD3, the paper's learning rate and batch, 2,500 random steps",
         {"reading": "A"},
-        PLAIN_TD3 | PAPER_SETTINGS | {"learning_starts": 2_500},
+        PLAIN_TD3 | SHORT_WARMUP,
     ),
     "td3-25k": Method("plain TD3, 25,000 random steps", {"reading": "A"}, PLAIN_TD3 | PUBLISHED_WARMUP),
     "td3-paper": Method(
