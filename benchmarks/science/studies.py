@@ -18,8 +18,8 @@ class Method:
 
     Attributes:
         label: What tables and figures call it.
-        backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed; or {"pretrained": name}, one of the
-            package, "{family}" in it being the family of the task.
+        backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed; or {"pretrained": name}, one of
+            the package, "{family}" in it being the family of the task.
         options: Options of `adapt`, beside budget and seed.
         peer: "apb", or "sb3" for Stable-Baselines3's TD3 with the same hyper-parameters.
     """
