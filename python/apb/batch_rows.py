@@ -26,7 +26,7 @@ class BatchRows:
 
     def __init__(self, tasks: Sequence[Task], num_threads: int | None = None) -> None:
         self._env = BatchedEnv.of_tasks(tasks, autoreset_mode=AutoresetMode.DISABLED, num_threads=num_threads)
-        self.horizon = self._env.horizon
+        self.horizons = np.full(self._env.num_envs, self._env.horizon, np.int64)
 
     @property
     def envs(self) -> tuple[AnyEnv | AnyVectorEnv, ...]:

@@ -95,21 +95,24 @@ def shown(value: Any) -> str:
 
 
 class Rows(Protocol):
-    """R simulations of the same env, numbered 0 to R - 1; implemented by `EnvRows` and `VectorRows`.
+    """R simulations, numbered 0 to R - 1, that observe and act in the same spaces.
 
     Attributes:
         can_save: Whether `save` is complete at any moment, not only at the start of an episode.
         num_states: How many states `save` returns: one per row, or none where they cannot be told.
         restartable: Whether `restart` works at any moment and for any rows, not only for those whose episode has ended.
-        horizon: Steps after which an episode is truncated, for envs whose simulations may fail; else 0.
-        lost: Whether the envs were interrupted in the middle of a call, or failed in it, and may be of no more use.
+        horizons: Of each row, steps after which an episode is truncated, if its simulation may fail; else 0. int64
+            (R,).
     """
 
     can_save: bool
     num_states: int
     restartable: bool
-    horizon: int
-    lost: bool
+    horizons: NDArray[np.int64]
+
+    @property
+    def lost(self) -> bool:
+        """Whether the envs were interrupted in the middle of a call, or failed in it, and may be of no more use."""
 
     @property
     def envs(self) -> tuple[AnyEnv | AnyVectorEnv, ...]:
@@ -138,13 +141,13 @@ class EnvRows:
     """Rows of separate `gymnasium.Env` objects. They are closed by `close` if `owned`."""
 
     restartable = True
-    horizon = 0
     lost = False  # each env can be reset, whatever happened in it
 
     def __init__(self, envs: Sequence[AnyEnv], *, owned: bool) -> None:
         self.envs = tuple(envs)
         self.can_save = all(can_save(env) for env in self.envs)
         self.num_states = len(self.envs)
+        self.horizons = np.zeros(len(self.envs), np.int64)
         self._owned = owned
         space = require_observation_space(self.envs[0].observation_space)
         self._shape = space.shape

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -30,10 +31,9 @@ from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameErro
 from apb.tasks.splits import one_of
 from apb.vector_rows import VectorRows
 
-EnvLike = (
-    str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task | tasks.Split | Sequence[tasks.Task | str]
-)
-"""What functions of this package accept as `env`."""
+OneEnv = str | EnvSpec | AnyEnv | AnyVectorEnv | Callable[[], AnyEnv] | tasks.Task
+EnvLike = OneEnv | tasks.Split | Sequence[OneEnv]
+"""What functions of this package accept as `env`; a list has tasks or their names, for `meta_train` any envs."""
 
 
 class EnvSource:
@@ -312,6 +312,15 @@ class EnvSource:
         if lanes % len(self.tasks):
             raise ConfigError(f"{lanes} lanes for {self.name}; expected a multiple of {len(self.tasks)}")
         return self.tasks[lane * len(self.tasks) // lanes]
+
+    @cached_property
+    def parts(self) -> "tuple[EnvSource, ...]":
+        """A source for each task by itself; of an env that is not several tasks, this one."""
+        return tuple(self._from_tasks([task]) for task in self.tasks) if len(self.tasks) > 1 else (self,)
+
+    def told_of(self, lane: int, lanes: int) -> str:
+        """What messages on one of K lanes tell of its env, beside the name of this one."""
+        return f", task {self.task(lane, lanes)}" if len(self.tasks) > 1 else ""
 
     def slots(self, wanted: int) -> int:
         """Simulations per lane that can be had: as many as are wanted, or as the object offers that the user gave."""

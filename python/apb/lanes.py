@@ -7,6 +7,7 @@ from typing import Any
 from apb.env_source import EnvSource
 from apb.errors import ConfigError
 from apb.settings import MAX_LANES, LearningSettings
+from apb.several_envs import in_words
 from apb.tasks import Task
 
 
@@ -42,12 +43,12 @@ class Lane:
 
 
 def lanes_of(source: EnvSource, settings: LearningSettings) -> tuple[Lane, ...]:
-    """Every task of the source with its seeds, those of one task together.
+    """Every task or env of the source with its seeds, those of one together.
 
     Raises:
         ConfigError: they are too many.
     """
-    seeds = settings.lane_seeds(max(1, len(source.tasks)))
+    seeds = settings.lane_seeds(len(source.parts))
     count = sum(map(len, seeds))
     if count > MAX_LANES:
         raise ConfigError(
@@ -55,18 +56,18 @@ def lanes_of(source: EnvSource, settings: LearningSettings) -> tuple[Lane, ...]:
         )
     if len(seeds) == 1:
         return tuple(Lane(seed, source, None, f"seed-{seed}") for seed in seeds[0])
-    singles = [EnvSource.resolve(task) for task in source.tasks]
+    names = names_of([part.tasks[0] if part.tasks else in_words(part) for part in source.parts])
     return tuple(
-        Lane(seed, single, name, f"task-{number}-seed-{seed}")
-        for number, (single, name, own) in enumerate(zip(singles, names_of(source.tasks), seeds, strict=True))
+        Lane(seed, part, name, f"task-{number}-seed-{seed}")
+        for number, (part, name, own) in enumerate(zip(source.parts, names, seeds, strict=True))
         for seed in own
     )
 
 
-def names_of(tasks: Sequence[Task]) -> list[str]:
-    """Labels of tasks; of those that have none, or the same, their numbers with what they are in short. All have their
-    numbers where a label is what another would be called so."""
-    labels = [task.label for task in tasks]
+def names_of(tasks: Sequence[Task | str]) -> list[str]:
+    """Labels of tasks, or what other envs are called; of those that have none, or the same, their numbers with what
+    they are in short. All have their numbers where a label is what another would be called so."""
+    labels = [task if isinstance(task, str) else task.label for task in tasks]
     numbered = [f"task {number}: {task}" for number, task in enumerate(tasks)]
     names = [
         label if label is not None and labels.count(label) == 1 else name

@@ -14,7 +14,7 @@ from apb.adapter import Adapter
 from apb.adapter_set import AdapterSet
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
-from apb.environments import EnvSource
+from apb.environments import EnvLike
 from apb.errors import ConfigError, MismatchError, UnknownNameError, counted, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_evaluation import ZeroShot, returns_on
@@ -22,6 +22,7 @@ from apb.meta_settings import MetaSettings
 from apb.runner import AdaptResult
 from apb.runs import BUDGET, writing
 from apb.runs.systems import deciding
+from apb.several_envs import resolve_all
 from apb.strategies import strategy_named
 from apb.system_info import system_info
 from apb.tasks import FAMILIES, Split, Task, get
@@ -95,6 +96,8 @@ class MetaJob(Job):
         return MetaResult(**values, backbone=backbone, zero_shot=zero_shot)
 
     def _with_adapters(self, result: AdaptResult) -> Backbone:
+        if not self.source.tasks:  # adapters of different sizes, of which none is near to a task
+            return result.policies[0].backbone
         adapters = [policy.adapter for policy in result.policies]
         parameters = np.stack([adapter.parameters for adapter in adapters])
         kept = AdapterSet.of(adapters[0].shape, parameters, self.source.tasks)
@@ -118,10 +121,10 @@ class MetaJob(Job):
         return found
 
     def _metadata(self, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
-        lanes, tasks = len(result.lanes), self.source.tasks
+        lanes = len(result.lanes)
         return {
             "kind": META_TRAINED,
-            "tasks": f"{lanes} tasks of {tasks[0].family}",
+            "tasks": self.source.name,
             "split": self.about["split"],
             "n_tasks": lanes,
             "total_timesteps": lanes * result.total_timesteps,
@@ -139,7 +142,7 @@ class MetaJob(Job):
 
 
 def meta_train(
-    tasks: str | Split | Sequence[str | Task],
+    tasks: str | Split | Sequence[EnvLike],
     backbone: Backbone | str | Path | None = None,
     *,
     run_dir: str | Path | None = None,
@@ -151,8 +154,9 @@ def meta_train(
 
     Args:
         tasks: A split by its name, "cheetah-vel/mier-hard", of which the first `n_tasks` train tasks are used; a
-            family's name stands for its first split. Or an `apb.tasks.Split`, or several tasks or names of tasks of one
-            family, all of which are used.
+            family's name stands for its first split. Or an `apb.tasks.Split`, or a list of tasks or names of tasks, all
+            of which are used. The list may have any envs that `adapt` takes, such as ["Hopper-v5", "Walker2d-v5"]: they
+            may observe and act in different numbers.
         backbone: What to begin with: see `adapt`. Default: a random one of reading B, drawn from `seed`.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.
@@ -168,13 +172,13 @@ def meta_train(
     settings = MetaSettings.from_options(resolve_device(options), inspect.signature(meta_train).parameters)
     strategy = strategy_named(settings.strategy)
     split, chosen = train_tasks(tasks, settings.n_tasks)
-    source = EnvSource.resolve(list(chosen))
-    settings = replace(settings, n_tasks=len(source.tasks))
-    least = len(source.tasks) * strategy.slots(settings)
+    source = resolve_all(chosen)
+    settings = replace(settings, n_tasks=len(source.parts))
+    least = len(source.parts) * strategy.slots(settings)
     if settings.total_timesteps < least:
         raise ConfigError(
             f"total_timesteps = {settings.total_timesteps} is less than one step of each simulation of "
-            f"{len(source.tasks)} tasks; expected at least {least}, or fewer tasks"
+            f"{len(source.parts)} tasks; expected at least {least}, or fewer tasks"
         )
     about = {"split": None if split is None else _published(str(split))}
     initial = resolve_backbone(backbone, source, settings.seed)
@@ -192,9 +196,7 @@ def _published(name: str) -> dict[str, str] | None:
     return {"name": name, "sha256": split.hash} if isinstance(split, Split) else None
 
 
-def train_tasks(
-    given: str | Split | Sequence[str | Task], n_tasks: int | None
-) -> tuple[Split | None, Sequence[str | Task]]:
+def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> tuple[Split | None, Sequence[EnvLike]]:
     """The split that was given, if it was one, and the tasks to train on.
 
     Raises:

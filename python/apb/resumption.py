@@ -19,6 +19,7 @@ from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
 from apb.settings import FIXED, AdaptSettings, LearningSettings
+from apb.several_envs import source_again
 from apb.strategies import strategy_named
 from apb.threads import most_threads
 
@@ -90,7 +91,7 @@ def resume(
         ) from error
     # Only now, so that what this machine lacks is not told as a damaged file.
     settings = replace(settings, **resolve_device({"device": saved.get("device", "cpu")} | changed))
-    source = EnvSource.again(env, identity)
+    source = source_again(env, identity)
     names = [name for name, value in source.description.items() if value != identity.get(name)]
     if names:
         raise MismatchError(

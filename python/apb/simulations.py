@@ -262,7 +262,7 @@ class Simulations:
         return_, steps = float(self._episode_return[row]), int(self._episode_steps[row])
         failed = bool(result.failed[row])
         if failed:
-            return_ += float(self._lowest[lane]) * (self._rows.horizon - steps)
+            return_ += float(self._lowest[lane]) * (int(self._rows.horizons[row]) - steps)
         return Episode(lane, slot, return_, steps, bool(result.terminated[row]), failed)
 
     def _count_failures(self, result: RowStep) -> None:
@@ -307,8 +307,7 @@ class Simulations:
             lane, slot = divmod(failure.row, self.slots)
             if self._episode_index.size > 1:
                 where += f", lane {lane}, slot {slot}"
-            if len(self.source.tasks) > 1:
-                where += f", task {self.source.task(lane, self.lanes)}"
+            where += self.source.told_of(lane, self.lanes)
             steps = int(self._episode_steps[failure.row])
             where += f", episode {int(self._episode_index[failure.row])} after {steps} steps of it"
         raise failure.in_env(f"{where}, after {self.total_steps} steps in total") from failure.__cause__

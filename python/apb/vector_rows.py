@@ -30,7 +30,6 @@ class VectorRows:
     can_save = False
     num_states = 0
     restartable = False
-    horizon = 0
 
     def __init__(self, env: AnyVectorEnv) -> None:
         self._env = env
@@ -39,8 +38,8 @@ class VectorRows:
         space = require_observation_space(env.single_observation_space)
         self._shape = space.shape
         self._size = flat_size(space)
-        if isinstance(env.unwrapped, BatchedEnv):
-            self.horizon = env.unwrapped.horizon
+        horizon = env.unwrapped.horizon if isinstance(env.unwrapped, BatchedEnv) else 0
+        self.horizons = np.full(env.num_envs, horizon, np.int64)
         self._after_reset = np.empty((0, 0))
         self._resets_next = np.zeros(env.num_envs, bool)
         self._warned = False

@@ -47,16 +47,16 @@ def run(options: Options) -> Outcome:
     """Meta-train, with a progress bar, and summarise the run folder."""
     named = options.run_dir and options.run_dir.absolute()
     # Imported here, so that a slip in the options is told before torch is loaded.
-    from apb.environments import EnvSource
     from apb.meta_training import meta_train, train_tasks
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
+    from apb.several_envs import resolve_all
 
     if not options.tasks:
         raise ConfigError("apb meta-train expects SPLIT, the tasks to train on: cheetah-vel/mier-hard, for example")
     given = options.tasks[0] if len(options.tasks) == 1 else options.tasks
     _, tasks = train_tasks(given, options.n_tasks)
-    source = EnvSource.resolve(list(tasks))
+    source = resolve_all(tasks)
     backbone = chosen_backbone(options.backbone, options.reading, options.init, options.seed, source)
     settings = {field.name: getattr(options, field.name) for field in fields(MetaSettings)}
     with ExitStack() as stack:

@@ -15,6 +15,7 @@ from apb.env_source import EnvSource
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from apb.ranges import THREADS
 from apb.runs import RunFolder, short_path
+from apb.several_envs import source_again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def _env(options: Options, config: Mapping[str, Any]) -> EnvSource | None:
         if kwargs:
             raise ConfigError("--env-kwargs was given without ENV; leave it out to continue in the run's own env")
         return None
-    return EnvSource.again(options.env, _identity(config), kwargs)
+    return source_again(options.env, _identity(config), kwargs)
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
