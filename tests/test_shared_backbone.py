@@ -7,7 +7,7 @@ import pytest
 import torch
 from apb import _native, rng
 from apb.meta_settings import MetaSettings
-from apb.shared_backbone import SharedBackbone
+from apb.shared_backbone import SMALLEST_SCALE, SharedBackbone
 from apb.td3 import TD3
 from hypothesis import given
 from hypothesis import strategies as st
@@ -371,3 +371,13 @@ def test_the_same_bits_are_learned_on_any_number_of_threads(threads, lanes):
             td3.update(draw_batch(lanes, batch_size=16, seed=number))
         found.append(td3.state())
     assert same_arrays(*found)
+
+
+def test_a_lane_whose_values_are_all_zero_counts_as_one_with_the_smallest_scale():
+    given, floored = make_shared(2), make_shared(2)
+    for shared in (given, floored):
+        for part in shared.parts.values():
+            part[0], part[1] = 1.0, 1e-12
+    given.step(torch.tensor([2.0, 0.0]))
+    floored.step(torch.tensor([2.0, SMALLEST_SCALE]))
+    assert torch.equal(given.layers.flat, floored.layers.flat)

@@ -81,15 +81,17 @@ class LearningLoop:
         seeds = tuple(lane.seed for lane in self.lanes)
         pool = _native.ThreadPool(settings.num_threads or available_cpus())
         slots = source.slots(strategy_type.slots(settings))
+        total = settings.total_timesteps
+        part = "" if self.budget == total else f" ({self.budget} for each of {len(self.lanes)} tasks)"
         if self.budget < slots:
             raise ConfigError(
-                f"total_timesteps = {settings.total_timesteps} is less than one step of {slots} simulations per lane; "
-                f"expected at least {slots}, or a smaller population_size"
+                f"total_timesteps = {total}{part} is less than one step of {slots} simulations per lane; expected at "
+                f"least {slots} for each, or a smaller population_size"
             )
         if self.budget <= settings.learning_starts:
             warnings.warn(
-                f"total_timesteps = {settings.total_timesteps} ends before learning_starts = {settings.learning_starts}"
-                ": all actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
+                f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: all "
+                "actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
                 ApbWarning,
                 stacklevel=3,
             )

@@ -26,7 +26,7 @@ from apb.several_envs import resolve_all
 from apb.strategies import strategy_named
 from apb.system_info import system_info
 from apb.tasks import FAMILIES, Split, Task, get
-from apb.tasks.splits import splits_of
+from apb.tasks.splits import LISTS, splits_of
 
 PRETRAINED = "pretrained"
 """The folder of the finished backbone in a run folder."""
@@ -108,7 +108,7 @@ class MetaJob(Job):
         found = {"train": ZeroShot(names, result.final, "own")}
         if self.about["split"] is None:
             return found
-        if _published(self.about["split"]["name"]) != self.about["split"]:
+        if _hash(self.about["split"]["name"]) != self.about["split"]["sha256"]:
             raise MismatchError(
                 f"split {self.about['split']['name']} is not the one that the run was started with; install the "
                 "version of apb that it was started with"
@@ -180,20 +180,28 @@ def meta_train(
             f"total_timesteps = {settings.total_timesteps} is less than one step of each simulation of "
             f"{len(source.parts)} tasks; expected at least {least}, or fewer tasks"
         )
-    about = {"split": None if split is None else _published(str(split))}
+    about = {"split": None if split is None else _published(split)}
     initial = resolve_backbone(backbone, source, settings.seed)
     result = MetaJob(source, None, initial, settings, callbacks_of(callback), about).run(folder)
     assert isinstance(result, MetaResult)  # noqa: S101
     return result
 
 
-def _published(name: str) -> dict[str, str] | None:
-    """Name and hash of a split of the package; None where it has none of that name."""
+def _published(split: Split) -> dict[str, str] | None:
+    """Name and hash of a split of the package; None if it is another one, whatever it is called."""
     try:
-        split = get(name)
+        known = get(str(split), **split.train[0].made_family.switches) if split.train else None
     except UnknownNameError:
         return None
-    return {"name": name, "sha256": split.hash} if isinstance(split, Split) else None
+    same = isinstance(known, Split) and all(getattr(known, name) == getattr(split, name) for name in LISTS)
+    return {"name": str(split), "sha256": _hash(str(split))} if same else None
+
+
+def _hash(name: str) -> str:
+    """That of a split as it was published, whatever switches its tasks are given."""
+    published = get(name)
+    assert isinstance(published, Split)  # noqa: S101
+    return published.hash
 
 
 def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> tuple[Split | None, Sequence[EnvLike]]:

@@ -12,6 +12,10 @@ from apb.backbone import Backbone
 from apb.networks import FlatLayers
 from apb.optimizer import Adam, polyak_step, torch_polyak_step
 
+SMALLEST_SCALE = 1e-6
+"""What a lane's scale is taken for if it is less: of a lane that has never seen a reward, whose gradient is as small.
+Ours."""
+
 
 class SharedBackbone:
     """psi, which follows the mean of the lanes' gradients: of `(1/K) sum_k L_k / mean |Q_k1|`.
@@ -58,7 +62,7 @@ class SharedBackbone:
 
     def step(self, scales: Tensor) -> None:
         """One step against the mean over lanes of `parts`, each divided by its scale (K,), and one of the target."""
-        weights = [1 / (len(scales) * scale) for scale in scales.tolist()]
+        weights = [1 / (len(scales) * max(scale, SMALLEST_SCALE)) for scale in scales.tolist()]
         gradient = self._gradient.flat.zero_()
         for name, total in self._gradient.items():
             for part, weight in zip(self.parts[name], weights, strict=True):
