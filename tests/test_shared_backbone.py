@@ -231,12 +231,12 @@ def test_every_lane_has_a_part_in_the_step():
 
 
 @given(
-    powers=st.lists(st.integers(-20, 20), min_size=1, max_size=4),
+    powers=st.lists(st.integers(-18, 20), min_size=1, max_size=4),
     seed=st.integers(0, 100),
     max_grad_norm=st.sampled_from([0.0, 0.1]),
 )
 def test_parts_and_scales_that_grow_together_give_the_same_step(powers, seed, max_grad_norm):
-    """By powers of two, which round nothing: down to the last bit."""
+    """By powers of two, which round nothing: down to the last bit, as far as no scale is below the smallest one."""
     lanes, random = len(powers), np.random.default_rng(seed)
     scales = torch.from_numpy(random.uniform(0.5, 2, lanes))
     as_they_are, grown = (make_shared(lanes, max_grad_norm=max_grad_norm) for _ in range(2))
