@@ -72,6 +72,12 @@ class SeveralEnvs(EnvSource):
     def from_identity(cls, identity: Mapping[str, Any], typed: str | None = None) -> EnvSource:
         """See `EnvSource`; `typed` may be the id of one of the envs, with the module that registers them all."""
         recorded = _recorded(identity)
+        lost = [str(number) for number, each in enumerate(recorded, 1) if each.get("recreatable") is not True]
+        if lost:
+            raise InvalidEnvError(
+                f"env {', '.join(lost)} of the list was given as an object or a function, which no file can hold; pass "
+                "the list again"
+            )
         named = [typed if typed is not None and is_own_id(typed, each) else None for each in recorded]
         for each, word in zip(recorded, named, strict=True):
             if word is not None:
