@@ -3,9 +3,13 @@
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from apb.threads import available_cpus
+
+Name = TypeVar("Name")
 
 INSTALL = 'pip install ".[bench]"'
 """Installs all peers."""
@@ -19,16 +23,17 @@ class Row:
         topic: Name of the benchmark.
         case: What was done.
         ours, peer: Who did it, with the number of threads.
-        ours_value, peer_value: (median, min, max) in `unit`; None for a peer that is not installed or not needed.
+        ours_value, peer_value: (median, min, max) in `unit`; None where ours could not be measured, and for a peer that
+            is not installed or not needed.
         ratio: How many times better ours is, from the medians; None without a peer.
         target: What ours must reach, in words; "" where nothing is promised.
-        reached: Whether it does; None without a target, or where the peer that it refers to is missing.
+        reached: Whether it does; None without a target, or where ours or the peer that it refers to is missing.
     """
 
     topic: str
     case: str
     ours: str
-    ours_value: tuple[float, float, float]
+    ours_value: tuple[float, float, float] | None
     unit: str
     peer: str = ""
     peer_value: tuple[float, float, float] | None = None
@@ -44,7 +49,7 @@ class Row:
 def compare(
     topic: str,
     case: str,
-    ours: tuple[str, list[float]],
+    ours: tuple[str, list[float] | None],
     peer: tuple[str, list[float] | None] | None,
     unit: str,
     *,
@@ -56,22 +61,25 @@ def compare(
 
     Args:
         topic, case, unit: As in `Row`.
-        ours: Name and values.
+        ours: Name and values; None as its values, and why as its name, if it could not be measured.
         peer: Likewise; None as its values if it is not installed, None altogether where there is none.
         higher_is_better: True for rates, False for times.
         min_ratio: Target: so many times better than the peer.
         limit: Target: an absolute value.
     """
-    value = spread(ours[1])
+    value = None if ours[1] is None else spread(ours[1])
     other = None if peer is None or peer[1] is None else spread(peer[1])
-    ratio = None if other is None else (value[0] / other[0] if higher_is_better else other[0] / value[0])
+    ratio = None
+    if value is not None and other is not None:
+        ratio = value[0] / other[0] if higher_is_better else other[0] / value[0]
     targets, checks = [], []
     if min_ratio is not None:
         targets.append(f">= {min_ratio:g} x peer")
         checks.append(None if ratio is None else ratio >= min_ratio)
     if limit is not None:
         targets.append(f"{'>=' if higher_is_better else '<='} {limit:g} {unit}")
-        checks.append(value[0] >= limit if higher_is_better else value[0] <= limit)
+        met = None if value is None else (value[0] >= limit if higher_is_better else value[0] <= limit)
+        checks.append(met)
     reached = None if not checks or None in checks else all(checks)
     name = ""
     if peer is not None:
@@ -82,6 +90,16 @@ def compare(
 def spread(values: list[float]) -> tuple[float, float, float]:
     """Median, minimum and maximum."""
     return statistics.median(values), min(values), max(values)
+
+
+def thread_counts() -> list[int]:
+    """1, 2 and all cores, as far as there are so many."""
+    return sorted({1, min(2, available_cpus()), available_cpus()})
+
+
+def fastest(rates: Mapping[Name, list[float]], names: Iterable[Name]) -> Name:
+    """Which of the names has the highest median."""
+    return max(names, key=lambda name: statistics.median(rates[name]))
 
 
 def interleave(

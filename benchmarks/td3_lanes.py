@@ -13,26 +13,20 @@ def run(quick: bool) -> list[Row]:
     """K = 4 and 8 lanes on all cores against 4 SB3 processes with one thread each."""
     threads = available_cpus()
     lanes = {"apb 4": 4, "apb 8": 8}
-    teams = {name: [Worker("apb", threads, count)] for name, count in lanes.items()}
+    teams = {name: [Worker("apb", threads, lanes=count)] for name, count in lanes.items()}
     if installed("stable_baselines3"):
-        lanes["SB3"] = 1
         teams["SB3"] = [Worker("sb3", 1) for _ in range(4)]
-    try:
-        found = rates(teams, lanes, steps=40 if quick else 100, repetitions=3 if quick else 7)
-    finally:
-        for team in teams.values():
-            for worker in team:
-                worker.close()
+    found = rates(teams, updates=160 if quick else 400, repetitions=3 if quick else 7)
     peer = ("4 SB3 processes, 1 thread each", found.get("SB3"))
     return [
         compare(
             TOPIC,
-            f"{lanes[name]} lanes, plain TD3",
+            f"{count} lanes, plain TD3",
             (f"apb, {threads} threads", found[name]),
             peer,
             "task-updates/s",
             higher_is_better=True,
             limit=TARGET,
         )
-        for name in ("apb 4", "apb 8")
+        for name, count in lanes.items()
     ]
