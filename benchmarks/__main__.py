@@ -18,6 +18,7 @@ from benchmarks.harness import Row
 TOPICS = {
     "td3_single": "one TD3 run, steps and updates per second, against SB3 and SBX",
     "td3_lanes": "task-updates per second of K lanes against 4 SB3 processes",
+    "meta": "task-updates per second of meta-training against SB3, by threads, and on CUDA",
     "forward": "the policy's forward pass against SB3's predict and torch",
     "replay": "sampling from 1M transitions against SB3, cpprb and NumPy; memory",
     "evolution": "ask and tell of a population against vectorised NumPy",
@@ -94,16 +95,17 @@ def _markdown(rows: list[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    ours = f"{row.ours}: {_values(row.ours_value)}"
-    peer = row.peer if row.peer_value is None else f"{row.peer}: {_values(row.peer_value)}"
+    ours, peer = _side(row.ours, row.ours_value), _side(row.peer, row.peer_value)
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     reached = {None: "", True: "yes", False: "NO"}[row.reached]
     return row.topic, row.case, row.unit, ours, peer, ratio, row.target, reached
 
 
-def _values(values: tuple[float, float, float]) -> str:
+def _side(name: str, values: tuple[float, float, float] | None) -> str:
+    if values is None:
+        return name
     median, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values)
-    return f"{median} ({low} - {high})"
+    return f"{name}: {median} ({low} - {high})"
 
 
 if __name__ == "__main__":
