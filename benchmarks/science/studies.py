@@ -186,6 +186,14 @@ class Cell:
 
 
 STUDIES = {
+    "meta-cheetah-vel": Study(
+        "A meta-trained backbone on unseen speeds beyond those that it was trained on",
+        dict.fromkeys((f"cheetah-vel/mier-hard:{number}" for number in range(3)), 50_000),
+        ("meta", "meta-nearest", "random", "td3-scale"),
+        (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000),
+        "random",
+    ),
     "task-scales": Study(
         "What plain TD3 reaches on tasks of every family",
         dict.fromkeys(SCALED_TASKS, 100_000),
