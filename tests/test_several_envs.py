@@ -294,6 +294,32 @@ def test_tasks_of_one_family_are_simulated_in_one_batch():
         Simulations(source, 7, 1, [0] * 7)
 
 
+def test_simulations_beside_others_start_where_they_start_alone():
+    source, seeds = resolve_all(ENVS), [11, 5, 8, 2, 9, 4]
+    with Simulations(source, 6, 2, seeds) as together:
+        for episode in (0, 3):
+            observations = together.reset(episode)
+            for lane, part in enumerate(source.parts):
+                with Simulations(part, 1, 2, seeds[lane : lane + 1]) as alone:
+                    expected = alone.reset(episode)[0]
+                assert observations[lane, :, : expected.shape[1]].tobytes() == expected.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_a_simulation_that_blows_up_costs_what_its_own_episode_still_had():
+    with Simulations(resolve_all(["Pendulum-v1", "cheetah-vel/mier-hard:0"]), 2, 1, [0, 0]) as simulations:
+        simulations.reset()
+        actions = np.ones((2, 1, 6), np.float32)
+        rewards = [float(simulations.step(actions).reward[1, 0]) for _ in range(10)]
+        _, cheetah = simulations._rows.envs
+        cheetah._batch.bind("qvel")[0] = 1e12
+        transition = simulations.step(actions)
+        assert transition.valid.tolist() == [[True], [False]]
+        (episode,) = transition.episodes
+        assert (episode.lane, episode.length, episode.failed) == (1, 10, True)
+        assert episode.return_ == pytest.approx(sum(rewards) + 190 * min(rewards), rel=1e-5)
+
+
 def test_lists_of_one_family_are_the_batch_that_they_were():
     for alike in (["cheetah-vel/mier-hard:1", "cheetah-vel/mier-hard:4"], tasks.get("cheetah-vel/mier-hard")[:3]):
         source = resolve_all(alike)
@@ -340,7 +366,7 @@ def test_what_an_env_does_wrong_is_told_with_its_name_and_place():
     with Simulations(source, 3, 1, [0] * 3) as simulations:
         simulations.reset()
         simulations._rows._blocks[1].rows._env.close()
-        with pytest.raises(SimulationError, match="cheetah-vel/mier-hard/ood:0"):
+        with pytest.raises(SimulationError, match="in total: cheetah-vel/mier-hard/ood:0: "):
             simulations.step(np.zeros((3, 1, 6), np.float32))
 
 
