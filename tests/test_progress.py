@@ -27,7 +27,7 @@ def follow(file, steps, total=1000, **ends):
             bar.on_step(state(timesteps, total))
             if number == 0:
                 bar.on_episode_end(state(timesteps, total), SimpleNamespace(return_=12.3))
-                bar.on_evaluation(state(timesteps, total), [SimpleNamespace(mean=-4.0), SimpleNamespace(mean=-6.0)])
+                bar.on_evaluation(state(timesteps, total), [SimpleNamespace(mean=-5.0)])
         bar.on_end(state(steps[-1], total))
     return file.getvalue()
 
@@ -132,3 +132,27 @@ def test_several_tasks_are_not_taken_for_seeds(seeds, words):
 
 def test_it_keeps_no_state_so_that_it_may_come_and_go_between_the_parts_of_a_run():
     assert ProgressBarCallback().state_dict() == {}
+
+
+def test_of_several_lanes_each_return_of_an_evaluation_is_printed_in_one_line():
+    file = io.StringIO()
+    with ProgressBarCallback("3 tasks", file) as bar:
+        bar.on_start(state(0, seeds=(4, 5, 6)))
+        results = [SimpleNamespace(mean=value) for value in (-1234.4, 2.0, 10.6)]
+        bar.on_evaluation(state(500, seeds=(4, 5, 6)), results)
+    assert "500 steps: eval -407, each -1,234, 2, 11" in file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        (tuple(range(3, 23)), "seeds 3 to 22"),
+        ((0, 1, 2, 3, 4), "seeds 0, 1, 2, 3, 4"),
+        ((0, 1, 2, 3, 4, 6), "seeds 0, 1, 2, 3, 4, 6"),
+    ],
+)
+def test_many_seeds_in_a_row_are_named_by_the_first_and_the_last(seeds, words):
+    file = io.StringIO()
+    with ProgressBarCallback("tasks", file) as bar:
+        bar.on_start(state(0, seeds=seeds))
+    assert f"tasks, {words}, {len(seeds)},000 steps in all" in file.getvalue()

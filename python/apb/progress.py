@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LINES = 10
 """Lines that a run prints where there is no terminal: one per tenth of its budget."""
 
+MOST_NAMED = 5
+"""Seeds in a row that are named one by one."""
+
 WINDOW = 30.0
 """Seconds over which the rate is taken. Ours."""
 
@@ -89,8 +92,11 @@ class ProgressBarCallback(Callback):
         self._latest = f"return {episode.return_:,.0f}"
 
     def on_evaluation(self, state: RunState, results: "list[EvalResult]") -> None:
-        """Remember the mean over lanes."""
+        """Remember the mean over lanes; of several, print each in a line."""
         self._evaluation = f"eval {mean_over_lanes(results):,.0f}"
+        if len(results) > 1:
+            each = ", ".join(f"{result.mean:,.0f}" for result in results)
+            self._console.print(f"{state.timesteps:,} steps: {self._evaluation}, each {each}", markup=False)
         self._show(state)
 
     def on_step(self, state: RunState) -> None:
@@ -119,7 +125,9 @@ class ProgressBarCallback(Callback):
 def lanes_in_words(seeds: Sequence[int]) -> str:
     """The seeds of all lanes, "seeds 3, 4"; of several tasks, which all have the same, "seeds 3, 4 in each task"."""
     own = list(dict.fromkeys(seeds))
-    named = f"seed{'s' if len(own) > 1 else ''} {', '.join(map(str, own))}"
+    in_a_row = len(own) > MOST_NAMED and own == list(range(own[0], own[0] + len(own)))
+    numbers = f"{own[0]} to {own[-1]}" if in_a_row else ", ".join(map(str, own))
+    named = f"seed{'s' if len(own) > 1 else ''} {numbers}"
     return named if len(own) == len(seeds) else f"{named} in each task"
 
 
