@@ -2,14 +2,15 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_observation_space
-from apb.errors import ApbWarning, SimulationError, raised
+from apb.errors import ApbWarning, InvalidEnvError, SimulationError, raised
 from apb.snapshots import EnvState, can_save, load_env, save_env
 
 
@@ -152,6 +153,23 @@ class EnvRows:
         space = require_observation_space(self.envs[0].observation_space)
         self._shape = space.shape
         self._size = flat_size(space)
+
+    @classmethod
+    def made(cls, make: Callable[[], AnyEnv], count: int, name: str) -> "EnvRows":
+        """So many envs that `make` makes, owned; raises `InvalidEnvError` if it returns one twice."""
+        envs: list[AnyEnv] = []
+        with ExitStack() as opened:
+            for _ in range(count):
+                env = make()
+                if any(env.unwrapped is other.unwrapped for other in envs):
+                    raise InvalidEnvError(
+                        f"the factory of env {name} returned the same env twice; expected a new one at each call"
+                    )
+                envs.append(env)
+                opened.callback(close_env, env)
+            rows = cls(envs, owned=True)
+            opened.pop_all()
+        return rows
 
     def reset(self, seeds: Sequence[int]) -> NDArray[np.float64]:
         """See `Rows`."""

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -348,16 +347,4 @@ class EnvSource:
             return VectorRows(self.instance)
         if self.instance is not None and lanes * slots == 1:
             return EnvRows([self.instance], owned=False)
-        envs: list[AnyEnv] = []
-        with ExitStack() as opened:
-            for _ in range(lanes * slots):
-                env = self.make()
-                if any(env.unwrapped is other.unwrapped for other in envs):
-                    raise InvalidEnvError(
-                        f"the factory of env {self.name} returned the same env twice; expected a new one at each call"
-                    )
-                envs.append(env)
-                opened.callback(close_env, env)
-            rows = EnvRows(envs, owned=True)
-            opened.pop_all()
-        return rows
+        return EnvRows.made(self.make, lanes * slots, self.name)
