@@ -2,7 +2,6 @@
 
 import logging
 import math
-import mmap
 import os
 import shutil
 import tempfile
@@ -143,4 +142,4 @@ def _zeros_on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
                 f"no file of {count / 2**20:,.0f} MiB can be made for the replay in {tempfile.gettempdir()}: {error}; "
                 "set TMPDIR to a folder with more room"
             ) from error
-        return np.ndarray(shape, dtype=np.float32, buffer=mmap.mmap(file.fileno(), count))
+        return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))
