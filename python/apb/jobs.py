@@ -1,5 +1,6 @@
 """`Job`: what a call of `adapt` or `meta_train` is to do, resolved and checked, and how such a run begins."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from apb import spaces
 from apb.backbone import Backbone
 from apb.callbacks import Callback
 from apb.environments import EnvSource
-from apb.errors import ConfigError, InvalidEnvError, counted
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted
 from apb.loop import LearningLoop
 from apb.persistence import RunWriter
 from apb.runner import AdaptResult, run_to_end
@@ -55,6 +56,15 @@ class Job:
 
     def run(self, folder: Path | None) -> AdaptResult:
         """Do it from the beginning, in a new run in `folder` if there is one."""
+        if self.source.running_statistics:
+            warnings.warn(
+                f"env {self.source.name} is wrapped in {' and '.join(self.source.running_statistics)}, whose running "
+                "statistics differ from one simulation to the next, begin anew in evaluations, and are not saved with a "
+                "policy; expected an env without: normalize_observations=True keeps one set of statistics inside the "
+                "policy",
+                ApbWarning,
+                stacklevel=3,
+            )
         with ExitStack() as stack:
             signals = stack.enter_context(StopSignals())
             loop = self.loop()
