@@ -23,10 +23,9 @@ from rich.console import Console
 # --- adapt -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_main_job_is_half_cheetah_with_the_defaults_of_the_library_but_a_short_budget():
+def test_the_main_job_has_the_defaults_of_the_library_but_a_short_budget():
     own = {field.name: field.default for field in dataclasses.fields(adapt.Options)}
     library = {field.name: field.default for field in dataclasses.fields(AdaptSettings)}
-    assert own["env"] == "HalfCheetah-v5"
     assert {name: own[name] for name in library if name != "total_timesteps"} == {
         name: value for name, value in library.items() if name != "total_timesteps"
     }

@@ -131,7 +131,7 @@ BAD_INPUTS = [
     (["adapt", ENV, "-json"], "did you mean --json?"),
     (["adapt", ENV, "--reading", "a"], "'a' is unknown; did you mean 'A'?"),
     (["adapt", ENV, "--init", "kaiming"], "did you mean 'he'?"),
-    (["adapt", ENV, "--backbone", "cheetah-vel"], "is neither 'random' nor a folder that exists"),
+    (["adapt", ENV, "--backbone", "cheetah-val"], "did you mean 'cheetah-vel'?"),
     (["resume", "runs/finished", "--total-timesteps", "3000"], "change them in a new run"),
     (["resume", "runs/finished", "--lr", "1"], "change them in a new run"),
     (["play"], "did you mean 'render'"),

@@ -1,7 +1,6 @@
 """`adapt`: learn an adapter around a frozen backbone for one env."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbWarning, ConfigError, UnknownNameError, nearest_name, nearest_path, require_path
+from apb.errors import ConfigError, UnknownNameError, nearest_name, nearest_path, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.runner import AdaptResult
 from apb.settings import AdaptSettings, LearningSettings
+from apb.shipped import shipped
 from apb.strategies import STRATEGIES, strategy_named
 
 RANDOM = "random"
@@ -36,8 +36,8 @@ def adapt(
         env: A Gymnasium id or `EnvSpec`, an `Env`, a `VectorEnv`, or a function that returns a new `Env`; float `Box`
             observations and bounded float `Box` actions. Or a task of `apb.tasks`, its name, or several tasks of one
             family, each with lanes of its own: they are simulated in one batch.
-        backbone: psi, or the folder of a saved one. None or "random": a random one of reading B, drawn from `seed`,
-            with the env's observation size as `d_in`.
+        backbone: psi, the name of one of the package (`apb backbones`), or the folder of a saved one. None or "random":
+            a random one of reading B, drawn from `seed`, with the env's observation size as `d_in`.
         env_kwargs: Arguments of `gymnasium.make`, with an id.
         eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a
             second time.
@@ -59,14 +59,6 @@ def adapt(
     settings = AdaptSettings.from_options(resolve_device(options), inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
-    if source.running_statistics:
-        warnings.warn(
-            f"env {source.name} is wrapped in {' and '.join(source.running_statistics)}, whose running statistics "
-            "differ from one simulation to the next, begin anew in evaluations, and are not saved with a policy; "
-            "expected an env without: normalize_observations=True keeps one set of statistics inside the policy",
-            ApbWarning,
-            stacklevel=2,
-        )
     chosen = resolve_backbone(backbone, source, settings.seed)
     given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
     return Job(source, given_eval, chosen, settings, callbacks_of(callback), {}).run(folder)
@@ -93,11 +85,17 @@ def resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource, 
     if isinstance(backbone, str | Path):
         if backbone == RANDOM:
             return random_backbone(source, seed)
-        if isinstance(backbone, str) and not Path(backbone).exists():
-            meant = nearest_name(backbone, [RANDOM, *STRATEGIES])
-            near = {None: nearest_path(Path(backbone)), RANDOM: f"; did you mean {RANDOM!r}?"}
-            hint = near.get(meant, f"; did you mean strategy={meant!r}?")
-            raise UnknownNameError(f"backbone = {backbone!r} is neither {RANDOM!r} nor a folder that exists{hint}")
+        known = shipped()
+        if isinstance(backbone, str) and backbone not in known and not Path(backbone).exists():
+            meant = nearest_name(backbone, [RANDOM, *STRATEGIES, *known])
+            if meant is None:
+                hint = nearest_path(Path(backbone))
+            else:
+                hint = f"; did you mean {'strategy=' if meant in STRATEGIES else ''}{meant!r}?"
+            raise UnknownNameError(
+                f"backbone = {backbone!r} is neither {RANDOM!r} nor a backbone of the package nor a folder that "
+                f"exists{hint}"
+            )
         return Backbone.from_pretrained(backbone)
     if isinstance(backbone, Backbone):
         return backbone

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from apb import adapter_set, files, rng
 from apb.adapter_set import AdapterSet
 from apb.backbone_card import META_TRAINED, backbone_card
-from apb.errors import ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest, require_integer
+from apb.errors import (
+    ConfigError,
+    FileFormatError,
+    MismatchError,
+    UnknownNameError,
+    nearest,
+    require_integer,
+    require_path,
+)
 from apb.shipped import shipped
 
 Reading = Literal["A", "B"]
@@ -195,7 +203,7 @@ class Backbone:
                 format version, or weights that are not those that config.json names by their hash.
         """
         known = shipped()
-        if isinstance(path, str) and not Path(path).exists() and "/" not in path:
+        if isinstance(path, str) and "/" not in path and not require_path("path", path).exists():
             if path not in known:
                 raise UnknownNameError(
                     f"path = {path!r:.100} is neither a folder that exists nor a backbone of the package; "

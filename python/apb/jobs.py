@@ -59,8 +59,8 @@ class Job:
         if self.source.running_statistics:
             warnings.warn(
                 f"env {self.source.name} is wrapped in {' and '.join(self.source.running_statistics)}, whose running "
-                "statistics differ from one simulation to the next, begin anew in evaluations, and are not saved with a "
-                "policy; expected an env without: normalize_observations=True keeps one set of statistics inside the "
+                "statistics differ from one simulation to the next, begin anew in evaluations, and are not saved with "
+                "a policy; expected an env without: normalize_observations=True keeps one set of statistics inside the "
                 "policy",
                 ApbWarning,
                 stacklevel=3,

@@ -18,25 +18,33 @@ from apb.settings import AdaptSettings, Timesteps
 if TYPE_CHECKING:
     from apb.environments import EnvSource
 
-MAIN_JOB_ENV = "HalfCheetah-v5"
+MAIN_JOB_ENV = "cheetah-vel/mier-hard:0"
+MAIN_JOB_BACKBONE = "cheetah-vel"
+"""What is adapted to what where the user names no env: a speed that the backbone has never seen."""
 MAIN_JOB_TIMESTEPS = 30_000
-"""Enough to see a HalfCheetah learn to run, and a few minutes on four cores."""
+"""Enough to see a HalfCheetah learn to run, and a few minutes on four cores, controls included."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(AdaptSettings):
     """Adapt a frozen backbone to an env: learn two linear layers around it, by TD3.
 
-    With no argument at all it adapts a random backbone to HalfCheetah-v5, in a few minutes. It writes a run folder with
-    history, checkpoints, policy and learning curve, shows its progress, and ends with a table of returns. Each default
-    has its source; "ours" marks those that no publication gives.
+    With no argument at all it adapts a meta-trained backbone of the package to a task that the backbone has never seen,
+    and two controls, in a few minutes. It writes a run folder with history, checkpoints, policy and learning curve,
+    shows its progress, and ends with a table of returns. Each default has its source; "ours" marks those that no
+    publication gives.
     """
 
-    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = MAIN_JOB_ENV
+    env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ENV]")] = None
     """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first. Or
-    a task or split, "cheetah-vel/mier-hard:3": see `apb tasks`."""
-    backbone: str = "random"
-    """"random", the name of a backbone of the package (see `apb backbones`), or the folder of a saved one."""
+    a task or split, "cheetah-vel/mier-hard:3": see `apb tasks`. Default: cheetah-vel/mier-hard:0, with the backbone
+    cheetah-vel and controls."""
+    backbone: str | None = None
+    """"random", the name of a backbone of the package (see `apb backbones`), or the folder of a saved one. Default:
+    random, if ENV is given."""
+    controls: bool = False
+    """Run the controls too, with the same budget, options and seeds: the random backbone and plain TD3; and draw the
+    curves of all into controls.png."""
     reading: Reading = DEFAULT_READING
     """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
     network without its first and last layer, which are learned."""
@@ -62,25 +70,33 @@ def run(options: Options) -> Outcome:
     named = options.run_dir and options.run_dir.absolute()  # before an env is made that changes the current folder
     # Imported here, so that a slip in the options is told before torch is loaded.
     from apb.adaptation import adapt
+    from apb.cli.controls import run_controls
     from apb.environments import EnvSource
     from apb.progress import ProgressBarCallback
-    from apb.runs import RunFolder, numbered_folder
+    from apb.runs import EXIT_STOPPED, RunFolder, numbered_folder
     from apb.strategies import STRATEGIES
 
     if options.env in STRATEGIES:
         raise UnknownNameError(f"{options.env!r} is a strategy, no env; {how_to_say('adapt', options.env)}")
-    source = EnvSource.resolve(options.env, env_kwargs)
+    named_backbone = options.backbone or ("random" if options.env else MAIN_JOB_BACKBONE)
+    source = EnvSource.resolve(options.env or MAIN_JOB_ENV, env_kwargs)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {options.strategy}"))
         run_dir = named or stack.enter_context(numbered_folder(source.name, options.strategy))
         result = adapt(
             source,
-            chosen_backbone(options.backbone, options.reading, options.init, options.seed, source),
+            chosen_backbone(named_backbone, options.reading, options.init, options.seed, source),
             run_dir=run_dir,
             callback=bar,
             **_settings(options),
         )
-    return RunSummary.read(RunFolder.open(str(result.run_dir))).outcome(source.words)
+    summary = RunSummary.read(RunFolder.open(str(result.run_dir)))
+    outcome = summary.outcome(source.words)
+    if not summary.finished or not (options.controls or options.env is None):
+        return outcome
+    comparison = run_controls(summary.run_dir.absolute(), source, _settings(options))
+    code = EXIT_STOPPED if comparison.stopped else outcome.exit_code
+    return Outcome({**outcome.data, "controls": comparison.to_json()}, [*outcome.shown, *comparison.shown()], code)
 
 
 def _settings(options: Options) -> dict[str, Any]:

@@ -37,7 +37,8 @@ KINDS = {
 
 RUN_KIND = (
     "a run, which apb.resume and `apb eval`, `apb render`, `apb plot`, `apb resume` take; its policies are the folders "
-    "best/* and checkpoints/<step>/policy, its backbone is the folder backbone"
+    "best/* and checkpoints/<step>/policy, its backbone is the folder backbone, and pretrained is what a meta-training "
+    "has learned"
 )
 
 
