@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from apb.errors import ConfigError
 from apb.ranges import Range
-from apb.rng import MAX_SEED
+from apb.rng import Stream, derive_seed
 from apb.settings import MAX_LANES, AdaptSettings, BackboneTraining, Interval, LearningSettings, Timesteps
 
 
@@ -25,8 +25,8 @@ class MetaSettings(LearningSettings):
     """Budget of environment transitions of all tasks together, the warm-up's included; each has the same part. Ours:
     50,000 for each of 20."""
     n_tasks: Annotated[int | None, Range(2, MAX_LANES)] = None
-    """How many of the train tasks of a split, from the first on; of a list all are used. Default: 20, or all if there
-    are fewer. Ours: the paper does not tell its number."""
+    """How many of the train tasks of a split, evenly spread over its list; of a list all are used. Default: 20, or all
+    if there are fewer. Ours: the paper does not tell its number."""
     learning_starts: Interval = 2_000
     """Timesteps of each task with uniformly random actions before learning starts. 2,000 in PEARL's code."""
     max_grad_norm: Annotated[float, Range(0, 1e6)] = 10.0
@@ -36,12 +36,16 @@ class MetaSettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed > MAX_SEED // MAX_LANES:
-            raise ConfigError(f"seed = {self.seed}; expected at most {MAX_SEED // MAX_LANES}")
+        if self.normalize_observations:
+            raise ConfigError(
+                "normalize_observations = True; expected False: each train task would see psi through statistics of its "
+                "own, and a new task has none of them"
+            )
 
     def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
-        """See `LearningSettings`: one for each task, which no other task has, and no run with another `seed`."""
-        return [(self.seed * MAX_LANES + number,) for number in range(tasks)]
+        """See `LearningSettings`: one for each task, drawn from `seed`, so that an adaptation with small seeds begins with
+        other draws than any lane that its backbone was trained in."""
+        return [(derive_seed(self.seed, Stream.META_LANE, number),) for number in range(tasks)]
 
     def lane_timesteps(self, lanes: int) -> int:
         """See `LearningSettings`: an equal part."""

@@ -153,8 +153,8 @@ def meta_train(
     follows the mean of their gradients (docs/algorithm.md has the losses).
 
     Args:
-        tasks: A split by its name, "cheetah-vel/mier-hard", of which the first `n_tasks` train tasks are used; a
-            family's name stands for its first split. Or an `apb.tasks.Split`, or a list of tasks or names of tasks, all
+        tasks: A split by its name, "cheetah-vel/mier-hard", of which `n_tasks` train tasks are used, evenly
+            spread over the list; a family's name stands for its first split. Or an `apb.tasks.Split`, or a list of tasks or names of tasks, all
             of which are used. The list may have any envs that `adapt` takes, such as ["Hopper-v5", "Walker2d-v5"]: they
             may observe and act in different numbers.
         backbone: What to begin with: see `adapt`. Default: a random one of reading B, drawn from `seed`.
@@ -205,7 +205,7 @@ def _hash(name: str) -> str:
 
 
 def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> tuple[Split | None, Sequence[EnvLike]]:
-    """The split that was given, if it was one, and the tasks to train on.
+    """The split that was given, if it was one, and the tasks to train on: of a split evenly spread over its list.
 
     Raises:
         ConfigError, UnknownNameError: there are none, or less than two, or less than `n_tasks`.
@@ -215,11 +215,12 @@ def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> 
         splits = splits_of(given) if given in FAMILIES else ()
         found = get(f"{given}/{splits[0]}" if splits else given)
     if isinstance(found, Split):
-        wanted = N_TASKS if n_tasks is None else n_tasks
-        if n_tasks is not None and not 2 <= n_tasks <= max(2, len(found.train)):
-            most = len(found.train)
+        most = len(found.train)
+        if n_tasks is not None and not 2 <= n_tasks <= max(2, most):
             raise ConfigError(f"n_tasks = {n_tasks}; expected 2 to {most}, as many as {found} has train tasks")
-        split, chosen = found, found.train[:wanted]
+        wanted = min(N_TASKS, most) if n_tasks is None else n_tasks
+        # Evenly spread, since some lists are ordered.
+        split, chosen = found, tuple(found.train[number * most // wanted] for number in range(wanted))
     elif isinstance(found, str | Task) or not isinstance(found, Sequence):
         raise ConfigError(
             f"tasks = {given!r:.100}; expected a split such as 'cheetah-vel/mier-hard', or a list of tasks: a backbone "

@@ -32,6 +32,7 @@ class Stream(IntEnum):
     EVALUATE = 14
     TASK_START = 15
     TASK_DRAW = 16
+    META_LANE = 17
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

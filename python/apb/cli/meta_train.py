@@ -24,8 +24,8 @@ class Options(MetaSettings):
     """
 
     tasks: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPLIT", help_behavior_hint="")] = ()
-    """FAMILY/SPLIT, of which the first train tasks are used, as "cheetah-vel/mier-hard"; FAMILY alone is its first
-    split; or several tasks: see `apb tasks`."""
+    """FAMILY/SPLIT, on train tasks of which it is trained, as "cheetah-vel/mier-hard"; FAMILY alone is its first split;
+    or several tasks or envs: see `apb tasks`."""
     backbone: str = "random"
     """What to begin with: "random", the name of a backbone of the package, or the folder of a saved one."""
     reading: Reading = DEFAULT_READING
