@@ -95,13 +95,39 @@ def test_the_nearest_task_is_the_one_of_the_nearest_speed(speed):
     assert abs(SPEEDS[found] - speed) <= min(abs(each - speed) for each in SPEEDS) + 1e-9
 
 
-def test_parameters_count_in_units_of_their_own_deviation():
-    """Goals that differ by metres in x and by millimetres in y: a millimetre in y is as far as a metre in x."""
-    goals = [(-2.0, 0.001), (2.0, 0.0), (2.0, 0.002), (-2.0, 0.003)]
-    parameters = np.zeros((4, SHAPE.num_parameters), np.float32)
-    of = AdapterSet.of(SHAPE, parameters, [Task("ant-goal", {"goal": goal}) for goal in goals])
-    assert of.nearest(Task("ant-goal", {"goal": (2.0, 0.0029)})) == 2
-    assert of.nearest(Task("ant-goal", {"goal": (0.1, 0.003)})) == 3
+def test_each_parameter_counts_in_units_of_its_own_deviation_and_a_goal_is_as_near_as_it_lies():
+    tasks = [Task("hopper-rand-params", {"body_mass": [m] * 5, "dof_damping": [d] * 6}) for m, d in CLOSE]
+    of = AdapterSet.of(SHAPE, np.zeros((4, SHAPE.num_parameters), np.float32), tasks)
+    near = Task("hopper-rand-params", {"body_mass": [2.9] * 5, "dof_damping": [1.0002] * 6})
+    assert of.nearest(near) == 3, "a thousandth of the damping is as far as all of the mass"
+    of = some(((-2.0, 0.0), (2.0, 0.0), (0.0, 0.1)), family="ant-goal", name="goal")
+    assert of.nearest(Task("ant-goal", {"goal": (1.5, 1.0)})) == 1
+
+
+CLOSE = [(1.0, 1.0), (3.0, 1.001), (1.0, 1.001), (3.0, 1.0)]
+
+
+def test_directions_are_near_across_the_full_turn():
+    of = some((0.19, 4.26, 2.0), family="ant-dir", name="angle")
+    assert of.nearest(Task("ant-dir", {"angle": 6.28})) == 0
+    assert of.nearest(Task("ant-dir", {"angle": -0.3})) == 0
+
+
+def test_joint_orders_are_near_if_many_joints_are_in_the_same_place():
+    orders = ((1, 0, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0))
+    of = some(orders, family="cheetah-permuted-joints", name="order")
+    assert of.nearest(Task("cheetah-permuted-joints", {"order": (5, 4, 3, 2, 0, 1)})) == 1
+    assert of.nearest(Task("cheetah-permuted-joints", {"order": (0, 1, 2, 3, 4, 5)})) == 0
+
+
+def test_what_is_the_same_in_all_train_tasks_decides_nothing():
+    """Its deviation may be a rounding error, by which any difference would be huge."""
+    masses = np.arange(1.0, 11.0)
+    tasks = [Task("hopper-rand-params", {"body_mass": [m] * 5, "geom_friction": [[0.1] * 3] * 5}) for m in masses]
+    of = AdapterSet.of(SHAPE, np.zeros((10, SHAPE.num_parameters), np.float32), tasks)
+    for number, mass in enumerate(masses + 0.1):
+        near = Task("hopper-rand-params", {"body_mass": [mass] * 5, "geom_friction": [[0.15] * 3] * 5})
+        assert of.nearest(near) == number
 
 
 def test_a_task_of_another_family_or_with_other_switches_has_no_nearest_one():

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TENSOR = "adapters"
 """The name of their parameters in the file of their backbone."""
 
+_SAME = 1e-9
+"""Deviation, in parts of the largest value, from which on values are taken to differ."""
+
 _OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 _FIELDS = {"shape": list_of(Kind("a size", lambda value: type(value) is int and value > 0))}
 _TASKS = {"tasks": list_of(object_with({"family": TEXT, "arguments": _OBJECT}))}
@@ -76,8 +79,8 @@ class AdapterSet:
         return mean
 
     def nearest(self, task: "Task") -> int:
-        """Which of the adapters is that of the task nearest to `task`: by the Euclidean distance of the values of all
-        parameters, each element in units of its deviation over the set's own tasks.
+        """Which of the adapters is that of the task nearest to `task`: by the Euclidean distance of the parameters'
+        `coordinates`, those of each parameter in units of their deviation over the set's own tasks.
 
         Raises:
             MismatchError: `task` is of another family than all of them, or has other switches.
@@ -94,14 +97,17 @@ class AdapterSet:
                 "has other switches; expected one of them: begin with the mean of the adapters, or with new ones"
             )
 
-        def values(each: "Task") -> NDArray[np.float64]:
-            rows = family.rows(each.values, 1)
-            return np.concatenate([rows[name].ravel() for name in family.parameters])
+        def points(of: "Task", parameter: str) -> NDArray[np.float64]:
+            return family.parameters[parameter].coordinates(family.rows(of.values, 1)[parameter])
 
-        known = np.stack([values(own[number]) for number in among])
-        deviation = known.std(axis=0)
-        scale = np.where(deviation > 0, deviation, 1.0)
-        return among[int(np.linalg.norm((known - values(task)) / scale, axis=1).argmin())]
+        squares = np.zeros(len(among))
+        for name in family.parameters:
+            known = np.concatenate([points(own[number], name) for number in among])
+            variance = known.var(axis=0).sum()
+            # What is the same in all tasks tells none of them from another; its deviation is no more than rounding.
+            if variance > (_SAME * np.abs(known).max()) ** 2:
+                squares += ((known - points(task, name)) ** 2).sum(axis=1) / variance
+        return among[int(squares.argmin())]
 
     def description(self) -> dict[str, Any]:
         """JSON values: with `parameters`, all that `from_description` needs."""

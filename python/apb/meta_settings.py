@@ -38,13 +38,13 @@ class MetaSettings(LearningSettings):
         super().__post_init__()
         if self.normalize_observations:
             raise ConfigError(
-                "normalize_observations = True; expected False: each train task would see psi through statistics of its "
-                "own, and a new task has none of them"
+                "normalize_observations = True; expected False: each train task would see psi through statistics of "
+                "its own, and a new task has none of them"
             )
 
     def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
-        """See `LearningSettings`: one for each task, drawn from `seed`, so that an adaptation with small seeds begins with
-        other draws than any lane that its backbone was trained in."""
+        """See `LearningSettings`: one for each task, drawn from `seed`, so that an adaptation with a small seed begins
+        with other draws than any lane that its backbone was trained in."""
         return [(derive_seed(self.seed, Stream.META_LANE, number),) for number in range(tasks)]
 
     def lane_timesteps(self, lanes: int) -> int:

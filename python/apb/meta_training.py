@@ -153,10 +153,10 @@ def meta_train(
     follows the mean of their gradients (docs/algorithm.md has the losses).
 
     Args:
-        tasks: A split by its name, "cheetah-vel/mier-hard", of which `n_tasks` train tasks are used, evenly
-            spread over the list; a family's name stands for its first split. Or an `apb.tasks.Split`, or a list of tasks or names of tasks, all
-            of which are used. The list may have any envs that `adapt` takes, such as ["Hopper-v5", "Walker2d-v5"]: they
-            may observe and act in different numbers.
+        tasks: A split by its name, "cheetah-vel/mier-hard", of which `n_tasks` train tasks are used, evenly spread over
+            the list; a family's name stands for its first split. Or an `apb.tasks.Split`, or a list of tasks or names
+            of tasks, all of which are used. The list may have any envs that `adapt` takes, such as ["Hopper-v5",
+            "Walker2d-v5"]: they may observe and act in different numbers.
         backbone: What to begin with: see `adapt`. Default: a random one of reading B, drawn from `seed`.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.

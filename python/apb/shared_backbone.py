@@ -13,15 +13,14 @@ from apb.networks import FlatLayers
 from apb.optimizer import Adam, polyak_step, torch_polyak_step
 
 SMALLEST_SCALE = 1e-6
-"""What a lane's scale is taken for if it is less: of a lane that has never seen a reward, whose gradient is as small.
-Ours."""
+"""What a lane's scale is taken for if it is less, so that none is divided by zero. Ours."""
 
 
 class SharedBackbone:
     """psi, which follows the mean of the lanes' gradients: of `(1/K) sum_k L_k / mean |Q_k1|`.
 
-    Lanes with larger returns have larger losses, by which they would decide alone; divided by the mean of |Q| they
-    count alike. The parts are added lane by lane, so that the sum does not depend on the number of threads.
+    Lanes with larger returns have larger losses, by which they would decide alone; divided by the mean of |Q| those
+    count alike whose rewards differ in scale. The parts are added lane by lane, so that the sum does not depend on the number of threads.
 
     Args:
         backbone: The initial weights.

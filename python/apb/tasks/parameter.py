@@ -24,6 +24,7 @@ class Parameter:
         shape: Of one task's value; () is a number.
         allowed: The only values that elements may have, if they are few: a sign, for one.
         permutation: Whether the elements must be 0, 1, ..., n - 1 in some order.
+        angle: Whether elements are angles in rad, of which two are the same a full turn apart.
     """
 
     description: str
@@ -33,6 +34,18 @@ class Parameter:
     shape: tuple[int, ...] = ()
     allowed: tuple[float, ...] = ()
     permutation: bool = False
+    angle: bool = False
+
+    def coordinates(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points (R, m) for values of R rows, (R, *shape), as far from each other as the values are: of an angle its
+        cosine and sine, of a permutation a 1 in each place that an element goes to."""
+        flat = rows.reshape(len(rows), -1)
+        if self.angle:
+            return np.concatenate([np.cos(flat), np.sin(flat)], axis=1)
+        if self.permutation:
+            places: NDArray[np.float64] = (flat[:, :, np.newaxis] == np.arange(flat.shape[1])).astype(np.float64)
+            return places.reshape(len(rows), -1)
+        return flat
 
     def rows(self, name: str, value: Any, count: int) -> NDArray[np.float64]:
         """`value` for `count` rows, (count, *shape): one value for all of them, or one each.

@@ -22,7 +22,7 @@ def squared(values: Rows) -> Rows:
     return sums
 
 
-HEADING = Parameter("direction in rad, 0 along x, counter-clockwise", 0.0, -2 * pi, 2 * pi)
+HEADING = Parameter("direction in rad, 0 along x, counter-clockwise", 0.0, -2 * pi, 2 * pi, angle=True)
 """The parameter of tasks to move in a direction."""
 
 
