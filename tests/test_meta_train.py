@@ -24,6 +24,7 @@ from apb import (
 from apb.environments import EnvSource
 from apb.loop import LearningLoop
 from apb.meta_settings import MetaSettings
+from apb.meta_training import train_tasks
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.tasks import get
@@ -112,12 +113,27 @@ def test_every_task_is_named_wherever_it_is_told_of(tmp_path):
     assert {policy.backbone.hash for policy in policies} == {result.backbone.hash}
 
 
-def test_the_first_train_tasks_of_a_split_are_used():
+def test_train_tasks_that_are_evenly_spread_over_the_list_of_a_split_are_used():
     result = meta_run(n_tasks=2)
-    assert [lane["task"] for lane in result.lanes] == [f"{SPLIT}/train:0", f"{SPLIT}/train:1"]
+    assert [lane["task"] for lane in result.lanes] == [f"{SPLIT}/train:0", f"{SPLIT}/train:50"]
     assert adapters_of(meta_run(get(SPLIT), n_tasks=2)) == adapters_of(result)
-    assert adapters_of(meta_run(list(get(SPLIT).train[:2]), n_tasks=2)) == adapters_of(result)
-    assert adapters_of(meta_run([f"{SPLIT}/train:{number}" for number in (0, 1)], n_tasks=None)) == adapters_of(result)
+    assert adapters_of(meta_run(list(get(SPLIT).train[::50]), n_tasks=2)) == adapters_of(result)
+    assert adapters_of(meta_run([f"{SPLIT}/train:{number}" for number in (0, 50)], n_tasks=None)) == adapters_of(result)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 34, 35])
+def test_of_an_ordered_list_tasks_from_all_of_it_are_used(count):
+    split = get("ant-negated-joints/mier")
+    _, chosen = train_tasks(split, count)
+    numbers = [split.train.index(task) for task in chosen]
+    assert len(set(numbers)) == count
+    assert set(np.diff([*numbers, 35])) <= {35 // count, -(-35 // count)}
+
+
+def test_lanes_draw_what_no_adaptation_with_a_small_seed_draws():
+    seeds = [seed for run in (0, 1) for (seed,) in MetaSettings(seed=run).lane_seeds(20)]
+    assert len(set(seeds)) == 40
+    assert min(seeds) > 10_000
 
 
 def test_without_a_number_twenty_tasks_are_used_or_all_there_are():
@@ -129,7 +145,7 @@ def test_without_a_number_twenty_tasks_are_used_or_all_there_are():
 def test_a_familys_name_stands_for_its_first_split():
     first = apb.tasks.splits_of("cheetah-vel")[0]
     assert [lane["task"] for lane in meta_run("cheetah-vel").lanes] == [
-        f"cheetah-vel/{first}/train:{number}" for number in range(3)
+        f"cheetah-vel/{first}/train:{number}" for number in (0, 33, 66)
     ]
 
 
@@ -150,7 +166,6 @@ def test_a_result_is_a_function_of_the_seed_whatever_the_number_of_threads():
     "options",
     [
         {"strategy": "param_noise", "population_size": 3},
-        {"normalize_observations": True},
         {"reset_interval": 30},
         {"max_grad_norm": 0.01},
         {"gradient_steps": 2},
@@ -181,7 +196,7 @@ def test_the_configuration_has_the_job_the_tasks_and_the_split_with_its_hash(tmp
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["job"] == "meta_train"
     assert config["split"] == {"name": SPLIT, "sha256": get(SPLIT).hash}
-    assert config["tasks"] == [f"{SPLIT}/train:{number}" for number in range(20)]
+    assert config["tasks"] == [f"{SPLIT}/train:{number}" for number in range(0, 100, 5)]
     assert config["settings"]["n_tasks"] == 20
     assert config["backbone_hash"] == small_backbone().hash
     meta_run(FALLING, total_timesteps=6, run_dir=tmp_path / "listed")
@@ -192,7 +207,7 @@ def test_the_configuration_has_the_job_the_tasks_and_the_split_with_its_hash(tmp
     "extra",
     [
         {},
-        {"normalize_observations": True, "reset_interval": 30},
+        {"reset_interval": 30},
         {"strategy": "param_noise", "population_size": 4},
         {"max_grad_norm": 0.01, "policy_delay": 3},
     ],

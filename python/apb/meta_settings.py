@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from apb.errors import ConfigError
 from apb.ranges import Range
 from apb.rng import Stream, derive_seed
 from apb.settings import MAX_LANES, AdaptSettings, BackboneTraining, Interval, LearningSettings, Timesteps
@@ -34,14 +33,6 @@ class MetaSettings(LearningSettings):
     checkpoint_freq: Interval = 5_000
     """Timesteps of one task between checkpoints in the run folder; 0 for one at the end only. Ours."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.normalize_observations:
-            raise ConfigError(
-                "normalize_observations = True; expected False: each train task would see psi through statistics of "
-                "its own, and a new task has none of them"
-            )
-
     def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
         """See `LearningSettings`: one for each task, drawn from `seed`, so that an adaptation with a small seed begins
         with other draws than any lane that its backbone was trained in."""
@@ -50,6 +41,11 @@ class MetaSettings(LearningSettings):
     def lane_timesteps(self, lanes: int) -> int:
         """See `LearningSettings`: an equal part."""
         return self.total_timesteps // lanes
+
+    @property
+    def normalize_observations(self) -> bool:
+        """See `LearningSettings`: no, since a new task has none of the statistics through which psi was learned."""
+        return False
 
     @property
     def adapter_init(self) -> str:

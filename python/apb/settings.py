@@ -44,8 +44,6 @@ class LearningSettings(ABC):
     num_threads: Annotated[int | None, THREADS] = None
     """CPU threads to use, whatever APB_NUM_THREADS says. Default: APB_NUM_THREADS, else the cores that affinity and
     the container's quota allow."""
-    normalize_observations: bool = False
-    """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
 
     eval_freq: Interval = 5_000
     """Timesteps between evaluations of the noise-free policy in separate envs; 0 for none. 5,000 in TD3's code."""
@@ -130,6 +128,11 @@ class LearningSettings(ABC):
 
     @property
     @abstractmethod
+    def normalize_observations(self) -> bool:
+        """Whether each lane scales observations by statistics of its own."""
+
+    @property
+    @abstractmethod
     def max_grad_norm(self) -> float:
         """What the gradient of a shared backbone is scaled down to where it is longer; 0: never."""
 
@@ -162,6 +165,8 @@ class AdaptSettings(LearningSettings):
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
     "identity", drawn with an identity before the backbone; "mean" or "nearest", as the train tasks of a meta-trained
     backbone left theirs: their mean, or that of the train task nearest to this one."""
+    normalize_observations: bool = False
+    """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
     trainable_backbone: bool = False
     """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
 

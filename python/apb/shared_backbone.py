@@ -20,7 +20,8 @@ class SharedBackbone:
     """psi, which follows the mean of the lanes' gradients: of `(1/K) sum_k L_k / mean |Q_k1|`.
 
     Lanes with larger returns have larger losses, by which they would decide alone; divided by the mean of |Q| those
-    count alike whose rewards differ in scale. The parts are added lane by lane, so that the sum does not depend on the number of threads.
+    count alike whose rewards differ in scale. The parts are added lane by lane, so that the sum does not depend on the
+    number of threads.
 
     Args:
         backbone: The initial weights.
