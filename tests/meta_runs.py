@@ -15,7 +15,7 @@ from learning import SMALL, small_backbone
 from run_files import without_times
 
 SPLIT = "cheetah-vel/mier-hard"
-FALLING = ["hopper-mass/tavt/train:0", "hopper-mass/tavt/train:1", "hopper-mass/tavt/ood:1"]
+FALLING = ["hopper-mass/tavt/train:0", "hopper-mass/tavt/train:1", "hopper-mass/tavt/train:2"]
 """Tasks whose episodes end after some ten steps."""
 
 

@@ -34,14 +34,14 @@ def _not_on_to_the_disk(monkeypatch):
 # --- what cannot be meant --------------------------------------------------------------------------------------------
 
 
-LIST = [f"{SPLIT}:3", f"{SPLIT}:4"]
+LIST = [f"{SPLIT}/train:3", f"{SPLIT}/train:4"]
 
 
 @pytest.mark.parametrize(
     ("tasks", "n_tasks", "error", "message"),
     [
         ([], None, ConfigError, r"tasks = \[\] has 0 train tasks; expected at least 2"),
-        ([f"{SPLIT}:3"], None, ConfigError, r"tasks = \['.*:3'\] has 1 train task; expected at least 2.*`apb adapt`"),
+        ([LIST[0]], None, ConfigError, r"tasks = \['.*:3'\] has 1 train task; expected at least 2.*`apb adapt`"),
         ("cheetah-dir/apb-ood", None, ConfigError, "tasks = cheetah-dir/apb-ood has 1 train task; expected at least 2"),
         (get(f"{SPLIT}:3"), None, ConfigError, r"tasks = Task\(.*; expected a split such as .* or a list of tasks"),
         (f"{SPLIT}:3", None, ConfigError, f"tasks = '{SPLIT}:3'; expected a split such as .* or a list of tasks"),
@@ -65,9 +65,9 @@ LIST = [f"{SPLIT}:3", f"{SPLIT}:4"]
         (SPLIT, 1, ConfigError, r"n_tasks = 1 is out of range; expected a number in \[2, 4096\]"),
         (SPLIT, "3", ConfigError, r"n_tasks = '3' is a str; expected an integer in \[2, 4096\]"),
         (LIST, 3, ConfigError, "n_tasks = 3, but the list has 2 tasks; leave n_tasks out"),
-        ([LIST[0], LIST[0]], None, ConfigError, f"{SPLIT}/ood:3 twice; expected different ones"),
+        ([LIST[0], LIST[0]], None, ConfigError, f"{SPLIT}/train:3 twice; expected different ones"),
         ([LIST[0], 4], None, InvalidEnvError, "4 .*; expected "),
-        ([LIST[0], f"{SPLIT}:30"], None, UnknownNameError, "has 30 tasks; expected a number from 0 to 29"),
+        ([LIST[0], f"{SPLIT}/train:100"], None, UnknownNameError, "has 100 tasks; expected a number from 0 to 99"),
     ],
     ids=repr,
 )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,16 @@ from adapt_runs import run
 from apb import (
     Backbone,
     Callback,
+    FileFormatError,
     MetaResult,
+    SimulationError,
     meta_train,
+    meta_training,
     resume,
 )
 from apb.environments import EnvSource
 from apb.loop import LearningLoop
+from apb.meta_lists import lists_of
 from apb.meta_settings import MetaSettings
 from apb.meta_training import train_tasks
 from apb.runner import run_to_end
@@ -98,7 +103,7 @@ def test_each_task_has_an_equal_part_of_the_budget():
 
 
 def test_every_task_is_named_wherever_it_is_told_of(tmp_path):
-    names = ["hopper-mass/tavt/train:0", "hopper-mass/tavt/train:1", "hopper-mass/tavt/ood:1"]
+    names = ["hopper-mass/tavt/train:0", "hopper-mass/tavt/train:1", "hopper-mass/tavt/train:2"]
     result = meta_run(FALLING, eval_freq=50, n_eval_episodes=1, log_freq=50, run_dir=tmp_path / "run")
     assert [lane["task"] for lane in result.lanes] == names
     assert [policy.metadata["task"] for policy in result.policies] == names
@@ -139,7 +144,22 @@ def test_lanes_draw_what_no_adaptation_with_a_small_seed_draws():
 def test_without_a_number_twenty_tasks_are_used_or_all_there_are():
     assert len(meta_run(n_tasks=None, total_timesteps=20).lanes) == 20
     assert len(meta_run("cheetah-permuted-joints/swaps", n_tasks=None, total_timesteps=6).lanes) == 6
-    assert len(meta_run(f"{SPLIT}/ood", n_tasks=None, total_timesteps=30).lanes) == 30
+    assert len(meta_run(f"{SPLIT}/train", n_tasks=None, total_timesteps=100).lanes) == 100
+
+
+def test_a_split_in_a_list_stands_for_its_train_tasks_as_it_does_alone():
+    _, chosen = train_tasks([SPLIT, "cheetah-vel/tavt"], None)
+    assert chosen == [*get(SPLIT).train, *get("cheetah-vel/tavt").train]
+
+
+@pytest.mark.parametrize(
+    "tasks", [[f"{SPLIT}:0", f"{SPLIT}:1"], f"{SPLIT}/test", [get(SPLIT).ood[0], get(SPLIT).ood[1]]]
+)
+def test_tasks_that_are_kept_to_be_tested_on_are_told(tasks):
+    with pytest.warns(
+        apb.ApbWarning, match=rf"meta-training on {SPLIT}/(ood|test):0.*Expected tasks of the list train"
+    ):
+        train_tasks(tasks, None)
 
 
 def test_a_familys_name_stands_for_its_first_split():
@@ -195,7 +215,8 @@ def test_the_configuration_has_the_job_the_tasks_and_the_split_with_its_hash(tmp
     meta_run(n_tasks=None, total_timesteps=20, run_dir=tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["job"] == "meta_train"
-    assert config["split"] == {"name": SPLIT, "sha256": get(SPLIT).hash}
+    assert (config["split"]["name"], config["split"]["sha256"]) == (SPLIT, get(SPLIT).hash)
+    assert lists_of(config["split"], "here") == {"test": get(SPLIT).test, "ood": get(SPLIT).ood}
     assert config["tasks"] == [f"{SPLIT}/train:{number}" for number in range(0, 100, 5)]
     assert config["settings"]["n_tasks"] == 20
     assert config["backbone_hash"] == small_backbone().hash
@@ -271,10 +292,78 @@ def test_a_run_killed_in_the_middle_continues_exactly(tmp_path):
     assert_same_outcome(meta_outcome(tmp_path / "cut"), meta_outcome(tmp_path / "whole"))
 
 
-def test_a_split_of_ones_own_is_not_recorded_under_the_name_of_a_published_one(tmp_path):
-    own = replace(get(SPLIT), train=get(SPLIT).ood[:2])
-    for number, split in enumerate((own, get(SPLIT), get(SPLIT, include_torso_position=False))):
-        result = meta_run(split, n_tasks=2, run_dir=tmp_path / str(number), eval_freq=100, n_eval_episodes=1)
-        told = json.loads((tmp_path / str(number) / "config.json").read_text())["split"]
-        assert told == (None if split is own else {"name": SPLIT, "sha256": get(SPLIT).hash})
-        assert set(result.zero_shot) == ({"train"} if split is own else {"train", "test", "ood"})
+def test_a_split_of_ones_own_is_evaluated_on_its_own_lists_and_has_no_published_hash(tmp_path):
+    own = replace(get(SPLIT), train=get(SPLIT).test[:2], ood=get(SPLIT).ood[:1], name="mine")
+    changed = replace(get(SPLIT), test=get(SPLIT).test[:3])
+    for number, split in enumerate((own, changed, get(SPLIT), get(SPLIT, include_torso_position=False))):
+        with warnings.catch_warnings(action="ignore"):
+            run_dir = tmp_path / str(number)
+            result = meta_run(split, n_tasks=2, run_dir=run_dir, eval_freq=100, n_eval_episodes=1)
+        told = json.loads((run_dir / "config.json").read_text())["split"]
+        published = split not in (own, changed)
+        assert (told["name"], told["sha256"]) == (str(split), get(SPLIT).hash if published else None)
+        for name in ("test", "ood"):
+            assert result.zero_shot[name].tasks == tuple(map(str, getattr(split, name)))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {},
+        "x",
+        [1],
+        {"name": SPLIT},
+        {"name": SPLIT, "sha256": None, "test": [], "ood": 3},
+        {"name": SPLIT, "sha256": None, "test": [{"family": "no-such", "arguments": {}, "label": None}], "ood": []},
+        {
+            "name": SPLIT,
+            "sha256": None,
+            "test": [{"family": "cheetah-vel", "arguments": {"x": 1}, "label": None}],
+            "ood": [],
+        },
+    ],
+    ids=str,
+)
+def test_a_damaged_record_of_the_split_is_told_before_anything_is_trained(tmp_path, split):
+    meta_run(FALLING, run_dir=tmp_path / "run", **CONTINUED)
+    (tmp_path / "run" / "result.json").unlink()
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"split": split}))
+    with pytest.raises(FileFormatError, match=r"split in config\.json|config\.json has 'split'"):
+        resume(tmp_path / "run")
+
+
+def test_a_failure_of_the_last_evaluation_leaves_the_backbone_and_a_resume_makes_it_again(tmp_path, monkeypatch):
+    def blown_up(*arguments, **options):
+        raise SimulationError("simulation of lane 3 blew up")
+
+    options = {"n_tasks": 2, "eval_freq": 100, "n_eval_episodes": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(meta_training, "returns_on", blown_up)
+        with pytest.raises(SimulationError, match=r"blew up; .*checkpoint.*`apb resume"):
+            meta_run(run_dir=tmp_path / "run", **options)
+    kept = Backbone.from_pretrained(tmp_path / "run" / "pretrained")
+    assert kept.adapters is not None
+    assert not (tmp_path / "run" / "result.json").exists()
+    again = resume(tmp_path / "run")
+    assert again.backbone.hash == kept.hash
+    assert set(again.zero_shot) == {"train", "test", "ood"}
+    assert set(Backbone.from_pretrained(tmp_path / "run" / "pretrained").metadata["returns"]) == set(again.zero_shot)
+
+
+def test_a_signal_in_the_last_evaluation_stops_it_and_a_resume_makes_it(tmp_path, monkeypatch):
+    returns_on = meta_training.returns_on
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        return returns_on(*arguments, **options)
+
+    options = {"n_tasks": 2, "eval_freq": 100, "n_eval_episodes": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(meta_training, "returns_on", interrupted)
+        stopped = meta_run(run_dir=tmp_path / "run", **options)
+    assert stopped.stopped_by == "SIGINT"
+    assert not stopped.zero_shot
+    whole = resume(tmp_path / "run")
+    assert whole.stopped_by == "budget"
+    assert whole.zero_shot["ood"].mean == meta_run(**options).zero_shot["ood"].mean

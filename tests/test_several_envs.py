@@ -181,10 +181,10 @@ class SizedEnv(gymnasium.Env):
 
 ENVS = [
     "Pendulum-v1",
-    "hopper-mass/tavt:1",
+    "hopper-mass/tavt/train:1",
     partial(SizedEnv, (2, 3), (2, 1), -3.0, 1.0),
-    "cheetah-vel/mier-hard:0",
-    "hopper-mass/tavt:2",
+    "cheetah-vel/mier-hard/train:0",
+    "hopper-mass/tavt/train:2",
     partial(SizedEnv, (30,), (9,)),
 ]
 """Rank 1 and 2, bounds that are not -1 and 1, two tasks of one family, episodes that end early and late."""
@@ -372,7 +372,7 @@ def test_what_an_env_does_wrong_is_told_with_its_name_and_place():
 
 # --- run folders -----------------------------------------------------------------------------------------------------
 
-KNOWN = ["Pendulum-v1", "hopper-mass/tavt:1", "InvertedPendulum-v5"]
+KNOWN = ["Pendulum-v1", "hopper-mass/tavt/train:1", "InvertedPendulum-v5"]
 RUN = {**SMALL, "total_timesteps": 3 * 130, "eval_freq": 50, "n_eval_episodes": 2, "checkpoint_freq": 1000}
 
 
@@ -400,8 +400,8 @@ def test_a_run_that_is_stopped_in_the_middle_of_episodes_goes_on_exactly(tmp_pat
     resumed = resume(tmp_path / "run", callback=StopAt(-1))
     assert outcome(resumed) == outcome(whole)
     config = RunFolder.open(tmp_path / "run").config
-    assert config["tasks"] == ["Pendulum-v1", "hopper-mass/tavt/ood:1", "InvertedPendulum-v5"]
-    policies = sorted((tmp_path / "run").glob("checkpoints/*/policy/task-2-seed-2"))
+    assert config["tasks"] == ["Pendulum-v1", "hopper-mass/tavt/train:1", "InvertedPendulum-v5"]
+    policies = sorted((tmp_path / "run").glob("checkpoints/*/policy/task-2-seed-*"))
     saved = Policy.from_pretrained(policies[-1])
     assert saved.metadata["env_id"] == "InvertedPendulum-v5"
     assert saved.observation_space.shape == (4,)
@@ -480,9 +480,9 @@ SAME = partial(SizedEnv, (3,), (1,))
         (["Hopper-v5", gymnasium.spec("Hopper-v5")], ConfigError, "has env Hopper-v5 twice; expected different ones"),
         (["Hopper-v5", SAME, SAME], ConfigError, "SizedEnv.* twice; expected different ones"),
         (
-            ["Hopper-v5", "cheetah-vel/mier-hard:0", "cheetah-vel/mier-hard/ood:0"],
+            ["Hopper-v5", "cheetah-vel/mier-hard/train:0", "cheetah-vel/mier-hard/train:0"],
             ConfigError,
-            "env cheetah-vel/mier-hard/ood:0 twice",
+            "env cheetah-vel/mier-hard/train:0 twice",
         ),
         (["Hopper-v5", "CartPole-v1"], InvalidEnvError, "env CartPole-v1: action_space = .* only continuous actions"),
         (["Hopper-v5", CountingEnv()], InvalidEnvError, "env CountingEnv in the list was given as an object of which"),

@@ -45,6 +45,8 @@ class AdapterSet:
     tasks: tuple[Mapping[str, Any], ...]
 
     def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ConfigError("there are no adapters; expected at least one")
         parameters = np.array(self.parameters, dtype=np.float32, order="C")
         expected = (len(self.tasks), self.shape.num_parameters)
         if parameters.shape != expected:
@@ -88,10 +90,14 @@ class AdapterSet:
         from apb.tasks import Task
 
         family = task.made_family
-        own = [Task(each["family"], each["arguments"]) for each in self.tasks]
-        among = [number for number, each in enumerate(own) if each.made_family == family]
+        own = {
+            number: Task(each["family"], each["arguments"])
+            for number, each in enumerate(self.tasks)
+            if each["family"] == task.family
+        }
+        among = [number for number, each in own.items() if each.made_family == family]
         if not among:
-            names = ", ".join(sorted({each.family for each in own}))
+            names = ", ".join(sorted({each["family"] for each in self.tasks}))
             raise MismatchError(
                 f"task {task} is of another family than the tasks that the backbone was meta-trained on ({names}), or "
                 "has other switches; expected one of them: begin with the mean of the adapters, or with new ones"

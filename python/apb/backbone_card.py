@@ -1,11 +1,13 @@
 """`backbone_card`: the README.md in the folder of a meta-trained backbone: what it is, what it is for, its limits."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from apb import files
 
 if TYPE_CHECKING:
     from apb.backbone import Backbone
+
+Kind = TypeVar("Kind", dict[str, Any], list[Any], int, float)
 
 META_TRAINED = "meta-trained"
 """The "kind" in the metadata of a meta-trained backbone."""
@@ -14,32 +16,40 @@ META_TRAINED = "meta-trained"
 def backbone_card(backbone: "Backbone") -> str:
     """Markdown text about a meta-trained backbone, from its metadata; what they do not tell is left out."""
     told = backbone.metadata
-    split = told.get("split") or {}
+    split = _of(dict, told.get("split"))
+    steps, seconds = _of(int, told.get("total_timesteps")), _of(float, told.get("wall_time"))
     sizes = " → ".join(str(size) for size in backbone.layer_sizes)
+    names = [name for name in _of(list, told.get("task_names")) if isinstance(name, str)]
     rows = {
         "train tasks": told.get("tasks"),
+        "they are": ", ".join(names),
         "split": split and f"{split.get('name')}, SHA-256 `{split.get('sha256')}`",
-        "timesteps": told.get("total_timesteps") and f"{told['total_timesteps']:,} in all",
-        "wall time": told.get("wall_time") and f"{told['wall_time'] / 60:.0f} minutes",
+        "timesteps": steps and f"{steps:,} in all",
+        "wall time": seconds and f"{seconds / 60:.0f} minutes",
         "seed": told.get("seed"),
         "architecture": f"{sizes}, reading {'A' if backbone.input_activation else 'B'}, "
         f"{backbone.num_parameters:,} parameters",
         "SHA-256 of the weights": f"`{backbone.hash}`",
         "adapters of the train tasks": None if backbone.adapters is None else f"{len(backbone.adapters)}, included",
-        "command": told.get("command") and f"`{told['command']}`",
-        "made with": ", ".join(f"{name} {version}" for name, version in (told.get("system") or {}).items()),
+        "made with": ", ".join(f"{name} {version}" for name, version in _of(dict, told.get("system")).items()),
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value not in (None, "", {}))
+    table = "\n".join(
+        f"| {name} | {value} |" for name, value in rows.items() if value or (value == 0 and name == "seed")
+    )
+    title = f"Backbone meta-trained on {told.get('tasks', 'several tasks')}"
+    learned = "learned over many tasks and then frozen"
+    if told.get("kind") != META_TRAINED:
+        title, learned = "Backbone", "which no meta-training has made"
     return f"""\
 ---
 library_name: apb
 tags: [reinforcement-learning, continuous-control, adaptive-policy-backbone]
 ---
 
-# Backbone meta-trained on {told.get("tasks", "several tasks")}
+# {title}
 
-The nonlinear middle of a control policy, learned over many tasks and then frozen: for a new task only one linear layer
-before it and one after it are learned.
+The nonlinear middle of a control policy, {learned}: for a new task only one linear layer before it and one after it are
+learned.
 
 | | |
 |---|---|
@@ -47,7 +57,7 @@ before it and one after it are learned.
 
 ## Returns
 
-{_returns(told.get("returns") or {})}
+{_returns(_of(dict, told.get("returns")))}
 
 ## Use
 
@@ -76,7 +86,13 @@ def _returns(returns: dict[str, Any]) -> str:
     if not returns:
         return "Not evaluated."
     lines = ["| tasks | mean return | acting with |", "|---|---|---|"]
-    for name, found in returns.items():
-        count = len(found["returns"])
-        lines.append(f"| {name} ({count}) | {found['mean']:.1f} | {found['adapters']} |")
+    for name, each in returns.items():
+        found = _of(dict, each)
+        count, mean = len(_of(list, found.get("returns"))), _of(float, found.get("mean"))
+        lines.append(f"| {name} ({count}) | {mean:.1f} | {found.get('adapters')} |")
     return "\n".join(lines)
+
+
+def _of(kind: type[Kind], value: Any) -> Kind:
+    """`value` if it is of this kind, else the empty one: metadata may hold anything."""
+    return kind(value) if isinstance(value, kind | int if kind is float else kind) else kind()

@@ -1,7 +1,7 @@
 """`Job`: what a call of `adapt` or `meta_train` is to do, resolved and checked, and how such a run begins."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,8 @@ class Job:
         eval_source = eval_source_of(self.source, self.given_eval, self.settings)
         return LearningLoop(self.source, eval_source, self.backbone, self.settings, self.callbacks)
 
-    def finish(self, result: AdaptResult) -> AdaptResult:
-        """What follows the last step: what the caller gets of the result."""
+    def finish(self, result: AdaptResult, check: Callable[[], object]) -> AdaptResult:
+        """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""
         return result
 
     def run(self, folder: Path | None) -> AdaptResult:

@@ -1,6 +1,6 @@
 """`returns_on`: the returns of a meta-trained backbone on tasks before anything is learned on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,13 @@ class ZeroShot:
 
 
 def returns_on(
-    tasks: Sequence[Task], backbone: Backbone, *, n_eval_episodes: int, seed: int, num_threads: int | None = None
+    tasks: Sequence[Task],
+    backbone: Backbone,
+    *,
+    n_eval_episodes: int,
+    seed: int,
+    num_threads: int | None = None,
+    before_step: Callable[[], object] = lambda: None,
 ) -> ZeroShot:
     """Evaluate on each task the policy of the nearest of the backbone's train tasks.
 
@@ -46,6 +52,7 @@ def returns_on(
         n_eval_episodes: Of each task.
         seed: Episode e of a task starts from a seed derived from (seed, e), as in `apb.evaluate`.
         num_threads: Default: as everywhere.
+        before_step: Called before each step; may raise to leave.
 
     Raises:
         ConfigError: the backbone has no adapters. MismatchError: they do not fit the tasks.
@@ -58,9 +65,12 @@ def returns_on(
     actors = LaneActors([backbone] * len(tasks), backbone.adapters.shape)
     slots = parallel_episodes(source, n_eval_episodes)
     seeds = [seed] * len(tasks)
+
+    def act(observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        before_step()
+        return actors.forward(parameters, observations)
+
     with Simulations(source, len(tasks), slots, seeds, rng.Stream.EVALUATE, num_threads) as simulations:
-        returns, lengths = run_episodes(
-            simulations, n_eval_episodes, lambda observations: actors.forward(parameters, observations)
-        )
+        returns, lengths = run_episodes(simulations, n_eval_episodes, act)
     results = tuple(EvalResult(*pair) for pair in zip(returns, lengths, strict=True))
     return ZeroShot(tuple(map(str, tasks)), results, "nearest")

@@ -1,7 +1,9 @@
 """`meta_train`: learn a backbone over many tasks, to be frozen and adapted to others."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,21 @@ from apb.adapter_set import AdapterSet
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
 from apb.environments import EnvLike
-from apb.errors import ConfigError, MismatchError, UnknownNameError, counted, require_path
+from apb.errors import ApbWarning, ConfigError, counted, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_evaluation import ZeroShot, returns_on
+from apb.meta_lists import lists_of, recorded
 from apb.meta_settings import MetaSettings
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, writing
+from apb.runs import BUDGET, StopRequested, writing
 from apb.runs.systems import deciding
 from apb.several_envs import resolve_all
 from apb.strategies import strategy_named
 from apb.system_info import system_info
-from apb.tasks import FAMILIES, Split, Task, get
-from apb.tasks.splits import LISTS, splits_of
+from apb.tasks import FAMILIES, Split, Task, get, is_task_name
+from apb.tasks.splits import splits_of
+
+CONFIG_FILE = "config.json"
 
 PRETRAINED = "pretrained"
 """The folder of the finished backbone in a run folder."""
@@ -78,22 +83,34 @@ def returns_json(zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class MetaJob(Job):
-    """A meta-training, which ends with an evaluation on the lists of its split, and the finished backbone."""
+    """A meta-training, which ends with the finished backbone and an evaluation on the lists of its split."""
 
-    def finish(self, result: AdaptResult) -> MetaResult:
-        """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent."""
-        zero_shot: dict[str, ZeroShot] = {}
+    def __post_init__(self) -> None:
+        lists_of(self.about.get("split"), CONFIG_FILE)  # told before anything is trained
+
+    def finish(self, result: AdaptResult, check: Callable[[], object]) -> MetaResult:
+        """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent, and then what it
+        returns is added to its metadata."""
         backbone = self._with_adapters(result)
-        ended = result.stopped_by == BUDGET
-        if ended and result.final:
-            zero_shot = self._zero_shot(result, backbone)
-        if ended:
-            backbone = replace(backbone, metadata=self._metadata(result, zero_shot))
-            if result.run_dir is not None:
-                with writing(result.run_dir, result.run_dir / PRETRAINED):
-                    backbone.save_pretrained(result.run_dir / PRETRAINED)
+        zero_shot: dict[str, ZeroShot] = {}
+        if result.stopped_by == BUDGET:
+            backbone = self._published(backbone, result, zero_shot)
+            if result.final:
+                try:
+                    zero_shot = self._zero_shot(result, backbone, check)
+                except StopRequested as request:  # a resume makes this evaluation
+                    result = replace(result, stopped_by=str(request))
+                else:
+                    backbone = self._published(backbone, result, zero_shot)
         values = {field.name: getattr(result, field.name) for field in fields(AdaptResult)}
         return MetaResult(**values, backbone=backbone, zero_shot=zero_shot)
+
+    def _published(self, backbone: Backbone, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> Backbone:
+        backbone = replace(backbone, metadata=self._metadata(result, zero_shot))
+        if result.run_dir is not None:
+            with writing(result.run_dir, result.run_dir / PRETRAINED):
+                backbone.save_pretrained(result.run_dir / PRETRAINED)
+        return backbone
 
     def _with_adapters(self, result: AdaptResult) -> Backbone:
         if not self.source.tasks:  # adapters of different sizes, of which none is near to a task
@@ -103,30 +120,25 @@ class MetaJob(Job):
         kept = AdapterSet.of(adapters[0].shape, parameters, self.source.tasks)
         return replace(result.policies[0].backbone, adapters=kept)
 
-    def _zero_shot(self, result: AdaptResult, backbone: Backbone) -> dict[str, ZeroShot]:
+    def _zero_shot(self, result: AdaptResult, backbone: Backbone, check: Callable[[], object]) -> dict[str, ZeroShot]:
         names = tuple(str(lane["task"]) for lane in result.lanes)
         found = {"train": ZeroShot(names, result.final, "own")}
-        if self.about["split"] is None:
-            return found
-        if _hash(self.about["split"]["name"]) != self.about["split"]["sha256"]:
-            raise MismatchError(
-                f"split {self.about['split']['name']} is not the one that the run was started with; install the "
-                "version of apb that it was started with"
-            )
-        split = get(self.about["split"]["name"], **self.source.tasks[0].made_family.switches)
-        options = {"n_eval_episodes": self.settings.n_eval_episodes, "seed": self.settings.seed}
-        for name in ("test", "ood"):
-            if tasks := getattr(split, name):
-                found[name] = returns_on(tasks, backbone, **options, num_threads=self.settings.num_threads)
+        if backbone.adapters is not None:
+            options = {"n_eval_episodes": self.settings.n_eval_episodes, "seed": self.settings.seed}
+            for name, tasks in lists_of(self.about["split"], CONFIG_FILE).items():
+                if tasks:
+                    threads = self.settings.num_threads
+                    found[name] = returns_on(tasks, backbone, **options, num_threads=threads, before_step=check)
         return found
 
     def _metadata(self, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
-        lanes = len(result.lanes)
+        lanes, split = len(result.lanes), self.about["split"]
         return {
             "kind": META_TRAINED,
             "tasks": self.source.name,
-            "split": self.about["split"],
+            "split": split and {name: split[name] for name in ("name", "sha256")},
             "n_tasks": lanes,
+            "task_names": [str(lane["task"]) for lane in result.lanes],
             "total_timesteps": lanes * result.total_timesteps,
             "wall_time": result.wall_time,
             "seed": self.settings.seed,
@@ -180,28 +192,11 @@ def meta_train(
             f"total_timesteps = {settings.total_timesteps} is less than one step of each simulation of "
             f"{len(source.parts)} tasks; expected at least {least}, or fewer tasks"
         )
-    about = {"split": None if split is None else _published(split)}
+    about = {"split": recorded(split)}
     initial = resolve_backbone(backbone, source, settings.seed)
     result = MetaJob(source, None, initial, settings, callbacks_of(callback), about).run(folder)
     assert isinstance(result, MetaResult)  # noqa: S101
     return result
-
-
-def _published(split: Split) -> dict[str, str] | None:
-    """Name and hash of a split of the package; None if it is another one, whatever it is called."""
-    try:
-        known = get(str(split), **split.train[0].made_family.switches) if split.train else None
-    except UnknownNameError:
-        return None
-    same = isinstance(known, Split) and all(getattr(known, name) == getattr(split, name) for name in LISTS)
-    return {"name": str(split), "sha256": _hash(str(split))} if same else None
-
-
-def _hash(name: str) -> str:
-    """That of a split as it was published, whatever switches its tasks are given."""
-    published = get(name)
-    assert isinstance(published, Split)  # noqa: S101
-    return published.hash
 
 
 def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> tuple[Split | None, Sequence[EnvLike]]:
@@ -211,6 +206,8 @@ def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> 
         ConfigError, UnknownNameError: there are none, or less than two, or less than `n_tasks`.
     """
     found: Any = given
+    split: Split | None = None
+    chosen: Sequence[EnvLike]
     if isinstance(given, str) and given not in gymnasium.registry:
         splits = splits_of(given) if given in FAMILIES else ()
         found = get(f"{given}/{splits[0]}" if splits else given)
@@ -227,7 +224,8 @@ def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> 
             "is meta-trained over several"
         )
     else:
-        split, chosen = None, tuple(found)
+        chosen = [one for each in found for one in _named(each)]
+        _tell_of_kept(chosen)
         if n_tasks is not None and n_tasks != len(chosen):
             raise ConfigError(
                 f"n_tasks = {n_tasks}, but the list has {counted(len(chosen), 'task')}; leave n_tasks out"
@@ -238,6 +236,28 @@ def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> 
             "meta-trained over several (`apb adapt` learns one task)"
         )
     return split, chosen
+
+
+def _named(given: EnvLike) -> Sequence[EnvLike]:
+    """What a name in a list stands for: a split for its train tasks, as it does alone."""
+    found: Any = get(given) if isinstance(given, str) and is_task_name(given) else given
+    if isinstance(found, Split):
+        return found.train
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _tell_of_kept(chosen: Sequence[EnvLike]) -> None:
+    """Warn of tasks that their splits keep to be tested on."""
+    kept = [str(each) for each in chosen if isinstance(each, Task) and re.search(r"/(test|ood):", each.label or "")]
+    if kept:
+        split = kept[0].rsplit("/", 1)[0]
+        warnings.warn(
+            f"meta-training on {kept[0]}{' and others' if len(kept) > 1 else ''}, which a split keeps to be tested on: "
+            f"what a backbone was trained on tells nothing of unseen tasks. Expected tasks of the list train, such as "
+            f"{split}/train:0",
+            ApbWarning,
+            stacklevel=4,
+        )
 
 
 spell_out(meta_train, MetaSettings)

@@ -83,7 +83,8 @@ class Replay:
             )
         lanes = len(seeds)
         size = f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e3:,.0f} kB"
-        _log.info(f"replay: {size}{' on disk' if on_disk else ''} when full, for {rings}")
+        place = f" in a file in {tempfile.gettempdir()}" if on_disk else ""
+        _log.info(f"replay: {size} when full{place}, for {rings}")
         shape = (lanes, capacity, 2 * observation_size + action_size + 2)
         # Zero pages are only reserved here; they become resident as the ring fills.
         self.table = _zeros_on_disk(shape) if on_disk else np.zeros(shape, dtype=np.float32)

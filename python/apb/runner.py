@@ -3,7 +3,7 @@ due."""
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,11 +206,11 @@ def run_to_end(
     loop: LearningLoop,
     writer: RunWriter | None,
     signals: StopSignals,
-    finish: Callable[[AdaptResult], AdaptResult] = lambda result: result,
+    finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult] = lambda result, check: result,
 ) -> AdaptResult:
     """Run `loop` through the rest of its budget, writing to `writer` if there is one, unless one of `signals` stops it.
 
-    `finish` makes of the result what is returned, before it is written.
+    `finish` makes of the result what is returned, before it is written; it is given what raises where a stop is wanted.
 
     Raises:
         SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
@@ -226,7 +226,6 @@ def run_to_end(
         stopped_by = str(request)  # all else is saved, and a resume makes this evaluation
     except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
-    wall_time = loop.wall_time
     result = AdaptResult(
         tuple(lane.key for lane in loop.lanes),
         tuple(loop.policies()),
@@ -234,12 +233,20 @@ def run_to_end(
         tuple(run.evaluations),
         final,
         loop.timesteps,
-        wall_time,
-        loop.profile | {"rest": wall_time - sum(loop.profile.values())},
+        loop.wall_time,
+        {},
         stopped_by,
         loop.run_dir,
     )
-    result = finish(result)
+    before = loop.wall_time
+    try:
+        result = finish(result, signals.check)
+    except (SimulationError, KeyboardInterrupt) as error:
+        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
+    wall_time = loop.wall_time
+    loop.profile["evaluation"] += wall_time - before
+    spent = loop.profile | {"rest": wall_time - sum(loop.profile.values())}
+    result = replace(result, wall_time=wall_time, profile=spent)
     if writer is not None:
         writer.result(result.to_json())
     loop.emit("on_end")

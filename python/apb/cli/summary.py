@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from apb.backbone import Backbone
 from apb.cli.outcome import Outcome
-from apb.errors import ConfigError, FileFormatError, counted
+from apb.errors import ApbError, ConfigError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
-from apb.meta_settings import settings_of_job
+from apb.meta_settings import MetaSettings, settings_of_job
 from apb.plotting import CURVE_FILE
 from apb.runs import (
     BUDGET,
@@ -33,6 +34,7 @@ RESULT = {
     "profile": table_of(NUMBER),
     "final": list_of(object_with({"mean": NUMBER, "std": NUMBER, "returns": list_of(NUMBER)})),
 }
+ZERO_SHOT = {"zero_shot": table_of(object_with({"mean": NUMBER, "adapters": TEXT, "returns": list_of(NUMBER)}))}
 """What is shown of a run's files."""
 
 Lane = tuple[str | None, int]
@@ -72,7 +74,10 @@ class RunSummary:
         latest = dict(_keyed(evaluations))
         untrained = {lane: record for lane, record in _keyed(evaluations) if record["timesteps"] == 0}
         again = f"move it away, and `apb resume {run.path}` writes it again"
-        result = {"systems": []} | require_fields(read_json(run.result), RESULT, str(run.result), again)
+        result = {"systems": [], "zero_shot": {}} | require_fields(
+            read_json(run.result), RESULT, str(run.result), again
+        )
+        require_fields(result, ZERO_SHOT, str(run.result), again)
         required_systems(result, str(run.result), again)
         config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
         lanes = _lanes(run, config)
@@ -84,8 +89,13 @@ class RunSummary:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget was spent."""
-        return bool(self.result["stopped_by"] == BUDGET)
+        """Whether the budget was spent, and what a meta-training makes of it is there."""
+        made = self.config.get("job") != MetaSettings.job or is_backbone(self._pretrained)
+        return bool(self.result["stopped_by"] == BUDGET) and made
+
+    @property
+    def _pretrained(self) -> Path:
+        return self.run_dir / "pretrained"
 
     @property
     def exit_code(self) -> int:
@@ -114,6 +124,7 @@ class RunSummary:
             "timesteps_per_second": self.timesteps_per_second,
             "run_dir": str(self.run_dir),
             "policy": str(self.policy),
+            **({"backbone": str(self._pretrained)} if is_backbone(self._pretrained) else {}),
             "curve": str(curve) if curve.exists() else None,
         }
 
@@ -122,9 +133,9 @@ class RunSummary:
         timesteps, wall_time = int(self.result["timesteps"]), float(self.result["wall_time"])
         curve = self.run_dir / CURVE_FILE
         run = shlex.join([str(self.run_dir), *words])
-        if self.finished and "zero_shot" in self.result:
-            pretrained = self.run_dir / "pretrained"
-            following = [f"apb backbones show {shlex.quote(str(pretrained))}", *self._adaptation(pretrained)]
+        if self.finished and self.config.get("job") == MetaSettings.job:
+            shown = shlex.quote(str(self._pretrained))
+            following = [f"apb backbones show {shown}", *self._adaptation(shown)]
         elif self.finished:
             following = [f"apb render {run}", f"apb eval {run} --n-eval-episodes 100"]
         else:
@@ -146,7 +157,7 @@ class RunSummary:
 
     def _zero_shot(self) -> list[RenderableType]:
         """Returns of a meta-training on the lists of its split."""
-        found = self.result.get("zero_shot")
+        found = self.result["zero_shot"]
         if not found:
             return []
         table = Table()
@@ -158,11 +169,11 @@ class RunSummary:
             table.add_row(*row)
         return [table]
 
-    def _adaptation(self, pretrained: Path) -> list[str]:
-        """The command that adapts to a task that a meta-training did not see."""
+    def _adaptation(self, pretrained: str) -> list[str]:
+        """The command that adapts to a task that a meta-training did not see, of a split of the package."""
         split = self.config.get("split")
-        task = f"{split['name']}:0" if split else "TASK"
-        return [f"apb adapt {task} --backbone {shlex.quote(str(pretrained))}"]
+        known = isinstance(split, dict) and split.get("sha256") is not None
+        return [f"apb adapt {split['name']}:0 --backbone {pretrained}"] if known and isinstance(split, dict) else []
 
     @property
     def _several_tasks(self) -> bool:
@@ -225,3 +236,14 @@ def _mean_std(record: Mapping[str, Any] | None) -> dict[str, float] | None:
 def _text(record: Mapping[str, Any] | None) -> str:
     values = _mean_std(record)
     return "-" if values is None else f"{values['mean']:,.1f} ± {values['std']:,.1f}"
+
+
+def is_backbone(folder: Path) -> bool:
+    """Whether there is a whole backbone in the folder."""
+    if not folder.exists():
+        return False
+    try:
+        Backbone.from_pretrained(folder)
+    except ApbError:
+        return False
+    return True
