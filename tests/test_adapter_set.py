@@ -191,6 +191,31 @@ def test_a_card_leaves_out_what_is_not_known():
     assert "Not evaluated." in card
 
 
+@pytest.mark.parametrize(
+    "odd", ["text", 3, [1], {}, None, {"train": {}}, {"train": {"returns": 3, "mean": "x"}}], ids=str
+)
+def test_whatever_the_metadata_hold_a_card_is_made(odd):
+    told = dict.fromkeys(("tasks", "split", "total_timesteps", "wall_time", "system", "returns", "task_names"), odd)
+    for kind in (META_TRAINED, odd):
+        assert BACKBONE.hash in backbone_card(kept(**told, kind=kind))
+
+
+def test_the_card_of_a_random_backbone_does_not_say_that_it_was_trained():
+    assert "which no meta-training has made" in backbone_card(BACKBONE)
+    assert "meta-trained on" not in backbone_card(BACKBONE)
+
+
+def test_a_set_has_at_least_one_adapter():
+    with pytest.raises(ConfigError, match="no adapters; expected at least one"):
+        AdapterSet(SHAPE, np.zeros((0, SHAPE.num_parameters), np.float32), ())
+
+
+def test_train_tasks_of_families_that_are_not_known_here_are_in_nobodys_way():
+    of = some()
+    mixed = AdapterSet(SHAPE, of.parameters, (*of.tasks[:2], {"family": "of-somebody", "arguments": {"x": 1}}))
+    assert mixed.nearest(Task("cheetah-vel", {"velocity": 9.0})) == 1
+
+
 def test_a_backbone_of_no_meta_training_has_no_card(tmp_path):
     assert not (BACKBONE.save_pretrained(tmp_path / "b") / "README.md").exists()
 

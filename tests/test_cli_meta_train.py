@@ -1,10 +1,13 @@
 """What `apb meta-train` and `apb backbones` promise: results for people and for programs, and the next commands."""
 
 import json
+import os
+import shutil
 
 import apb
 import pytest
 from apb.backbone import Backbone
+from apb.runs import short_path
 from cli_runs import call
 
 SPLIT = "cheetah-vel/mier-hard"
@@ -49,6 +52,30 @@ def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypa
 def test_a_stopped_meta_training_goes_on_by_the_command_that_it_tells(trained, capsys):
     _, run = trained
     assert "its budget of 40 steps" in call(capsys, "resume", run).out
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda folder: os.truncate(folder / "model.safetensors", 100)])
+def test_a_finished_backbone_that_is_gone_or_damaged_is_made_again_by_a_resume(trained, capsys, damage):
+    _, run = trained
+    made = Backbone.from_pretrained(run / "pretrained").hash
+    damage(run / "pretrained")
+    called = call(capsys, "resume", run, "--json")
+    assert called.code == 0
+    assert Backbone.from_pretrained(run / "pretrained").hash == made
+    assert called.json["backbone"] == str(short_path(run / "pretrained"))
+
+
+@pytest.mark.parametrize(
+    "damaged", ["x", {"train": 5}, {"train": {"mean": "x", "adapters": "own", "returns": []}}], ids=str
+)
+def test_damaged_returns_in_the_result_are_told(trained, capsys, damaged):
+    _, run = trained
+    path = run / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"zero_shot": damaged}))
+    called = call(capsys, "resume", run)
+    assert called.code == 2
+    assert "zero_shot" in called.err
+    assert "writes it again" in called.err
 
 
 @pytest.mark.parametrize(
