@@ -42,6 +42,16 @@ def test_a_backbone_is_saved_with_its_adapters_and_read_back(tmp_path):
     assert np.array_equal(read.adapters.parameters, some().parameters)
 
 
+def test_the_hash_is_of_parameters_and_tasks(tmp_path):
+    of = some()
+    kept().save_pretrained(tmp_path / "b")
+    assert Backbone.from_pretrained(tmp_path / "b").adapters.hash == of.hash
+    moved = of.parameters.copy()
+    moved[1, 2] += 1e-3
+    others = (AdapterSet(SHAPE, moved, of.tasks), AdapterSet(SHAPE, of.parameters, of.tasks[::-1]))
+    assert len({of.hash, *(other.hash for other in others)}) == 3
+
+
 def test_a_backbone_without_adapters_has_none_when_it_is_read(tmp_path):
     BACKBONE.save_pretrained(tmp_path / "b")
     assert Backbone.from_pretrained(tmp_path / "b").adapters is None

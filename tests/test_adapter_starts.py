@@ -95,3 +95,14 @@ def test_a_task_of_another_family_has_no_nearest_train_task():
 def test_an_unknown_name_is_told_with_the_nearest():
     with pytest.raises(UnknownNameError, match=f"did you mean 'nearest'.*known: {', '.join(sorted(ADAPTER_INITS))}"):
         apb.adapt("Pendulum-v1", "random", adapter_init="neares", total_timesteps=2)
+
+
+def test_a_run_is_not_continued_with_other_adapters_of_its_backbone(tmp_path):
+    options = {"total_timesteps": 40, "learning_starts": 20, "batch_size": 4, "eval_freq": 0, "checkpoint_freq": 10}
+    psi = backbone()
+    apb.adapt(get("cheetah-vel/mier-hard")[0], psi, adapter_init="nearest", run_dir=tmp_path / "run", **options)
+    parameters = psi.adapters.parameters + 1
+    other = replace(psi, adapters=AdapterSet(psi.adapters.shape, parameters, psi.adapters.tasks))
+    other.save_pretrained(tmp_path / "run" / "backbone")
+    with pytest.raises(MismatchError, match="belongs to adapters_hash"):
+        apb.resume(tmp_path / "run")

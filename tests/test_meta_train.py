@@ -367,3 +367,10 @@ def test_a_signal_in_the_last_evaluation_stops_it_and_a_resume_makes_it(tmp_path
     whole = resume(tmp_path / "run")
     assert whole.stopped_by == "budget"
     assert whole.zero_shot["ood"].mean == meta_run(**options).zero_shot["ood"].mean
+
+
+def test_a_run_goes_on_with_its_replay_on_disk(tmp_path):
+    whole = meta_run(FALLING, run_dir=tmp_path / "whole", **CONTINUED)
+    meta_run(FALLING, run_dir=tmp_path / "cut", callback=StopAt(51), **CONTINUED)
+    result = resume(tmp_path / "cut", callback=StopAt(10**9), replay_on_disk=True)
+    assert adapters_of(result) == adapters_of(whole)

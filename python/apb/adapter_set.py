@@ -1,7 +1,9 @@
 """`AdapterSet`: the adapters of the tasks that a backbone was meta-trained on, where an adaptation may begin."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from apb.adapter_shape import AdapterShape
 from apb.errors import ConfigError, FileFormatError, MismatchError
-from apb.files import TEXT, Kind, list_of, object_with, require_fields
+from apb.files import TEXT, Kind, dump_json, list_of, object_with, require_fields
 
 if TYPE_CHECKING:
     from apb.backbone import Backbone
@@ -60,6 +62,12 @@ class AdapterSet:
     def of(cls, shape: AdapterShape, parameters: NDArray[np.float32], tasks: "Sequence[Task]") -> "AdapterSet":
         """The adapters (K, n) of K tasks."""
         return cls(shape, parameters, tuple({"family": task.family, "arguments": task.arguments} for task in tasks))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the parameters and tasks, hex."""
+        told = dump_json(self.description(), sort_keys=True).encode()
+        return hashlib.sha256(told + self.parameters.astype("<f4", copy=False).tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.tasks)

@@ -241,7 +241,7 @@ class EnvSource:
         first = given[0]
         for number, task in enumerate(given):
             if task in given[:number]:
-                raise ConfigError(f"env has the task {task} twice; expected different ones (n_seeds repeats each)")
+                raise ConfigError(f"env has the task {task} twice; expected different ones")
             if task.made_family != first.made_family:
                 raise ConfigError(
                     f"env has the tasks {first} and {task}; expected tasks of one family with the same switches, which "

@@ -180,6 +180,7 @@ def run_identity(source: EnvSource, backbone: Backbone, settings: LearningSettin
         "env": json_hash(source.description),
         "env_id": str(source.env_id),
         "backbone_hash": backbone.hash,
+        **({} if backbone.adapters is None else {"adapters_hash": backbone.adapters.hash}),
         "config_hash": json_hash(binding_settings(settings)),
     }
 

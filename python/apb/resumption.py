@@ -51,6 +51,7 @@ def resume(
     callback: CallbackLike = None,
     num_threads: int | None = None,
     device: str | None = None,
+    replay_on_disk: bool | None = None,
     **options: Any,
 ) -> AdaptResult:
     """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never
@@ -64,6 +65,7 @@ def resume(
         callback: The same callbacks as before, in the same order.
         num_threads: CPU threads. Default: as before.
         device: Where the updates run, as in `adapt`. Default: as before; exact only there.
+        replay_on_disk: Where the replay lies. Default: as before.
         **options: None: the budget and all else are fixed when a run starts, and it takes a new run to change them.
 
     Raises:
@@ -77,7 +79,7 @@ def resume(
         raise UnknownNameError(f"resume() has no option {name!r}; {FIXED if fixed else nearest(name, known)}")
     run, config = open_for_resume(run_dir, JOBS)
     of_job = JOBS[config["job"]]
-    given = {"num_threads": num_threads, "device": device}
+    given = {"num_threads": num_threads, "device": device, "replay_on_disk": replay_on_disk}
     changed = {name: value for name, value in given.items() if value is not None}
     try:
         saved = _with_threads_of_this_machine(dict(config["settings"]), num_threads)

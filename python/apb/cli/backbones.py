@@ -37,7 +37,8 @@ def run(options: Options) -> Outcome:
             return _list()
         case ("show", name) | (name,) if name != "show":
             backbone = Backbone.from_pretrained(name)
-            return Outcome(backbone.description(), [backbone_card(backbone)])
+            kept = {} if backbone.adapters is None else {"adapters": backbone.adapters.description()}
+            return Outcome(backbone.description() | kept, [backbone_card(backbone)])
         case _:
             raise ConfigError(
                 f"apb backbones {' '.join(options.words)!r}: expected nothing, or `show` and one name or folder"

@@ -36,6 +36,9 @@ class Options:
     """CPU threads to use; they change the speed only. Default: as before."""
     device: str | None = None
     """Where the updates run: "cpu", "cuda", "cuda:<i>" or "auto". Default: as before; exact only there."""
+    replay_on_disk: bool = False
+    """Keep the replay in a file without a name in the folder that TMPDIR names, where memory does not suffice. Default:
+    as before."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
 
@@ -46,7 +49,8 @@ def run(options: Options) -> Outcome:
     env = _env(options, opened.config)
     ended = opened.step is None and opened.result.is_file() and RunSummary.read(opened).finished
     # Whoever says how to go on must hear whether that is possible, which only a resume finds out.
-    if not ended or any(given is not None for given in (env, options.num_threads, options.device)):
+    given = (env, options.num_threads, options.device, options.replay_on_disk or None)
+    if not ended or any(each is not None for each in given):
         _resume(opened, path, env, options)
     summary = RunSummary.read(RunFolder.open(opened.path))
     outcome = summary.outcome([] if env is None else env.words)
@@ -65,7 +69,14 @@ def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Optio
 
     with ProgressBarCallback(_title(opened.config)) as bar:
         try:
-            resume(path, env=env, callback=bar, num_threads=options.num_threads, device=options.device)
+            resume(
+                path,
+                env=env,
+                callback=bar,
+                num_threads=options.num_threads,
+                device=options.device,
+                replay_on_disk=options.replay_on_disk or None,
+            )
         except (InvalidEnvError, UnknownNameError) as error:
             if options.env is None:
                 error.add_note(env_hint(_identity(opened.config)))
