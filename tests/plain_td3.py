@@ -98,11 +98,14 @@ class OracleTD3:
         self.critic_loss.backward()
         self.critic_adam.step()
         if self.updates % s.policy_delay == 0:
-            self.actor_loss = -self.critics[0](observation, self.actor(observation)).mean()
-            self.actor_adam.zero_grad()
-            self.actor_loss.backward()
-            self.actor_adam.step()
-            for target_net, net in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
+            pairs = [(self.target_critics, self.critics)]
+            if self.updates > s.policy_starts:
+                self.actor_loss = -self.critics[0](observation, self.actor(observation)).mean()
+                self.actor_adam.zero_grad()
+                self.actor_loss.backward()
+                self.actor_adam.step()
+                pairs.append((self.target_actor, self.actor))
+            for target_net, net in pairs:
                 for target_value, value in zip(target_net.parameters(), net.parameters(), strict=True):
                     target_value.data.copy_((1 - s.tau) * target_value.data + s.tau * value.data)
 

@@ -1,6 +1,7 @@
 """An update of `TD3` is that of Fujimoto et al. (2018), in every lane as alone, and continues from a saved state."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,12 +34,14 @@ def adam_steps(td3):
 # --- the equations ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("policy_starts", [0, 3])
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize(("reading", "training"), [("A", "frozen"), ("B", "frozen"), ("A", "per_lane")])
-def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, lanes, native):
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, lanes, native, policy_starts):
     """Natively, and as torch computes on devices other than a CPU."""
-    td3 = make(range(7, 7 + lanes), small_backbone(reading), backbone_training=training, native=native)
+    settings = replace(SETTINGS, policy_starts=policy_starts)
+    td3 = make(range(7, 7 + lanes), small_backbone(reading), settings, backbone_training=training, native=native)
     for target in (td3.actor, td3.target_actor):
         # Near the bounds, so that clipping target actions matters.
         target["post.bias"][:] = torch.tensor([1.5, -1.5])
@@ -244,6 +247,19 @@ def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
     assert same_arrays(
         {n: v for n, v in start.items() if "loss" not in n}, {n: v for n, v in td3.state().items() if "loss" not in n}
     )
+
+
+def test_the_policy_waits_for_critics_that_were_just_drawn_also_after_a_reset():
+    td3 = make((4,), settings=replace(SETTINGS, policy_starts=4))
+    for draw in (0, 1):
+        if draw:
+            td3.reset(draw)
+        drawn = td3.adapters()
+        moved = []
+        for number in range(8):
+            td3.update(draw_batch(1, seed=number))
+            moved.append(bool((td3.adapters() != drawn).any()))
+        assert moved == [False] * 5 + [True] * 3
 
 
 # --- state -----------------------------------------------------------------------------------------------------------

@@ -105,10 +105,8 @@ class Learner:
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
-        first_update = {"actor_loss": self.td3.settings.policy_delay, "critic_loss": 1}
-        return {
-            name: getattr(self.td3, name).cpu().numpy() for name, first in first_update.items() if self.updates >= first
-        }
+        taken = {"actor_loss": self.td3.actor_adam.steps or self.resets, "critic_loss": self.updates}
+        return {name: getattr(self.td3, name).cpu().numpy() for name, steps in taken.items() if steps}
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""

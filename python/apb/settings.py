@@ -80,6 +80,9 @@ class LearningSettings(ABC):
     """Polyak step of the targets. 0.005 in TD3's code."""
     policy_delay: Annotated[int, Range(1, 1_000_000)] = 2
     """Critic updates per update of the policy and the targets. 2 in TD3's code."""
+    policy_starts: Interval = 0
+    """Updates of newly drawn critics before the first update of the policy: where the policy begins with what was
+    learned before, critics that know nothing would undo it. 0 in TD3's code."""
     target_policy_noise: Deviation = 0.2
     """Standard deviation of the noise on target actions, in units of the normalised action. 0.2 in TD3's code."""
     target_noise_clip: Deviation = 0.5

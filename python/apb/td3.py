@@ -46,6 +46,7 @@ class TD3Settings:
     policy_delay: int
     target_policy_noise: float
     target_noise_clip: float
+    policy_starts: int
     max_grad_norm: float
 
 
@@ -149,7 +150,8 @@ class TD3:
 
     @torch.no_grad()
     def update(self, batch: Batch) -> bool:
-        """One critic step, and every `policy_delay` steps one actor step and one step of the targets.
+        """One critic step, and every `policy_delay` steps one step of the targets and, once the critics have taken
+        `policy_starts` steps since they were drawn, one actor step.
 
         Args:
             batch: Transitions of shape (K, B, ...), drawn from each lane's own replay.
@@ -170,10 +172,12 @@ class TD3:
         self.critic_loss = error.square().mean(dim=2).sum(dim=1)
         self._critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
         self.critics_adam.step(self._critics_gradient)
-        policies_move = self.updates % s.policy_delay == 0
+        due = self.updates % s.policy_delay == 0
+        policies_move = due and self.critics_adam.steps > s.policy_starts
         if policies_move:
             self._update_actor(batch.observation)
             self._follow(self.target_actor, self.actor)
+        if due:
             self._follow(self.target_critics, self.critics)
         return policies_move
 
