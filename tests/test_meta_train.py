@@ -333,6 +333,17 @@ def test_a_damaged_record_of_the_split_is_told_before_anything_is_trained(tmp_pa
         resume(tmp_path / "run")
 
 
+def test_a_configuration_without_a_record_of_the_split_is_told_too(tmp_path):
+    meta_run(FALLING, run_dir=tmp_path / "run", **CONTINUED)
+    (tmp_path / "run" / "result.json").unlink()
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["split"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(FileFormatError, match=r"config\.json has no 'split'"):
+        resume(tmp_path / "run")
+
+
 def test_a_failure_of_the_last_evaluation_leaves_the_backbone_and_a_resume_makes_it_again(tmp_path, monkeypatch):
     def blown_up(*arguments, **options):
         raise SimulationError("simulation of lane 3 blew up")

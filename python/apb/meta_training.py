@@ -17,7 +17,7 @@ from apb.adapter_set import AdapterSet
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
 from apb.environments import EnvLike
-from apb.errors import ApbWarning, ConfigError, counted, require_path
+from apb.errors import ApbWarning, ConfigError, FileFormatError, counted, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_evaluation import ZeroShot, returns_on
 from apb.meta_lists import lists_of, recorded
@@ -86,7 +86,10 @@ class MetaJob(Job):
     """A meta-training, which ends with the finished backbone and an evaluation on the lists of its split."""
 
     def __post_init__(self) -> None:
-        lists_of(self.about.get("split"), CONFIG_FILE)  # told before anything is trained
+        # Told before anything is trained.
+        if "split" not in self.about:
+            raise FileFormatError(f"{CONFIG_FILE} has no 'split'; put the file back as it was")
+        lists_of(self.about["split"], CONFIG_FILE)
 
     def finish(self, result: AdaptResult, check: Callable[[], object]) -> MetaResult:
         """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent, and then what it
@@ -162,7 +165,7 @@ def meta_train(
     **options: Any,
 ) -> MetaResult:
     """Learn a backbone over many tasks at once: each has an adapter, critics and a replay of its own, and the backbone
-    follows the mean of their gradients (docs/algorithm.md has the losses).
+    follows the mean of their gradients (docs/meta-training.md has the losses).
 
     Args:
         tasks: A split by its name, "cheetah-vel/mier-hard", of which `n_tasks` train tasks are used, evenly spread over
