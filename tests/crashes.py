@@ -1,4 +1,4 @@
-"""`CrashAt`: ends a run as a kill would, within one process."""
+"""`CrashAt`: ends a run as a kill would, within one process; `StopAt`: stops one as a callback may."""
 
 from apb import Callback
 
@@ -16,3 +16,13 @@ class CrashAt(Callback):
     def on_step(self, state):
         if state.timesteps >= self.timesteps:
             raise Crash
+
+
+class StopAt(Callback):
+    """Stops the run in the step that brings it to this many timesteps of each lane."""
+
+    def __init__(self, timesteps):
+        self.timesteps = timesteps
+
+    def on_step(self, state):
+        return state.timesteps != self.timesteps

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 from apb.files import dump_json
+from apb.meta_settings import settings_of_job
 from apb.runs import RunFolder, load_checkpoint, read_evaluations, read_history
 
 
@@ -17,16 +18,20 @@ def outcome(run_dir):
     state = json.loads((checkpoint.path / "training_state" / "state.json").read_text())
     del state["profile"], state["metrics"], state["counters"]["wall_time"]
     found["state.json"] = state
-    identity, settings = run.config["env_identity"], run.config["settings"]
+    identity, kind = run.config["env_identity"], settings_of_job(run.config["job"])
+    settings = kind.from_options(run.config["settings"])
     width = 2 * identity["observation_size"] + identity["action_size"] + 2
-    capacity = min(settings["buffer_size"], settings["total_timesteps"])
-    lanes = settings["n_seeds"] * max(1, len(run.config["tasks"]))
+    lanes = sum(map(len, settings.lane_seeds(max(1, len(run.config["tasks"])))))
+    capacity = min(settings.buffer_size, settings.lane_timesteps(lanes))
     table = np.zeros((lanes, capacity, width), dtype=np.float32)
     ring = checkpoint.read_replay(table)
     found["replay"] = (ring.table.tobytes(), ring.position.tolist(), ring.size.tolist(), ring.total_added.tolist())
     found["history"] = [without_times(record) for record in read_history(run_dir)]
     found["evaluations"] = read_evaluations(run_dir)
-    found["final"] = json.loads((run.path / "result.json").read_text())["final"]
+    result = json.loads(run.result.read_text())
+    found["final"], found["zero_shot"] = result["final"], result.get("zero_shot")
+    weights = run.pretrained / "model.safetensors"
+    found["pretrained"] = weights.read_bytes() if weights.exists() else None
     found["best"] = {
         str(p.relative_to(run.best)): p.read_bytes()
         for p in sorted(run.best.rglob("*"))

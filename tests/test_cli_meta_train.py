@@ -49,7 +49,7 @@ def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypa
     assert told["timesteps"] == 40
 
 
-def test_a_stopped_meta_training_goes_on_by_the_command_that_it_tells(trained, capsys):
+def test_of_a_meta_training_that_has_ended_nothing_is_left_to_do(trained, capsys):
     _, run = trained
     assert "its budget of 40 steps" in call(capsys, "resume", run).out
 
@@ -104,6 +104,7 @@ def test_bad_input_is_told_before_anything_is_written(tmp_path, monkeypatch, cap
 def test_backbones_lists_what_the_package_ships(capsys):
     called = call(capsys, "backbones")
     assert called.code == 0
+    assert "cheetah-vel" in apb.shipped.shipped()
     for name in apb.shipped.shipped():
         assert name in called.out
 

@@ -17,7 +17,6 @@ import pytest
 from adapt_runs import run
 from apb import (
     Backbone,
-    Callback,
     FileFormatError,
     MetaResult,
     SimulationError,
@@ -33,10 +32,10 @@ from apb.meta_training import train_tasks
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.tasks import get
-from crashes import Crash, CrashAt
+from crashes import Crash, CrashAt, StopAt
 from learning import SMALL, same_arrays, small_backbone
-from meta_runs import FALLING, SPLIT, meta_outcome, meta_run
-from run_files import assert_same_outcome
+from meta_runs import FALLING, SPLIT, meta_run
+from run_files import assert_same_outcome, outcome
 
 CONTINUED = {"checkpoint_freq": 30, "eval_freq": 35, "n_eval_episodes": 1, "log_freq": 20, "learning_starts": 40}
 """Options of a run that is cut: of 100 timesteps of each task, with checkpoints, evaluations and records in them."""
@@ -46,16 +45,6 @@ CONTINUED = {"checkpoint_freq": 30, "eval_freq": 35, "n_eval_episodes": 1, "log_
 def _not_on_to_the_disk(monkeypatch):
     """Which takes seconds: what is written outlives a process without it."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-class StopAt(Callback):
-    """Stops the run once it has this many timesteps of each task."""
-
-    def __init__(self, timesteps):
-        self.timesteps = timesteps
-
-    def on_step(self, state):
-        return state.timesteps < self.timesteps
 
 
 def adapters_of(result):
@@ -242,7 +231,7 @@ def test_a_crashed_run_continues_exactly_with_another_number_of_threads(extra, t
     with pytest.raises(Crash):
         resume(tmp_path / "cut", callback=CrashAt(95), num_threads=3)
     result = resume(tmp_path / "cut", num_threads=2)
-    assert_same_outcome(meta_outcome(tmp_path / "cut"), meta_outcome(tmp_path / "whole"))
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
     assert isinstance(result, MetaResult)
     assert result.backbone.hash == whole.backbone.hash
     assert result.evaluations == whole.evaluations
@@ -257,7 +246,7 @@ def test_a_run_on_a_split_that_a_callback_stops_continues_exactly(tmp_path):
     assert (stopped.stopped_by, stopped.total_timesteps) == ("callback", 51)
     assert stopped.backbone.hash != small_backbone().hash
     assert isinstance(resume(tmp_path / "cut"), MetaResult)
-    assert_same_outcome(meta_outcome(tmp_path / "cut"), meta_outcome(tmp_path / "whole"))
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
 def test_a_run_that_crashed_before_its_first_checkpoint_begins_again(tmp_path):
@@ -265,14 +254,14 @@ def test_a_run_that_crashed_before_its_first_checkpoint_begins_again(tmp_path):
     with pytest.raises(Crash):
         meta_run(FALLING, run_dir=tmp_path / "cut", callback=CrashAt(10), **CONTINUED)
     resume(tmp_path / "cut")
-    assert_same_outcome(meta_outcome(tmp_path / "cut"), meta_outcome(tmp_path / "whole"))
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path):
     first = meta_run(FALLING, run_dir=tmp_path / "run", **CONTINUED)
-    before = meta_outcome(tmp_path / "run")
+    before = outcome(tmp_path / "run")
     again = resume(tmp_path / "run")
-    assert_same_outcome(meta_outcome(tmp_path / "run"), before)
+    assert_same_outcome(outcome(tmp_path / "run"), before)
     assert again.backbone.hash == first.backbone.hash
     assert [each.returns.tolist() for each in again.final] == [each.returns.tolist() for each in first.final]
 
@@ -289,7 +278,7 @@ def test_a_run_killed_in_the_middle_continues_exactly(tmp_path):
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert isinstance(resume(tmp_path / "cut", num_threads=3), MetaResult)
-    assert_same_outcome(meta_outcome(tmp_path / "cut"), meta_outcome(tmp_path / "whole"))
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
 def test_a_split_of_ones_own_is_evaluated_on_its_own_lists_and_has_no_published_hash(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from apb import _native
 from apb.networks import FlatLayers
-from apb.optimizer import Adam, polyak_step, torch_adam_step, torch_polyak_step
+from apb.optimizer import Adam, polyak_step, torch_adam_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_cases import F32, F64, gamma, side_by_side
@@ -242,11 +242,11 @@ def test_adam_counts_its_steps_keeps_its_moments_and_forgets_them_at_a_reset(poo
     np.testing.assert_array_equal(layers["weight"].numpy().ravel(), theta[:6])
 
 
-@pytest.mark.parametrize("step", [polyak_step, torch_polyak_step])
-def test_targets_follow_their_source_by_a_share_of_the_distance(step) -> None:
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
+def test_targets_follow_their_source_by_a_share_of_the_distance(native) -> None:
     target, source = flat_layers(np.zeros(10, np.float32)), flat_layers(np.full(10, 4, np.float32))
-    step(target, source, 0.25)
+    polyak_step(target, source, 0.25, native=native)
     assert target.flat.tolist() == [1.0] * 10
-    step(target, source, 0.25)
+    polyak_step(target, source, 0.25, native=native)
     assert target["bias"].tolist() == [1.75] * 4
     assert source.flat.tolist() == [4.0] * 10

@@ -157,8 +157,11 @@ class Adapter:
         return adapter
 
 
-def draw_initial(backbone: Backbone, shape: AdapterShape, seed: int, draw: int = 0) -> NDArray[np.float32]:
-    """Flat initial parameters (n,), as `Adapter.initial` describes; `draw` numbers the resets of a lane."""
+def draw_initial(
+    backbone: Backbone, shape: AdapterShape, seed: int, draw: int = 0, *, identity: bool | None = None
+) -> NDArray[np.float32]:
+    """Flat initial parameters (n,), as `Adapter.initial` describes; `draw` numbers the resets of a lane. `identity`
+    says whether the pre-layer is one, whatever psi begins with."""
     generator = rng.generator(seed, rng.Stream.ADAPTER, draw)
     parameters = np.empty(shape.num_parameters, dtype=np.float32)
     layers = shape.split(parameters)
@@ -166,7 +169,7 @@ def draw_initial(backbone: Backbone, shape: AdapterShape, seed: int, draw: int =
         bound = 1 / np.sqrt(fan_in)
         for name in (f"{layer}.weight", f"{layer}.bias"):
             layers[name][...] = generator.uniform(-bound, bound, layers[name].shape)
-    if not backbone.input_activation:
+    if not backbone.input_activation if identity is None else identity:
         layers["pre.weight"][...] = np.eye(shape.input_size, shape.observation_size)
         layers["pre.bias"][...] = 0
     return parameters

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -125,11 +125,7 @@ class AdapterSet:
 
     def description(self) -> dict[str, Any]:
         """JSON values: with `parameters`, all that `from_description` needs."""
-        return {"shape": [*self._sizes(self.shape)], "tasks": [dict(task) for task in self.tasks]}
-
-    @staticmethod
-    def _sizes(shape: AdapterShape) -> tuple[int, int, int, int]:
-        return shape.observation_size, shape.input_size, shape.output_size, shape.action_size
+        return {"shape": list(astuple(self.shape)), "tasks": [dict(task) for task in self.tasks]}
 
     @classmethod
     def from_description(

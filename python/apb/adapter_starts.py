@@ -39,7 +39,7 @@ def starts_of(
 
 def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: Task | None) -> Start:
     if name in ("scratch", "identity"):
-        return lambda draw: _drawn(backbone, shape, seed, draw, identity=name == "identity")
+        return lambda draw: draw_initial(backbone, shape, seed, draw, identity=True if name == "identity" else None)
     kept = backbone.adapters
     if kept is None:
         raise ConfigError(
@@ -57,12 +57,3 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
         )
     parameters = kept.parameters[kept.nearest(task)]
     return lambda draw: parameters
-
-
-def _drawn(backbone: Backbone, shape: AdapterShape, seed: int, draw: int, identity: bool) -> NDArray[np.float32]:
-    parameters = draw_initial(backbone, shape, seed, draw)
-    if identity:
-        layers = shape.split(parameters)
-        layers["pre.weight"][...] = np.eye(shape.input_size, shape.observation_size)
-        layers["pre.bias"][...] = 0
-    return parameters

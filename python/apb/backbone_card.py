@@ -95,4 +95,5 @@ def _returns(returns: dict[str, Any]) -> str:
 
 def _of(kind: type[Kind], value: Any) -> Kind:
     """`value` if it is of this kind, else the empty one: metadata may hold anything."""
-    return kind(value) if isinstance(value, kind | int if kind is float else kind) else kind()
+    accepted = (int, float) if kind is float else kind
+    return kind(value) if isinstance(value, accepted) else kind()

@@ -18,23 +18,19 @@ from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
 from apb.environments import EnvLike
 from apb.errors import ApbWarning, ConfigError, FileFormatError, counted, require_path
+from apb.files.model_folders import CONFIG_FILE
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_evaluation import ZeroShot, returns_on
 from apb.meta_lists import lists_of, recorded
 from apb.meta_settings import MetaSettings
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, StopRequested, writing
+from apb.runs import BUDGET, RunFolder, StopRequested, writing
 from apb.runs.systems import deciding
 from apb.several_envs import resolve_all
 from apb.strategies import strategy_named
 from apb.system_info import system_info
 from apb.tasks import FAMILIES, Split, Task, get, is_task_name
 from apb.tasks.splits import splits_of
-
-CONFIG_FILE = "config.json"
-
-PRETRAINED = "pretrained"
-"""The folder of the finished backbone in a run folder."""
 
 N_TASKS = 20
 """Train tasks of a split that are used, where `n_tasks` does not tell. Ours: the paper does not tell its number."""
@@ -111,8 +107,9 @@ class MetaJob(Job):
     def _published(self, backbone: Backbone, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> Backbone:
         backbone = replace(backbone, metadata=self._metadata(result, zero_shot))
         if result.run_dir is not None:
-            with writing(result.run_dir, result.run_dir / PRETRAINED):
-                backbone.save_pretrained(result.run_dir / PRETRAINED)
+            folder = RunFolder(result.run_dir).pretrained
+            with writing(result.run_dir, folder):
+                backbone.save_pretrained(folder)
         return backbone
 
     def _with_adapters(self, result: AdaptResult) -> Backbone:

@@ -65,11 +65,19 @@ def torch_adam_step(
     theta.addcdiv_(exp_avg, scale, value=-learning_rate / (1 - BETA1**step))
 
 
-def polyak_step(target: FlatLayers, source: FlatLayers, tau: float, pool: "_native.ThreadPool | None" = None) -> None:
-    """`target += tau (source - target)`, tau in [0, 1]: targets follow what learns (Fujimoto et al. 2018, eq. 6)."""
-    _native.polyak_step(target.flat.numpy(), source.flat.numpy(), tau, pool)
+def polyak_step(
+    target: FlatLayers,
+    source: FlatLayers,
+    tau: float,
+    *,
+    native: bool = True,
+    pool: "_native.ThreadPool | None" = None,
+) -> None:
+    """`target += tau (source - target)`, tau in [0, 1]: targets follow what learns (Fujimoto et al. 2018, eq. 6).
 
-
-def torch_polyak_step(target: FlatLayers, source: FlatLayers, tau: float) -> None:
-    """What `polyak_step` does, on layers of any device."""
-    target.flat.lerp_(source.flat, tau)
+    `native` and `pool` are as for `Adam`.
+    """
+    if native:
+        _native.polyak_step(target.flat.numpy(), source.flat.numpy(), tau, pool)
+    else:
+        target.flat.lerp_(source.flat, tau)

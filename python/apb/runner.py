@@ -2,7 +2,8 @@
 due."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -217,15 +218,33 @@ def run_to_end(
             Else as `adapt`.
     """
     run = _Run(loop, writer, signals)
+    with _telling_what_is_kept(writer):
+        result = _ended(run, finish)
+    if writer is not None:
+        writer.result(result.to_json())
+    loop.emit("on_end")
+    return result
+
+
+@contextmanager
+def _telling_what_is_kept(writer: RunWriter | None) -> Iterator[None]:
+    """Add to the errors of a run where its last good checkpoint is."""
+    try:
+        yield
+    except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
+        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
+
+
+def _ended(run: _Run, finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult]) -> AdaptResult:
+    """Run to the end and evaluate; the result with all that `finish` makes of it, and how the time was spent."""
+    loop, check = run.loop, run.signals.check
     final: tuple[EvalResult, ...] = ()
     try:
         stopped_by = run.to_end()
         if loop.settings.eval_freq and stopped_by == BUDGET:
-            final = tuple(loop.evaluate(rng.Stream.FINAL_EPISODE, signals.check))
+            final = tuple(loop.evaluate(rng.Stream.FINAL_EPISODE, check))
     except StopRequested as request:
         stopped_by = str(request)  # all else is saved, and a resume makes this evaluation
-    except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
-        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
     result = AdaptResult(
         tuple(lane.key for lane in loop.lanes),
         tuple(loop.policies()),
@@ -239,15 +258,8 @@ def run_to_end(
         loop.run_dir,
     )
     before = loop.wall_time
-    try:
-        result = finish(result, signals.check)
-    except (SimulationError, KeyboardInterrupt) as error:
-        raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
+    result = finish(result, check)
     wall_time = loop.wall_time
     loop.profile["evaluation"] += wall_time - before
     spent = loop.profile | {"rest": wall_time - sum(loop.profile.values())}
-    result = replace(result, wall_time=wall_time, profile=spent)
-    if writer is not None:
-        writer.result(result.to_json())
-    loop.emit("on_end")
-    return result
+    return replace(result, wall_time=wall_time, profile=spent)

@@ -1,16 +1,13 @@
 """`SharedBackbone`: psi while all lanes of a meta-training learn it together, with its target and its optimiser."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native
 from apb.backbone import Backbone
 from apb.networks import FlatLayers
-from apb.optimizer import Adam, polyak_step, torch_polyak_step
+from apb.optimizer import Adam, polyak_step
 
 SMALLEST_SCALE = 1e-6
 """What a lane's scale is taken for if it is less, so that none is divided by zero. Ours."""
@@ -72,10 +69,7 @@ class SharedBackbone:
             gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp_(max=1))
         self.adam.step(self._gradient)
         self._current = None
-        if self._native:
-            polyak_step(self.target, self.layers, self._tau, self._pool)
-        else:
-            torch_polyak_step(self.target, self.layers, self._tau)
+        polyak_step(self.target, self.layers, self._tau, native=self._native, pool=self._pool)
 
     @property
     def backbone(self) -> Backbone:
@@ -94,9 +88,7 @@ class SharedBackbone:
             "backbone_adam.exp_avg_sq": self.adam.exp_avg_sq,
         }
 
-    def load_state(self, state: Mapping[str, NDArray[np.float32]], steps: int) -> None:
-        """Continue from what `saved_layers` held after so many steps."""
-        for group, layers in self.saved_layers().items():
-            layers.load({name: state[f"{group}.{name}"] for name in layers})
+    def loaded(self, steps: int) -> None:
+        """To be called when the `saved_layers` were overwritten with what they held after so many steps."""
         self.adam.steps = steps
         self._current = None

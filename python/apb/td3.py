@@ -28,7 +28,7 @@ from apb.networks import (
     draw_padded_critics,
     policy_chain,
 )
-from apb.optimizer import Adam, polyak_step, torch_polyak_step
+from apb.optimizer import Adam, polyak_step
 from apb.replay import Batch
 from apb.settings import BackboneTraining
 from apb.shared_backbone import SharedBackbone
@@ -206,10 +206,7 @@ class TD3:
         return self._stacks[rows]
 
     def _follow(self, target: FlatLayers, source: FlatLayers) -> None:
-        if self._native:
-            polyak_step(target, source, self.settings.tau, self._pool)
-        else:
-            torch_polyak_step(target, source, self.settings.tau)
+        polyak_step(target, source, self.settings.tau, native=self._native, pool=self._pool)
 
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
         """Actions (K, R, act) of the lanes' policies for observations (K, R, obs)."""
@@ -285,8 +282,7 @@ class TD3:
         """All tensors that an exact continuation needs, by name, each with the lane axis in front, of length 1 for what
         lanes share; counters are in `counters`."""
         tensors: dict[str, Tensor] = {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-        shared = {} if self._shared is None else self._shared.saved_layers()
-        for group, layers in (self._own_layers() | shared).items():
+        for group, layers in self._saved_layers().items():
             tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
 
@@ -303,17 +299,17 @@ class TD3:
         """Continue from `state()` and the `counters()` that were saved with it."""
         self.reset(counters["resets"])
         self.updates = counters["updates"]
-        for group, layers in self._own_layers().items():
+        for group, layers in self._saved_layers().items():
             layers.load({name: state[f"{group}.{name}"] for name in layers})
         self.actor_adam.steps, self.critics_adam.steps = counters["actor_steps"], counters["critic_steps"]
         if self._shared is not None:
-            self._shared.load_state(state, counters["backbone_steps"])
+            self._shared.loaded(counters["backbone_steps"])
         self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
         self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)
 
-    def _own_layers(self) -> dict[str, FlatLayers]:
-        """The lanes' layers, which all change, by the name that their state is saved under."""
-        return {
+    def _saved_layers(self) -> dict[str, FlatLayers]:
+        """All layers that change, by the name that their state is saved under."""
+        own = {
             "actor": self.actor,
             "critics": self.critics,
             "target_actor": self.target_actor,
@@ -323,3 +319,4 @@ class TD3:
             "critics_adam.exp_avg": self.critics_adam.exp_avg,
             "critics_adam.exp_avg_sq": self.critics_adam.exp_avg_sq,
         }
+        return own if self._shared is None else own | self._shared.saved_layers()

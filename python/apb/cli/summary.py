@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,16 @@ class RunSummary:
     @property
     def finished(self) -> bool:
         """Whether the budget was spent, and what a meta-training makes of it is there."""
-        made = self.config.get("job") != MetaSettings.job or is_backbone(self._pretrained)
+        made = self.config.get("job") != MetaSettings.job or self._has_backbone
         return bool(self.result["stopped_by"] == BUDGET) and made
 
     @property
     def _pretrained(self) -> Path:
-        return self.run_dir / "pretrained"
+        return short_path(RunFolder(self.run_dir).pretrained)
+
+    @cached_property
+    def _has_backbone(self) -> bool:
+        return is_backbone(self._pretrained)
 
     @property
     def exit_code(self) -> int:
@@ -124,7 +129,7 @@ class RunSummary:
             "timesteps_per_second": self.timesteps_per_second,
             "run_dir": str(self.run_dir),
             "policy": str(self.policy),
-            **({"backbone": str(self._pretrained)} if is_backbone(self._pretrained) else {}),
+            **({"backbone": str(self._pretrained)} if self._has_backbone else {}),
             "curve": str(curve) if curve.exists() else None,
         }
 

@@ -132,6 +132,11 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def pretrained(self) -> Path:
+        """The folder of the backbone that a meta-training has made."""
+        return self.path / "pretrained"
+
+    @property
     def result(self) -> Path:
         """The file with the summary of a run that has ended."""
         return self.path / "result.json"
