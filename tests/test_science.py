@@ -104,3 +104,29 @@ def test_the_page_of_scales_is_what_its_command_makes_of_the_returns_and_the_raw
     assert json.loads(scales.FILE.read_text())["scales"] == found
     missing = len(scales.SCALED_TASKS) - len(found)
     assert (f"**Not finished: {missing} of {len(scales.SCALED_TASKS)} tasks.**" in page) == (missing > 0)
+
+
+def test_how_likely_a_method_is_ahead_is_what_numpy_makes_of_the_raw_files(report):
+    curves = report.read_curves("random-backbone")
+    head, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in report.improvements(report.STUDIES["random-backbone"], curves)
+        if line.startswith("|")
+    ]
+    at, short = head.index("10,000"), head.index("100,000")
+    for row in rows:
+        method = next(key for key, each in report.METHODS.items() if each.label == row[0])
+        won = []
+        for env in BUDGETS:
+            own, control = (
+                [json.loads(path.read_text().splitlines()[3])["eval/mean_reward"] for path in paths]
+                for paths in (
+                    [ROOT / "docs" / "results" / "raw" / f"{env}-{each}-{seed}.jsonl" for seed in range(5)]
+                    for each in (method, "td3")
+                )
+            )
+            won.append(np.mean([[(a > b) + (a == b) / 2 for a in own] for b in control]))
+        assert row[at].split(" ")[0] == f"{np.mean(won):.2f}"
+        # Only one env has so long a budget.
+        own, control = (curves["HalfCheetah-v5", each].at(100_000) for each in (method, "td3"))
+        assert row[short].split(" ")[0] == f"{np.mean(own[:, None] > control):.2f}"

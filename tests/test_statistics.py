@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from apb import statistics
 from apb.errors import ConfigError
-from apb.statistics import bootstrap_interval, interquartile_mean, seed_band
+from apb.statistics import bootstrap_interval, interquartile_mean, probability_of_improvement, seed_band
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -105,3 +105,46 @@ def test_a_band_is_the_range_of_few_seeds_and_the_interval_of_five_or_more(seeds
         expected = bootstrap_interval(scores)
     assert (low == expected[0]).all()
     assert (high == expected[1]).all()
+
+
+RUNS = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(RUNS, RUNS), min_size=1, max_size=3))
+def test_the_probability_of_improvement_is_the_share_of_pairs_won_on_each_task(tasks):
+    ones, others = zip(*tasks, strict=True)
+    won = [np.mean([(a > b) + 0.5 * (a == b) for a in one for b in other]) for one, other in tasks]
+    middle, low, high = probability_of_improvement(ones, others, resamples=50)
+    assert middle == pytest.approx(np.mean(won))
+    assert 0 <= low <= high <= 1
+    assert probability_of_improvement(others, ones, resamples=50)[0] == pytest.approx(1 - middle)
+
+
+def test_the_interval_of_the_probability_of_improvement_covers_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        one, other = generator.normal(size=(2, 2, 25))  # two tasks, two methods that are the same: one half
+        _, low, high = probability_of_improvement(one, other, resamples=300)
+        covered += low <= 0.5 <= high
+    # 200 trials of probability 0.95, a little less for 25 runs.
+    assert 0.87 <= covered / 200 <= 0.99
+
+
+def test_runs_are_drawn_anew_within_their_task_only():
+    # Ahead on one task in all pairs and behind on the other in all: no draw can change that.
+    assert probability_of_improvement([[5, 6], [1, 2]], [[1, 2], [500, 600, 700]]) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "others", "told"),
+    [
+        ([], [], "scores of 0 tasks"),
+        ([[1]], [[1], [2]], "scores of 1 tasks and others of 2"),
+        ([[1], []], [[1], [2]], "at least one score"),
+        ([[[1, 2]]], [[1]], r"\(1, 2\)"),
+    ],
+)
+def test_scores_of_other_tasks_or_of_none_are_refused(scores, others, told):
+    with pytest.raises(ConfigError, match=told):
+        probability_of_improvement(scores, others)

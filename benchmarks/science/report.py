@@ -3,13 +3,16 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from apb.statistics import MIN_SEEDS, interquartile_mean, seed_band
+from apb.statistics import MIN_SEEDS, interquartile_mean, probability_of_improvement, seed_band
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -35,9 +38,11 @@ class Curves:
 
     def summary(self, timestep: int) -> str:
         """`interval_text` of the seeds at a timestep; "-" beyond the budget."""
-        if timestep > self.timesteps[-1]:
-            return "-"
-        return interval_text(self.returns[:, int(np.searchsorted(self.timesteps, timestep))])
+        return interval_text(self.at(timestep)) if timestep <= self.timesteps[-1] else "-"
+
+    def at(self, timestep: int) -> NDArray[np.float64]:
+        """Return at a timestep of the budget, one number per seed (K,)."""
+        return self.returns[:, int(np.searchsorted(self.timesteps, timestep))]
 
     @property
     def area(self) -> NDArray[np.float64]:
@@ -137,6 +142,36 @@ def _learned(curve: Curves, method: str) -> str:
 
 def _p(curve: Curves, control: Curves | None, scores: str) -> str:
     return "-" if control is None else f"{permutation_p(getattr(curve, scores), getattr(control, scores)):.3f}"
+
+
+def improvements(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
+    """Markdown: how likely each method is ahead of the control, over all envs; nothing for a study of one method."""
+    rows = [["method", "envs", *map("{:,}".format, study.report_at), "mean over the budget", "last five"]]
+    for method in study.methods:
+        both = [env for env in study.budgets if (env, method) in curves and (env, study.control) in curves]
+        if method == study.control or not both:
+            continue
+        scores: list[tuple[Callable[[Curves], NDArray[np.float64]], list[str]]] = [
+            (partial(Curves.at, timestep=timestep), [env for env in both if timestep <= study.budgets[env]])
+            for timestep in study.report_at
+        ]
+        scores += [(attrgetter("area"), both), (attrgetter("late"), both)]
+        shown = []
+        for score, envs in scores:
+            own, others = ([score(curves[env, each]) for env in envs] for each in (method, study.control))
+            likely = probability_of_improvement(own, others) if envs else None
+            shown.append("{:.2f} [{:.2f}, {:.2f}]".format(*likely) if likely else "-")
+        rows.append([METHODS[method].label, str(len(both)), *shown])
+    if len(rows) == 1:
+        return []
+    rows.insert(1, ["---"] * len(rows[0]))
+    return [
+        f'How likely a run is ahead of one of "{METHODS[study.control].label}", on an env picked at random, with',
+        "its bootstrap interval over seeds (`apb.statistics.probability_of_improvement`):",
+        "",
+        *["| " + " | ".join(row) + " |" for row in rows],
+        "",
+    ]
 
 
 def seeds(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
@@ -264,6 +299,7 @@ def main() -> int:
         "",
         *table(study, curves),
         "",
+        *improvements(study, curves),
         "The last return of each seed:",
         "",
         *seeds(study, curves),
