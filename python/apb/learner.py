@@ -15,6 +15,7 @@ from apb.backbone import Backbone
 from apb.errors import DivergenceError
 from apb.replay import Batch, Replay
 from apb.settings import BackboneTraining
+from apb.shared_backbone import Gather
 from apb.td3 import TD3, TD3Settings
 
 
@@ -25,7 +26,8 @@ class Learner:
     of them; on CUDA all lanes are one batched program.
 
     Args:
-        backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, pool: see `TD3`.
+        backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, pool, gather: see
+            `TD3`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Learner:
         backbone_training: BackboneTraining = "frozen",
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
+        gather: Gather | None = None,
     ) -> None:
         with _one_torch_thread():
             self.td3 = TD3(
@@ -52,6 +55,7 @@ class Learner:
                 backbone_training=backbone_training,
                 device=device,
                 pool=pool,
+                gather=gather,
             )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self.sampling_seconds = 0.0

@@ -31,7 +31,7 @@ from apb.networks import (
 from apb.optimizer import Adam, polyak_step
 from apb.replay import Batch
 from apb.settings import BackboneTraining
-from apb.shared_backbone import SharedBackbone
+from apb.shared_backbone import Gather, SharedBackbone
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class TD3:
         device: Where the tensors live and the updates run.
         pool: Native threads for updates on a CPU; None uses the caller's thread. Results do not depend on it.
         native: Compute by the native kernels rather than by torch. Default: on a CPU, the only place where they work.
+        gather: Where these lanes are a shard of those that learn a "shared" backbone, what exchanges the shards'
+            gradients of it (see `SharedBackbone`). Default: they are all lanes.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class TD3:
         device: str = "cpu",
         pool: "_native.ThreadPool | None" = None,
         native: bool | None = None,
+        gather: Gather | None = None,
     ) -> None:
         self.backbone = backbone
         self.shape = shape
@@ -110,6 +113,7 @@ class TD3:
                 device=self.device,
                 native=self._native,
                 pool=pool,
+                gather=gather,
             )
             psi, psi_target = self._shared.layers, self._shared.target
         elif backbone_training == "frozen":
