@@ -3,16 +3,26 @@
 import json
 import os
 import shutil
+from functools import partial
 
 import apb
+import gymnasium
 import pytest
 from apb.backbone import Backbone
 from apb.runs import short_path
 from cli_runs import call
+from crashes import StopAt
+from gymnasium.envs.registration import EnvSpec
+from meta_runs import meta_run
+from sized_envs import SizedEnv
 
 SPLIT = "cheetah-vel/mier-hard"
 FEW = ["--n-tasks=2", "--learning-starts=20", "--batch-size=8", "--num-threads=1", "--eval-freq=30"]
 FEW += ["--n-eval-episodes=1", "--total-timesteps=80"]
+
+OWN = [partial(SizedEnv, (3,)), partial(SizedEnv, (4,), (2,))]
+OWN_IDS = ["Gone-v0", "AlsoGone-v0"]
+"""Functions that make envs of a user's own, and ids that a module of theirs registers for them."""
 
 
 @pytest.fixture
@@ -52,6 +62,30 @@ def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypa
 def test_of_a_meta_training_that_has_ended_nothing_is_left_to_do(trained, capsys):
     _, run = trained
     assert "its budget of 40 steps" in call(capsys, "resume", run).out
+
+
+@pytest.mark.parametrize(
+    ("envs", "hint"),
+    [
+        (OWN, "no command can name such a list; in Python `apb.resume(RUN, env=[...])` takes it again."),
+        ([OWN[0], "Pendulum-v1"], "no command can name such a list; in Python `apb.resume(RUN, env=[...])` takes it"),
+        (OWN_IDS, "give one env of the list after the path; `module:Gone-v0` imports the module that registers it."),
+    ],
+    ids=["functions", "a function and an id", "ids"],
+)
+def test_what_a_resume_in_a_list_of_envs_lacks_is_told_and_only_if_something_is_left_to_do(
+    envs, hint, here, capsys, monkeypatch
+):
+    with monkeypatch.context() as imported:
+        for env_id, env in zip(OWN_IDS, OWN, strict=True):
+            imported.setitem(gymnasium.registry, env_id, EnvSpec(env_id, env))
+        for run_dir, stop in (("stopped", 30), ("ended", 10**9)):
+            meta_run(envs, n_tasks=None, total_timesteps=80, run_dir=run_dir, callback=StopAt(stop))
+    stopped, ended = call(capsys, "resume", "stopped"), call(capsys, "resume", "ended")
+    assert stopped.code == 2
+    assert stopped.err.splitlines()[-1].startswith(f"Here: {hint}")
+    assert ended.code == 0
+    assert "Here:" not in ended.out
 
 
 @pytest.mark.parametrize("damage", [shutil.rmtree, lambda folder: os.truncate(folder / "model.safetensors", 100)])

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_the_bytes_of_the_rings_are_known_and_a_ring_that_does_not_fit_is_refuse
 
 
 def test_a_replay_on_disk_holds_and_draws_what_one_in_memory_does_and_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     replays = [Replay([1, 2], 7, 3, 2, 5, on_disk=on_disk) for on_disk in (False, True)]
     assert not list(tmp_path.iterdir())
     generator = np.random.default_rng(0)
@@ -147,7 +148,7 @@ def test_a_replay_on_disk_holds_and_draws_what_one_in_memory_does_and_leaves_no_
 
 
 def test_a_replay_that_the_disk_has_no_room_for_is_refused_with_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10 * 2**20))
     with pytest.raises(ConfigError, match=r"needs 16 MiB on the disk of .*; 10 MiB are free; .* set TMPDIR"):
@@ -160,3 +161,24 @@ def test_a_replay_that_the_disk_has_no_room_for_is_refused_with_what_to_do(monke
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(ConfigError, match=r"no file of 16 MiB can be made for the replay in .*: .*No space left"):
         Replay([1], 100_000, 17, 6, 4, on_disk=True)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "closed"])
+def test_a_tmpdir_that_cannot_be_written_to_is_told_and_not_passed_over(kind, monkeypatch, tmp_path):
+    folder = tmp_path / kind
+    if kind == "file":
+        folder.touch()
+    elif kind == "closed":
+        folder = Path("/proc")  # nobody makes files there, root neither
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with pytest.raises(ConfigError, match=rf"TMPDIR = '{folder}', where replay_on_disk keeps .*; expected a folder"):
+        Replay([1], 10, 3, 2, 4, on_disk=True)
+    Replay([1], 10, 3, 2, 4)
+
+
+def test_without_tmpdir_the_replay_lies_in_the_systems_folder_of_temporary_files(monkeypatch, tmp_path, caplog):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with caplog.at_level("INFO", logger="apb.replay"):
+        Replay([1], 10, 3, 2, 4, on_disk=True)
+    assert f"in a file in {tmp_path}," in caplog.text

@@ -38,8 +38,8 @@ class Replay:
     """Ring buffers of K lanes, written S rows at a time and sampled uniformly with replacement, (K, B) in one call.
 
     A row is `[observation | next_observation | action | reward | not_terminated]` in float32. Its state is plain
-    arrays: `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) rows
-    ever added.
+    arrays: `table` (K, capacity, width), `position` (K,) of the next write, `size` (K,) rows filled, `added` (K,) the
+    number of the next row, by which rows are told apart on the disk: row r lies at index r mod capacity.
 
     Lanes are stepped together, so their rings fill alike; but one in which a simulation blew up has a row less for each
     such step. It could catch up only by steps that the others do not make.
@@ -56,7 +56,7 @@ class Replay:
             in place of memory; the system keeps in memory of it what there is room for.
 
     Raises:
-        ConfigError: there is not that much memory, or room on the disk.
+        ConfigError: there is not that much memory, or room on the disk; or no file can be made there.
     """
 
     def __init__(
@@ -73,9 +73,10 @@ class Replay:
         # Lanes of several tasks have the same seeds.
         each = "seed" if len(set(seeds)) == len(seeds) else "lane"
         rings = f"{counted(len(seeds), each)} with {capacity:,} transitions"
-        free = shutil.disk_usage(tempfile.gettempdir()).free if on_disk else available_memory()
+        folder = _temporary_folder() if on_disk else None
+        free = available_memory() if folder is None else shutil.disk_usage(folder).free
         if needed > free:
-            place = f"on the disk of {tempfile.gettempdir()}" if on_disk else "of replay memory"
+            place = f"on the disk of {folder}" if on_disk else "of replay memory"
             other = "set TMPDIR to a folder with more room" if on_disk else "replay_on_disk=True"
             raise ConfigError(
                 f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB {place} for {rings}; "
@@ -83,11 +84,11 @@ class Replay:
             )
         lanes = len(seeds)
         size = f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e3:,.0f} kB"
-        place = f" in a file in {tempfile.gettempdir()}" if on_disk else ""
+        place = f" in a file in {folder}" if on_disk else ""
         _log.info(f"replay: {size} when full{place}, for {rings}")
         shape = (lanes, capacity, 2 * observation_size + action_size + 2)
         # Zero pages are only reserved here; they become resident as the ring fills.
-        self.table = _zeros_on_disk(shape) if on_disk else np.zeros(shape, dtype=np.float32)
+        self.table = np.zeros(shape, dtype=np.float32) if folder is None else _zeros_on_disk(folder, shape)
         self.position = np.zeros(lanes, dtype=np.int64)
         self.size = np.zeros(lanes, dtype=np.int64)
         self.added = np.zeros(lanes, dtype=np.int64)
@@ -121,6 +122,12 @@ class Replay:
         )
         self.added += valid.sum(axis=1)
 
+    def clear(self) -> None:
+        """Forget all rows. The next one lies at index 0, so its number is the next multiple of the capacity."""
+        capacity = self.table.shape[1]
+        self.added += -self.added % capacity
+        self.position[:] = self.size[:] = 0
+
     def sample(self, draw: int) -> Batch:
         """Draw (K, B) transitions. The tensors share memory with the next call's: use them before it.
 
@@ -131,16 +138,30 @@ class Replay:
         return Batch(*self._tensors)
 
 
-def _zeros_on_disk(shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _temporary_folder() -> str:
+    """The folder of temporary files. One that TMPDIR names must serve: `tempfile` would pass it over without a word."""
+    named = os.environ.get("TMPDIR")
+    try:
+        folder = named or tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ConfigError(
+            f"TMPDIR = {named!r}, where replay_on_disk keeps the replay: {error}; expected a folder that exists and "
+            "that you may write to: make it, or set TMPDIR to another"
+        ) from error
+
+
+def _zeros_on_disk(folder: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Zeros in a file that has no name any more, and goes when the array does."""
     count = math.prod(shape) * 4
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         try:
             # Taken at once: a disk that is full later would end the process, without a message.
             os.posix_fallocate(file.fileno(), 0, count)
         except OSError as error:
             raise ConfigError(
-                f"no file of {count / 2**20:,.0f} MiB can be made for the replay in {tempfile.gettempdir()}: {error}; "
-                "set TMPDIR to a folder with more room"
+                f"no file of {count / 2**20:,.0f} MiB can be made for the replay in {folder}: {error}; set TMPDIR to a "
+                "folder with more room"
             ) from error
         return np.asarray(np.memmap(file, np.float32, "r+", shape=shape))

@@ -71,7 +71,7 @@ class SeveralEnvs(EnvSource):
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any], typed: str | None = None) -> EnvSource:
         """See `EnvSource`; `typed` may be the id of one of the envs, with the module that registers them all."""
-        recorded = _recorded(identity)
+        recorded = recorded_envs(identity)
         lost = [str(number) for number, each in enumerate(recorded, 1) if each.get("recreatable") is not True]
         if lost:
             raise InvalidEnvError(
@@ -92,7 +92,7 @@ class SeveralEnvs(EnvSource):
         env_kwargs: Mapping[str, Any] | None = None,
     ) -> EnvSource:
         """See `EnvSource`; `env` may be a list of the envs, or the id of one of them, which stands for all."""
-        recorded = _recorded(identity)
+        recorded = recorded_envs(identity)
         if env is None:
             return cls.from_identity(identity)
         if isinstance(env, str) and not env_kwargs and any(is_own_id(env, each) for each in recorded):
@@ -168,7 +168,12 @@ def source_again(
     env_kwargs: Mapping[str, Any] | None = None,
 ) -> EnvSource:
     """`EnvSource.again`, also for the identity of `SeveralEnvs`."""
-    return (SeveralEnvs if "envs" in identity else EnvSource).again(env, identity, env_kwargs)
+    return (SeveralEnvs if is_several(identity) else EnvSource).again(env, identity, env_kwargs)
+
+
+def is_several(identity: Mapping[str, Any]) -> bool:
+    """Whether this is the identity of `SeveralEnvs`."""
+    return "envs" in identity
 
 
 def one_of_family(parts: Sequence[EnvSource]) -> EnvSource:
@@ -203,8 +208,8 @@ def _same(first: EnvSource, second: EnvSource) -> bool:
     return bool(recreatable and first.description == second.description)
 
 
-def _recorded(identity: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The identity of each env; raises `InvalidEnvError` if they are malformed."""
+def recorded_envs(identity: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The identity of each of `SeveralEnvs`; raises `InvalidEnvError` if they are malformed."""
     envs, parts = identity.get("envs"), identity.get("parts")
     if isinstance(envs, list) and isinstance(parts, list) and len(envs) == len(parts) > 1:
         pairs = [pair for pair in zip(envs, parts, strict=True) if all(isinstance(each, dict) for each in pair)]

@@ -18,6 +18,7 @@ from apb.files import first_free, parse_json
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
+from apb.several_envs import is_several, recorded_envs
 from apb.tasks.splits import one_of
 from apb.tasks.task import described
 
@@ -104,11 +105,16 @@ def choose_env(saved: SavedPolicy, env: str | None, env_kwargs: Mapping[str, Any
 
 
 def env_hint(identity: Mapping[str, Any]) -> str:
-    """How to name the env of a run whose files do not suffice: because nobody has imported its module, for one."""
-    env_id = identity.get("id")
-    known = env_id is None or env_id in gymnasium.registry
-    example = f"`module:{'Id-v0' if known else env_id}`"
-    return f"Here: give the env after the path; {example} imports the module that registers it."
+    """How to name the env, or the list of envs, of a run whose files do not suffice: because nobody has imported its
+    module, for one."""
+    several = is_several(identity)
+    if several and identity.get("recreatable") is not True:
+        return "Here: no command can name such a list; in Python `apb.resume(RUN, env=[...])` takes it again."
+    ids = [each.get("id") for each in recorded_envs(identity)] if several else [identity.get("id")]
+    unknown = [env_id for env_id in ids if env_id is not None and env_id not in gymnasium.registry]
+    given = "one env of the list" if several else "the env"
+    example = f"`module:{unknown[0] if unknown else 'Id-v0'}`"
+    return f"Here: give {given} after the path; {example} imports the module that registers it."
 
 
 def _require_one_task(saved: SavedPolicy, env: str, env_kwargs: Mapping[str, Any]) -> None:

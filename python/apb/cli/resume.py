@@ -15,7 +15,7 @@ from apb.env_source import EnvSource
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from apb.ranges import THREADS
 from apb.runs import RunFolder, short_path
-from apb.several_envs import source_again
+from apb.several_envs import is_several, source_again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,9 @@ def run(options: Options) -> Outcome:
     spent = f"its budget of {summary.result['timesteps']:,} steps"
     said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
     identity = _identity(opened.config)
-    hint = [env_hint(identity)] if env is None and identity.get("id") not in gymnasium.registry else []
+    # No command that may come next names a list.
+    unknown = not is_several(identity) and identity.get("id") not in gymnasium.registry
+    hint = [env_hint(identity)] if env is None and unknown else []
     return Outcome(outcome.data, [said, *outcome.shown, *hint])
 
 
