@@ -18,9 +18,9 @@ def assert_same_weights(found, expected, name):
 
 
 class OracleActor(nn.Module):
-    """TD3's actor cut in three: only `pre`, `post` and, if asked for, `body` have parameters that learn."""
+    """TD3's actor cut in three: only `pre`, `post` or both and, if asked for, `body` have parameters that learn."""
 
-    def __init__(self, layers, lane, backbone, trainable):
+    def __init__(self, layers, lane, backbone, trainable, learned="both"):
         super().__init__()
         frozen = {name: torch.from_numpy(value.copy()) for name, value in backbone.tensors().items()}
         values = frozen | {name: value[lane].clone() for name, value in layers.items()}
@@ -35,6 +35,8 @@ class OracleActor(nn.Module):
         self.pre, self.post = modules["pre"], modules["post"]
         self.body = nn.ModuleList(modules[name] for name in sorted(modules) if name.startswith("layers."))
         self.body.requires_grad_(trainable)
+        self.pre.requires_grad_(learned != "post")
+        self.post.requires_grad_(learned != "pre")
         self.entrance = nn.ReLU() if backbone.input_activation else nn.Identity()
 
     def forward(self, observation):
@@ -65,9 +67,10 @@ class OracleTD3:
     def __init__(self, td3, lane):
         s = self.settings = td3.settings
         self.seed = td3.seeds[lane]
-        self.actor = OracleActor(td3.actor, lane, td3.backbone, td3.backbone_training == "per_lane")
+        trainable = td3.backbone_training == "per_lane"
+        self.actor = OracleActor(td3.actor, lane, td3.backbone, trainable, s.learned_layers)
         self.critics = nn.ModuleList(OracleCritic(td3.critics, lane, twin) for twin in range(2))
-        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, td3.backbone_training == "per_lane")
+        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, trainable)
         self.target_critics = nn.ModuleList(OracleCritic(td3.target_critics, lane, twin) for twin in range(2))
         self.actor_adam = torch.optim.Adam([p for p in self.actor.parameters() if p.requires_grad], lr=s.learning_rate)
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)

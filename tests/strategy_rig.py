@@ -22,7 +22,9 @@ class Rig:
         self.settings = AdaptSettings(strategy=name, num_threads=1, **options)
         self.slots = STRATEGIES[name].slots(self.settings) if slots is None else slots
         self.shape = small_shape(self.backbone)
-        self.learner = Learner(self.backbone, self.shape, seeds, small_settings())
+        self.learner = Learner(
+            self.backbone, self.shape, seeds, small_settings(learned_layers=self.settings.learned_layers)
+        )
         actors = LaneActors(self.learner.backbones(), self.shape)
         context = StrategyContext(self.settings, seeds, self.slots, self.shape, self.learner, actors, None)
         self.strategy = STRATEGIES[name](context)

@@ -8,9 +8,9 @@ import pytest
 from apb.adapter import draw_initial
 from apb.adapter_set import AdapterSet
 from apb.adapter_shape import AdapterShape
-from apb.adapter_starts import ADAPTER_INITS, starts_of
+from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
-from apb.errors import ConfigError, MismatchError, UnknownNameError
+from apb.errors import ConfigError, MismatchError
 from apb.tasks import Task, get
 
 SPEEDS = (0.5, 2.0)
@@ -90,11 +90,6 @@ def test_an_env_that_is_no_task_has_no_nearest_train_task_and_one_of_other_sizes
 def test_a_task_of_another_family_has_no_nearest_train_task():
     with pytest.raises(MismatchError, match="another family"):
         apb.adapt(get("cheetah-dir/pearl")[0], backbone(), adapter_init="nearest", total_timesteps=2)
-
-
-def test_an_unknown_name_is_told_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=f"did you mean 'nearest'.*known: {', '.join(sorted(ADAPTER_INITS))}"):
-        apb.adapt("Pendulum-v1", "random", adapter_init="neares", total_timesteps=2)
 
 
 def test_a_run_is_not_continued_with_other_adapters_of_its_backbone(tmp_path):

@@ -133,21 +133,32 @@ OTHER_NAMES = {
 }
 
 
-def test_an_unknown_option_or_strategy_is_answered_with_the_nearest_name():
+def test_an_unknown_option_is_answered_with_the_nearest_name():
     with pytest.raises(
         UnknownNameError, match=r"adapt\(\) has no option 'total_timestep'; did you mean 'total_timesteps'\?"
     ):
         run(total_timestep=100)
     with pytest.raises(UnknownNameError, match="no option 'lr'; did you mean 'learning_rate'"):
         run(lr=1e-3)
-    with pytest.raises(UnknownNameError, match="strategy = 'parm_noise' is unknown; did you mean 'param_noise'"):
-        run(strategy="parm_noise")
     for name, near in OTHER_NAMES.items():
         with pytest.raises(UnknownNameError, match=rf"no option '{name}'; did you mean '{re.escape(near)}'\?"):
             run(**{name: 1})
-    for strategy in (None, 3, ["action_noise"]):
-        with pytest.raises(UnknownNameError, match=r"strategy = .* is unknown; .*known: action_noise, param_noise"):
-            run(strategy=strategy)
+
+
+@pytest.mark.parametrize(
+    ("option", "misspelt", "meant", "known"),
+    [
+        ("strategy", "parm_noise", "param_noise", "action_noise, param_noise"),
+        ("adapter_init", "neares", "nearest", "identity, mean, nearest, scratch"),
+        ("learned_layers", "posts", "post", "both, post, pre"),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_the_nearest(option, misspelt, meant, known):
+    with pytest.raises(UnknownNameError, match=f"{option} = '{misspelt}' is unknown; did you mean '{meant}'"):
+        run(**{option: misspelt})
+    for value in (None, 3, [meant]):
+        with pytest.raises(UnknownNameError, match=rf"{option} = .* is unknown; .*known: {known}"):
+            run(**{option: value})
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

@@ -244,6 +244,21 @@ def test_a_told_generation_moves_actor_and_variance_as_its_equations_say(rate):
         np.testing.assert_allclose(arrays["variance"][0], estimate / estimate.mean(), rtol=1e-4)
 
 
+@pytest.mark.parametrize(("learned", "other"), [("pre", "post"), ("post", "pre")])
+def test_a_population_varies_and_moves_the_layers_that_are_learned_only(learned, other):
+    rig = Rig("param_noise", population_size=6, evolution_rate=1.0, segment_length=4, learned_layers=learned)
+    before = rig.shape.split(rig.learner.adapters()[:, None])
+    members = rig.shape.split(rig.act())
+    for _ in range(3):
+        rig.until_told()
+    after = rig.shape.split(rig.learner.adapters()[:, None])
+    for kind in ("weight", "bias"):
+        assert (members[f"{other}.{kind}"] == before[f"{other}.{kind}"]).all()
+        assert (after[f"{other}.{kind}"] == before[f"{other}.{kind}"]).all()
+        assert (members[f"{learned}.{kind}"] != before[f"{learned}.{kind}"]).any()
+        assert (after[f"{learned}.{kind}"] != before[f"{learned}.{kind}"]).any()
+
+
 def test_the_population_moves_the_policy_towards_what_pays():
     rig = Rig("param_noise", (3,), population_size=10, evolution_rate=1.0, segment_length=4)
     rig.learner.values = lambda observation: np.zeros(observation.shape[:2], dtype=np.float32)

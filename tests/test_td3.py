@@ -34,13 +34,13 @@ def adam_steps(td3):
 # --- the equations ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy_starts", [0, 3])
+@pytest.mark.parametrize(("policy_starts", "learned"), [(0, "both"), (3, "both"), (0, "pre"), (0, "post")])
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize(("reading", "training"), [("A", "frozen"), ("B", "frozen"), ("A", "per_lane")])
-def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, lanes, native, policy_starts):
+def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, lanes, native, policy_starts, learned):
     """Natively, and as torch computes on devices other than a CPU."""
-    settings = replace(SETTINGS, policy_starts=policy_starts)
+    settings = replace(SETTINGS, policy_starts=policy_starts, learned_layers=learned)
     td3 = make(range(7, 7 + lanes), small_backbone(reading), settings, backbone_training=training, native=native)
     for target in (td3.actor, td3.target_actor):
         # Near the bounds, so that clipping target actions matters.
@@ -170,6 +170,19 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_
     assert set(td3.actor) == {"pre.weight", "pre.bias", "post.weight", "post.bias"}
     for name, value in td3.shape.split(td3.adapters()).items():
         assert (value != td3.shape.split(adapters)[name]).any(), name
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
+@pytest.mark.parametrize(("learned", "other"), [("pre", "post"), ("post", "pre")])
+def test_the_layer_that_is_not_learned_keeps_its_bytes(learned, other, native):
+    td3 = make(settings=replace(SETTINGS, learned_layers=learned), native=native)
+    before = td3.shape.split(td3.adapters())
+    for number in range(4):
+        td3.update(draw_batch(1, seed=number))
+    after = td3.shape.split(td3.adapters())
+    for kind in ("weight", "bias"):
+        assert (after[f"{other}.{kind}"] == before[f"{other}.{kind}"]).all()
+        assert (after[f"{learned}.{kind}"] != before[f"{learned}.{kind}"]).any()
 
 
 def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():

@@ -1,15 +1,27 @@
-"""`AdapterShape`: the sizes of an adapter, and the order of its parameters."""
+"""`AdapterShape`: the sizes of an adapter, and the order of its parameters; `LEARNED_LAYERS`: which of them are
+learned."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from apb.errors import require_name
+
 if TYPE_CHECKING:
     from apb.backbone import Backbone
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+LEARNED_LAYERS = {"both": ("pre", "post"), "pre": ("pre",), "post": ("post",)}
+"""What the option `learned_layers` may be -> the layers of an adapter that are learned."""
+
+
+def learned_layers(name: str) -> tuple[str, ...]:
+    """The layers that the option `learned_layers` names; raises `UnknownNameError`."""
+    return LEARNED_LAYERS[require_name("learned_layers", name, LEARNED_LAYERS)]
 
 
 @dataclass(frozen=True)
@@ -54,8 +66,10 @@ class AdapterShape:
             start = stop
         return views
 
-    def places_in(self, larger: "AdapterShape") -> NDArray[np.int64]:
-        """Where each parameter lies in the flat vector of an adapter for longer observations and actions, (n,): that
-        one, with zeros at all other places, computes the same of observations that are padded with zeros."""
+    def places_in(self, larger: "AdapterShape", layers: Sequence[str] = LEARNED_LAYERS["both"]) -> NDArray[np.int64]:
+        """Where each parameter of these layers lies in the flat vector of an adapter for longer observations and
+        actions, (n,): that one, with zeros at all other places, computes the same of observations that are padded with
+        zeros."""
         numbers = larger.split(np.arange(larger.num_parameters))
-        return np.concatenate([numbers[name][tuple(map(slice, sizes))].ravel() for name, sizes in self.layers.items()])
+        own = {name: sizes for name, sizes in self.layers.items() if name.partition(".")[0] in layers}
+        return np.concatenate([numbers[name][tuple(map(slice, sizes))].ravel() for name, sizes in own.items()])

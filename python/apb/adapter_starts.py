@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
-from apb.errors import ConfigError, UnknownNameError, nearest
+from apb.errors import ConfigError, require_name
 from apb.tasks import Task
 
 Start = Callable[[int], NDArray[np.float32]]
@@ -32,8 +32,7 @@ def starts_of(
         UnknownNameError: another name. ConfigError: the backbone keeps no adapters, or a lane has no task.
             MismatchError: the adapters are of other sizes, or of another family.
     """
-    if name not in ADAPTER_INITS:
-        raise UnknownNameError(f"adapter_init = {name!r:.100} is unknown; {nearest(name, ADAPTER_INITS)}")
+    require_name("adapter_init", name, ADAPTER_INITS)
     return [_start(name, backbone, *lane) for lane in zip(shapes, seeds, tasks, strict=True)]
 
 

@@ -107,6 +107,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
+def require_name(argument: str, value: object, known: Iterable[str]) -> str:
+    """Return `value` if it is one of the `known` names; else raise `UnknownNameError`, with the nearest."""
+    names = set(known)
+    if not isinstance(value, str) or value not in names:
+        raise UnknownNameError(f"{argument} = {value!r:.100} is unknown; {nearest(str(value), names)}")
+    return value
+
+
 def usual_name(name: str, known: Iterable[str]) -> str | None:
     """Return the `known` name that `name` means in other libraries, perhaps with its value: `device=cuda`."""
     usual = USUAL_NAMES.get(name.lower().replace("-", "_"), "")

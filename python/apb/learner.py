@@ -129,6 +129,11 @@ class Learner:
         """The lanes' own sizes; `TD3` pads what is smaller than the largest."""
         return self.td3.own_shapes
 
+    @property
+    def learned_places(self) -> tuple[NDArray[np.int64], ...]:
+        """See `TD3`."""
+        return self.td3.learned_places
+
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n)."""
         self.td3.set_adapters(parameters)

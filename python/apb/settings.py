@@ -70,6 +70,9 @@ class LearningSettings(ABC):
     large observations. The results are the same. Off, as everywhere."""
     batch_size: Annotated[int, Range(1, 1_000_000)] = 256
     """Transitions per update and lane. 256 in TD3's code."""
+    learned_layers: str = "both"
+    """Which of the two linear layers are learned: "both", "pre" or "post"; the other stays as it begins. With "post"
+    alone a backbone that is trained over tasks is one network with a head for each. "both" in the paper."""
     learning_rate: Annotated[float, Range(0, 1, low_open=True)] = 3e-4
     """Step size of Adam for adapters (and critics). 3e-4 in TD3's code."""
     critic_learning_rate: Annotated[float | None, Range(0, 1, low_open=True)] = None

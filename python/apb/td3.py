@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native, rng
-from apb.adapter_shape import AdapterShape
+from apb.adapter_shape import AdapterShape, learned_layers
 from apb.adapter_starts import Start, starts_of
 from apb.backbone import Backbone
 from apb.lane_noise import LaneNoise
@@ -48,6 +48,7 @@ class TD3Settings:
     target_noise_clip: float
     policy_starts: int
     max_grad_norm: float
+    learned_layers: str
 
 
 class TD3:
@@ -69,6 +70,12 @@ class TD3:
         native: Compute by the native kernels rather than by torch. Default: on a CPU, the only place where they work.
         gather: Where these lanes are a shard of those that learn a "shared" backbone, what exchanges the shards'
             gradients of it (see `SharedBackbone`). Default: they are all lanes.
+
+    Attributes:
+        learned_places: For each lane, where the parameters that it learns lie in its padded adapter.
+
+    Raises:
+        UnknownNameError: `settings.learned_layers` is none of `LEARNED_LAYERS`.
     """
 
     def __init__(
@@ -121,6 +128,8 @@ class TD3:
             psi = psi_target = FlatLayers(frozen, self.device)
         self._starts = starts or starts_of("scratch", backbone, self.own_shapes, self.seeds, [None] * len(self.seeds))
         self._own_places = [own.places_in(shape) for own in self.own_shapes]
+        layers = learned_layers(settings.learned_layers)
+        self.learned_places = tuple(own.places_in(shape, layers) for own in self.own_shapes)
         actor, critics = self._draw(0)
         self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
         self.critics, self.target_critics = FlatLayers(critics, self.device), FlatLayers(critics, self.device)
@@ -144,7 +153,11 @@ class TD3:
         learned = self._actor_gradient if self._shared is None else self._actor_gradient | self._shared.parts
         pre, *between, post = policy_chain(learned)
         not_learned: Gradients = [None] * len(hidden)
-        self._pi_gradient: Gradients = [pre, *(between or not_learned), post]
+        self._pi_gradient: Gradients = [
+            pre if "pre" in layers else None,
+            *(between or not_learned),
+            post if "post" in layers else None,
+        ]
         self._q_gradient = critic_chain(self._critics_gradient)
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)

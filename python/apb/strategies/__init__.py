@@ -1,6 +1,6 @@
 """How an agent explores while it adapts: the registry of strategies, one file each."""
 
-from apb.errors import UnknownNameError, nearest
+from apb.errors import require_name
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
 from apb.strategies.param_noise import ParamNoise
@@ -12,6 +12,4 @@ __all__ = ["STRATEGIES", "ActionNoise", "ParamNoise", "Strategy", "StrategyConte
 
 def strategy_named(name: object) -> type[Strategy]:
     """The strategy that is registered under `name`; raises `UnknownNameError`, with the nearest one, if none is."""
-    if not isinstance(name, str) or name not in STRATEGIES:
-        raise UnknownNameError(f"strategy = {name!r} is unknown; {nearest(str(name), STRATEGIES)}")
-    return STRATEGIES[name]
+    return STRATEGIES[require_name("strategy", name, STRATEGIES)]

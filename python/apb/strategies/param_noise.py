@@ -53,8 +53,8 @@ class ParamNoise(Strategy):
         self._context = context
         self._action_noise = ActionNoise(context)
         self._keys = np.stack([rng.key(seed, rng.Stream.POPULATION) for seed in context.seeds])
-        # Where a lane's own parameters are: a population varies no others, and draws as it does alone.
-        self._places = [shape.places_in(context.shape) for shape in context.learner.own_shapes]
+        # What a lane learns: a population varies nothing else, and draws as it does alone.
+        self._places = context.learner.learned_places
         self._arrays: dict[str, NDArray[Any]] = {
             "directions": np.zeros((lanes, members, size), dtype=np.float32),
             "scale": np.ones(lanes, dtype=np.float32),
