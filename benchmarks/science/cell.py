@@ -63,7 +63,8 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
 def backbone_of(cell: Cell, method: Method) -> apb.Backbone:
     """What the cell adapts: a backbone of the package, or one that is drawn from the cell's seed."""
     if "pretrained" in method.backbone:
-        return apb.Backbone.from_pretrained(method.backbone["pretrained"].format(family=cell.env.split("/")[0]))
+        family = cell.env.partition("/")[0].removesuffix("-permuted-state")
+        return apb.Backbone.from_pretrained(method.backbone["pretrained"].format(family=family))
     return random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone)
 
 

@@ -19,7 +19,7 @@ class Method:
     Attributes:
         label: What tables and figures call it.
         backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed; or {"pretrained": name}, one of
-            the package, "{family}" in it being the family of the task.
+            the package, or a folder; "{family}" in it is the family of the task, without "-permuted-state".
         options: Options of `adapt`, beside budget and seed.
         peer: "apb", or "sb3" for Stable-Baselines3's TD3 with the same hyper-parameters.
     """
@@ -40,14 +40,20 @@ ours, and learning begins after the random steps."""
 SHORT_WARMUP: dict[str, Any] = PAPER_SETTINGS | {"learning_starts": 2_500}
 """For budgets of 50,000 to 100,000 steps; chosen on train tasks, and the same for all methods."""
 
+META: dict[str, Any] = {"pretrained": "{family}"}
+FROM_SCRATCH = ACTION_NOISE | SHORT_WARMUP
+FROM_NEAREST = FROM_SCRATCH | {"adapter_init": "nearest", "learning_starts": 0, "policy_starts": 5_000}
+"""From a policy that can do something: no random actions, and critics that have seen what it does before it changes.
+Chosen on train tasks of cheetah-vel/mier-hard; the learning rates, batches and noise are those of the others."""
+
 METHODS = {
-    "meta": Method("APB, meta-trained backbone", {"pretrained": "{family}"}, ACTION_NOISE | SHORT_WARMUP),
-    "meta-nearest": Method(
-        "APB, meta-trained backbone, from the nearest task's adapter",
-        {"pretrained": "{family}"},
-        ACTION_NOISE | SHORT_WARMUP | {"adapter_init": "nearest"},
-    ),
-    "random": Method("APB, random backbone", {"reading": "B"}, ACTION_NOISE | SHORT_WARMUP),
+    "meta": Method("APB, meta-trained backbone", META, FROM_SCRATCH),
+    "meta-nearest": Method("APB, meta-trained backbone, from the nearest task's adapter", META, FROM_NEAREST),
+    "meta-pre": Method("APB, meta-trained backbone, pre-layer only", META, FROM_SCRATCH | {"learned_layers": "pre"}),
+    "meta-post": Method("APB, meta-trained backbone, post-layer only", META, FROM_SCRATCH | {"learned_layers": "post"}),
+    "meta-5": Method("APB, backbone of 5 tasks", {"pretrained": "runs/{family}-5/pretrained"}, FROM_SCRATCH),
+    "meta-15": Method("APB, backbone of 15 tasks", {"pretrained": "runs/{family}-15/pretrained"}, FROM_SCRATCH),
+    "random": Method("APB, random backbone", {"reading": "B"}, FROM_SCRATCH),
     "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
     "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
     "b-action-25k": Method(
@@ -191,6 +197,54 @@ STUDIES = {
         dict.fromkeys((f"cheetah-vel/mier-hard:{number}" for number in range(3)), 50_000),
         ("meta", "meta-nearest", "random", "td3-scale"),
         (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000),
+        "random",
+    ),
+    "meta-hopper-rand-params": Study(
+        "A meta-trained backbone on hoppers of other bodies than it was trained on",
+        dict.fromkeys((f"hopper-rand-params/apb-ood:{number}" for number in range(3)), 50_000),
+        ("meta", "meta-nearest", "random", "td3-scale"),
+        (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000),
+        "random",
+    ),
+    "meta-ant-goal": Study(
+        "A meta-trained backbone on goals that it was not trained on",
+        dict.fromkeys((f"ant-goal/ldm:{number}" for number in range(2)), 50_000),
+        ("meta", "meta-nearest", "random", "td3-scale"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "random",
+    ),
+    "meta-walker-rand-params": Study(
+        "A meta-trained backbone on walkers of other bodies than it was trained on",
+        dict.fromkeys((f"walker-rand-params/mier-ood:{number}" for number in range(2)), 50_000),
+        ("meta", "meta-nearest", "random", "td3-scale"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "random",
+    ),
+    "layers": Study(
+        "Which of the two linear layers are worth learning",
+        dict.fromkeys((f"ant-goal/ldm:{number}" for number in range(2)), 50_000),
+        ("meta", "meta-pre", "meta-post", "random"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "meta",
+    ),
+    "coverage": Study(
+        "How many tasks a backbone was trained on: 5, 15 or 30",
+        dict.fromkeys((f"hopper-rand-params/apb-ood:{number}" for number in range(3)), 50_000),
+        ("meta-5", "meta-15", "meta", "random"),
+        (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000),
+        "random",
+    ),
+    "permuted-state": Study(
+        "The exact case: observations in another order",
+        dict.fromkeys((f"cheetah-vel-permuted-state/theorem:{number}" for number in range(2)), 50_000),
+        ("meta", "random", "td3-scale"),
+        (0, 1, 2),
         (10_000, 30_000, 50_000),
         "random",
     ),
