@@ -103,7 +103,7 @@ def test_a_changed_env_object_of_which_new_ones_are_needed_is_warned_of():
 
 @pytest.mark.parametrize("wrapper", [gymnasium.wrappers.NormalizeObservation, gymnasium.wrappers.NormalizeReward])
 def test_statistics_of_a_wrapper_which_no_policy_keeps_are_warned_of(wrapper):
-    with pytest.warns(ApbWarning, match=rf"{wrapper.__name__}.*normalize_observations=True"):
+    with pytest.warns(ApbWarning, match=rf"{wrapper.__name__}.*adapt has normalize_observations=True"):
         run(lambda: wrapper(gymnasium.make("Pendulum-v1")), total_timesteps=50)
 
 

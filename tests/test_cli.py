@@ -38,7 +38,7 @@ def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys):
     assert called.code == 0
     for words in ("untrained", "final, 2 new episodes", "120 steps per seed", f"apb render {run}", f"apb eval {run}"):
         assert words in called.out
-    announced = "apb: replay: 7 kB when full, for 2 seeds with 120 transitions\n"
+    announced = "apb: replay: 7 kB when full, for 2 lanes with 120 transitions\n"
     assert called.err.index(announced) < called.err.index(f"run folder {run}")
     assert (here / run / "curve.png").read_bytes().startswith(b"\x89PNG")
     policies = [apb.Policy.from_pretrained(here / run / "checkpoints/000000120/policy" / f"seed-{n}") for n in (3, 4)]

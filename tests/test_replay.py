@@ -112,7 +112,7 @@ def test_the_bytes_of_the_rings_are_logged_before_they_are_allocated(monkeypatch
     monkeypatch.setattr(np, "zeros", full)
     with caplog.at_level("INFO", "apb"), pytest.raises(MemoryError):
         Replay([1, 2], 1_000_000, 17, 6, 4)
-    assert caplog.messages == ["replay: 336 MB when full, for 2 seeds with 1,000,000 transitions"]
+    assert caplog.messages == ["replay: 336 MB when full, for 2 lanes with 1,000,000 transitions"]
 
 
 def test_the_bytes_of_the_rings_are_known_and_a_ring_that_does_not_fit_is_refused(monkeypatch):

@@ -164,6 +164,8 @@ def test_functions_must_be_given_again_and_others_are_refused(tmp_path):
     stop = StopAt(-1)
     with pytest.raises(InvalidEnvError, match=r"env 2 of the list was given .*; pass the list again"):
         resume(tmp_path / "run", callback=stop)
+    with pytest.raises(InvalidEnvError, match="in the list env: env = 5 is a int; expected an id"):
+        resume(tmp_path / "run", env=["Pendulum-v1", 5], callback=stop)
     for wrong in (["Pendulum-v1", partial(SizedEnv, (5,), (3,))], given[:1], [*given, "InvertedPendulum-v5"], SAME):
         with pytest.raises(MismatchError, match=r"is not the one that the run in .* learns in: they differ in"):
             resume(tmp_path / "run", env=wrong, callback=stop)
@@ -234,19 +236,32 @@ SAME = partial(SizedEnv, (3,), (1,))
             ConfigError,
             "env cheetah-vel/mier-hard/train:0 twice",
         ),
-        (["Hopper-v5", "CartPole-v1"], InvalidEnvError, "env CartPole-v1: action_space = .* only continuous actions"),
+        (
+            ["Hopper-v5", "CartPole-v1"],
+            InvalidEnvError,
+            "in the list tasks: env CartPole-v1: action_space = .* only continuous actions",
+        ),
         (["Hopper-v5", CountingEnv()], InvalidEnvError, "env CountingEnv in the list was given as an object of which"),
         (["Hopper-v5", lambda: MADE, lambda: MADE], InvalidEnvError, "two functions among .* returned the same env"),
-        (["Hopper-v5", "Hoper-v5"], UnknownNameError, "'Hoper-v5' is not registered; did you mean 'Hopper-v5'"),
-        (["Hopper-v5", 5], InvalidEnvError, "env = 5 is a int; expected an id"),
-        (["Hopper-v5", None], InvalidEnvError, "env = None is a NoneType; expected an id"),
+        (["Hopper-v5", "Hoper-v5"], UnknownNameError, "in the list tasks: env = 'Hoper-v5' is not .*'Hopper-v5'"),
+        (["Hopper-v5", 5], InvalidEnvError, "in the list tasks: env = 5 is a int; expected an id"),
+        (["Hopper-v5", None], InvalidEnvError, "in the list tasks: env = None is a NoneType; expected an id"),
+        (["Hopper-v5", ["Pendulum-v1"]], InvalidEnvError, "in the list tasks: env is a list with 'Pendulum-v1' in it"),
+        (["Hopper-v5"] * 4097, ConfigError, "the list tasks has 4,097 envs; expected at most 4,096"),
     ],
-    ids=str,
+    ids=lambda value: f"{value!s:.80}",
 )
 def test_envs_that_cannot_be_learned_together_are_refused_by_name(given, error, message, tmp_path):
     with pytest.raises(error, match=message):
         meta_train(given, small_backbone(), run_dir=tmp_path / "run", **{**SMALL, "total_timesteps": 300})
     assert not [*tmp_path.iterdir()], "nothing was written"
+
+
+def test_a_function_that_gives_the_env_that_is_learned_in_for_evaluation_is_refused():
+    only = SizedEnv()
+    options = {**SMALL, "total_timesteps": 300, "eval_freq": 50, "n_eval_episodes": 1}
+    with pytest.raises(InvalidEnvError, match=r"the very env object .*: a function has to make a new env"):
+        meta_train(["Pendulum-v1", lambda: only], small_backbone(), **options)
 
 
 @pytest.mark.parametrize(

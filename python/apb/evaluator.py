@@ -44,7 +44,8 @@ class Evaluator:
             if self._simulations.shares_env_with(training):
                 raise InvalidEnvError(
                     f"evaluation was given the very env object that {training.source.name} learns in, and would move "
-                    "it; expected another one: make a new env for eval_env, and at each call of a factory"
+                    "it; expected another one: a function has to make a new env at each call, and an env object to "
+                    "evaluate in must be another than the one to learn in"
                 )
             self._simulations.reset()
             self._start = self._simulations.snapshot()

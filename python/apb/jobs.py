@@ -60,8 +60,8 @@ class Job:
             warnings.warn(
                 f"env {self.source.name} is wrapped in {' and '.join(self.source.running_statistics)}, whose running "
                 "statistics differ from one simulation to the next, begin anew in evaluations, and are not saved with "
-                "a policy; expected an env without: normalize_observations=True keeps one set of statistics inside the "
-                "policy",
+                "a policy; expected an env without; in its place adapt has normalize_observations=True, which keeps "
+                "one set of statistics inside the policy",
                 ApbWarning,
                 stacklevel=3,
             )

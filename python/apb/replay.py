@@ -70,9 +70,7 @@ class Replay:
         on_disk: bool = False,
     ) -> None:
         needed = self.required_bytes(len(seeds), capacity, observation_size, action_size)
-        # Lanes of several tasks have the same seeds.
-        each = "seed" if len(set(seeds)) == len(seeds) else "lane"
-        rings = f"{counted(len(seeds), each)} with {capacity:,} transitions"
+        rings = f"{counted(len(seeds), 'lane')} with {capacity:,} transitions"
         folder = _temporary_folder() if on_disk else None
         free = available_memory() if folder is None else shutil.disk_usage(folder).free
         if needed > free:

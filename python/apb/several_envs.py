@@ -12,7 +12,8 @@ from apb.env_identity import is_own_id
 from apb.env_rows import Rows
 from apb.env_source import EnvLike, EnvSource
 from apb.env_spaces import AnyEnv, flat_size
-from apb.errors import ConfigError, InvalidEnvError
+from apb.errors import ApbError, ConfigError, InvalidEnvError
+from apb.settings import MAX_LANES
 from apb.several_rows import Block, SeveralRows
 from apb.tasks import Task
 from apb.tasks.task import described
@@ -97,7 +98,7 @@ class SeveralEnvs(EnvSource):
             return cls.from_identity(identity)
         if isinstance(env, str) and not env_kwargs and any(is_own_id(env, each) for each in recorded):
             return cls.from_identity(identity, env)
-        given = resolve_all(env) if isinstance(env, list | tuple) else EnvSource.resolve(env, env_kwargs)
+        given = resolve_all(env, "env") if isinstance(env, list | tuple) else EnvSource.resolve(env, env_kwargs)
         if not isinstance(given, SeveralEnvs) or len(given.parts) != len(recorded):
             return given
         return cls([EnvSource.again(part, own) for part, own in zip(given.parts, recorded, strict=True)])
@@ -139,26 +140,32 @@ class SeveralEnvs(EnvSource):
         return joined
 
 
-def resolve_all(given: Sequence[EnvLike | EnvSource]) -> EnvSource:
+def resolve_all(given: Sequence[EnvLike | EnvSource], argument: str = "tasks") -> EnvSource:
     """One source of a list of envs: tasks of one family in one batch, as in `EnvSource.resolve`; else `SeveralEnvs`.
 
     Args:
         given: Of each what `EnvSource.resolve` takes. The name of several tasks stands for all of them.
+        argument: What the caller calls the list, for errors.
 
     Raises:
-        UnknownNameError, InvalidEnvError, ConfigError: as there, and as for `SeveralEnvs`.
+        UnknownNameError, InvalidEnvError, ConfigError: as there, and as for `SeveralEnvs`; they are too many.
     """
-    alike = [each for each in given if isinstance(each, Task)]
-    if len(alike) == len(given) and len({task.made_family for task in alike}) == 1:
-        return EnvSource.resolve(alike)  # makes one env, not one for each task
-    parts = [part for each in given for part in EnvSource.resolve(each).parts]
+    if len(given) > MAX_LANES:
+        raise ConfigError(f"the list {argument} has {len(given):,} envs; expected at most {MAX_LANES:,}")
+    try:
+        alike = [each for each in given if isinstance(each, Task)]
+        if len(alike) == len(given) and len({task.made_family for task in alike}) == 1:
+            return EnvSource.resolve(alike)  # makes one env, not one for each task
+        parts = [part for each in given for part in EnvSource.resolve(each).parts]
+    except ApbError as error:
+        raise type(error)(f"in the list {argument}: {error}") from error
     families = {part.tasks[0].made_family if part.tasks else None for part in parts}
     one_family = len(families) == 1 and None not in families
     if one_family or len(parts) == 1:
         return one_of_family(parts)
     for number, each in enumerate(given):
         if any(each is other for other in given[:number]):
-            raise ConfigError(f"the list has env {each!r:.100} twice; expected different ones")
+            raise ConfigError(f"the list {argument} has env {each!r:.100} twice; expected different ones")
     return SeveralEnvs(parts)
 
 
