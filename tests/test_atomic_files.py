@@ -135,6 +135,18 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "disk" / "config.json") == 2
 
 
+@pytest.mark.parametrize("target", ["elsewhere/nothing", "link"])
+def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made_there(target: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(target)
+    told = pytest.raises(RunFolderError, match=f"is a link to {target}, where nothing is; .* remove the link")
+    with told, files.staged_folder(tmp_path / "link") as staging:
+        fill(staging, 1)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert (tmp_path / "link").readlink() == Path(target)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["elsewhere", "link"]
+
+
 def test_old_leftovers_are_removed_and_those_of_a_living_writer_are_not(tmp_path: Path) -> None:
     for name, age in ((".p.0123abcd.tmp", 2 * atomic.ABANDONED_SECONDS), (".p.89abcdef.tmp", 0), (".q.tmp", 1e7)):
         (tmp_path / name).mkdir()

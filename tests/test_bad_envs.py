@@ -47,6 +47,35 @@ def test_an_env_with_other_spaces_is_refused(observation_space, action_space, fi
         run(Spaces(observation_space, action_space))
 
 
+class Forgetful(gymnasium.Env):
+    """Has the spaces that it is given, no others."""
+
+    def __init__(self, **spaces):
+        vars(self).update(spaces)
+
+
+class ForgetfulVector(gymnasium.vector.VectorEnv):
+    num_envs = 2
+    observation_space = action_space = Box(-1, 1, (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("env", "missing"),
+    [
+        (Forgetful, "observation_space"),
+        (Forgetful(action_space=UNIT), "observation_space"),
+        (Forgetful(observation_space=UNIT), "action_space"),
+        (gymnasium.Wrapper(Forgetful(observation_space=UNIT)), "action_space"),
+        (ForgetfulVector(), "single_observation_space"),
+    ],
+)
+def test_an_env_without_its_spaces_is_told_what_is_missing(env, missing):
+    told = rf"^env Forgetful\w*: it does not .* no attribute '{missing}'.*; expected .* sets \w*observation_space and"
+    for use in (lambda: run(env), lambda: evaluate(make_policy(2, 2), env, 1)):
+        with pytest.raises(InvalidEnvError, match=told):
+            use()
+
+
 def test_an_unknown_env_is_answered_with_the_nearest_id():
     with pytest.raises(UnknownNameError, match=r"env = 'HalfCheeta-v5' is not registered.*'HalfCheetah-v5'"):
         run("HalfCheeta-v5")

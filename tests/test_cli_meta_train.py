@@ -99,6 +99,19 @@ def test_a_finished_backbone_that_is_gone_or_damaged_is_made_again_by_a_resume(t
     assert called.json["backbone"] == str(short_path(run / "pretrained"))
 
 
+def test_a_finished_backbone_is_not_written_through_a_link_that_leads_nowhere(trained, capsys, tmp_path):
+    _, run = trained
+    shutil.rmtree(run / "pretrained")
+    (run / "pretrained").symlink_to(tmp_path / "elsewhere")
+    refused = call(capsys, "resume", run)
+    assert refused.code == 2
+    assert "pretrained is a link to" in refused.err
+    assert not (tmp_path / "elsewhere").exists()
+    (run / "pretrained").unlink()
+    assert call(capsys, "resume", run).code == 0
+    Backbone.from_pretrained(run / "pretrained")
+
+
 @pytest.mark.parametrize(
     "damaged", ["x", {"train": 5}, {"train": {"mean": "x", "adapters": "own", "returns": []}}], ids=str
 )

@@ -25,7 +25,7 @@ from apb.env_making import (
     spec_of_single,
 )
 from apb.env_rows import EnvRows, Rows, close_env
-from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space
+from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space, spaces_of
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, counted, require_arguments
 from apb.tasks.splits import one_of
 from apb.vector_rows import VectorRows
@@ -66,14 +66,11 @@ class EnvSource:
     ) -> None:
         """Check and describe; `kwargs` are those that rebuild the env from its id, None if they may not."""
         self.tasks = tuple(tasks)
-        if isinstance(described, VectorEnv):
-            observation_space, action_space = described.single_observation_space, described.single_action_space
-        else:
-            observation_space, action_space = described.observation_space, described.action_space
         spec = described.spec
         self.env_id: str | None = None if spec is None else spec.id
         self._class = type(described.unwrapped).__name__
         try:
+            observation_space, action_space = spaces_of(described)
             # Actions first: advice on observations is of no use where the actions are of another kind.
             self.action_space: Box = require_action_space(action_space)
             self.observation_space: Box = require_observation_space(observation_space)

@@ -72,6 +72,18 @@ def flat_size(space: spaces.Box) -> int:
     return math.prod(space.shape)
 
 
+def spaces_of(env: AnyEnv | AnyVectorEnv) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
+    """What one env observes and acts in, or one row of a `VectorEnv`; raises `InvalidEnvError` if it does not tell."""
+    row = "single_" if isinstance(env, VectorEnv) else ""
+    try:
+        return getattr(env, f"{row}observation_space"), getattr(env, f"{row}action_space")
+    except AttributeError as error:
+        raise InvalidEnvError(
+            f"it does not tell what it observes and acts in ({error}); expected that its class, or its __init__, sets "
+            f"{row}observation_space and {row}action_space, each a Box of floats"
+        ) from error
+
+
 def require_observation_space(space: gymnasium.Space[Any]) -> spaces.Box:
     """Return `space` if it is a `Box` of floats that a policy can be saved with; raise `InvalidEnvError` otherwise."""
     box = _require_float_box("observation_space", space, _OBSERVATION_ADVICE)

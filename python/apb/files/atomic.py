@@ -60,10 +60,17 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def staged_folder(final: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty folder to fill; when the block ends it is published as `final`, and removed if the block raises.
 
-    An existing `final` is replaced as a whole. Raises `RunFolderError` when `final` is not a folder, or holds
-    something that the new folder does not (it may be the user's: nothing of theirs is ever deleted).
+    An existing `final` is replaced as a whole; of a link to a folder, that folder. Raises `RunFolderError` when `final`
+    is not a folder, or a link that leads nowhere, or holds something that the new folder does not (it may be the
+    user's: nothing of theirs is ever deleted).
     """
-    final = Path(final).resolve()
+    final = Path(final)
+    if final.is_symlink() and not final.exists():
+        raise RunFolderError(
+            f"{final} is a link to {final.readlink()}, where nothing is; expected a folder, or a name that does not "
+            "exist yet: remove the link, or make the folder that it leads to"
+        )
+    final = final.resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(final.parent, final.name, older_than=ABANDONED_SECONDS)
     staging = _temporary_beside(final)
