@@ -11,6 +11,8 @@ from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
 from apb.errors import ConfigError, MismatchError
+from apb.meta_settings import MetaSettings
+from apb.settings import AdaptSettings
 from apb.tasks import Task, get
 
 SPEEDS = (0.5, 2.0)
@@ -90,6 +92,13 @@ def test_an_env_that_is_no_task_has_no_nearest_train_task_and_one_of_other_sizes
 def test_a_task_of_another_family_has_no_nearest_train_task():
     with pytest.raises(MismatchError, match="another family"):
         apb.adapt(get("cheetah-dir/pearl")[0], backbone(), adapter_init="nearest", total_timesteps=2)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("scratch", 0), ("identity", 0), ("mean", 5_000), ("nearest", 5_000)])
+def test_critics_learn_first_where_the_policy_begins_with_what_was_learned_before(name, steps):
+    assert AdaptSettings(adapter_init=name).policy_starts == steps
+    assert AdaptSettings(adapter_init=name, policy_starts=7).policy_starts == 7
+    assert MetaSettings().policy_starts == 0
 
 
 def test_a_run_is_not_continued_with_other_adapters_of_its_backbone(tmp_path):

@@ -73,3 +73,18 @@ def test_without_evaluations_there_is_no_picture(here, capsys):
     called = call(capsys, "adapt", ENV, "--controls", *FEW, "--eval-freq", 0)
     assert called.code == 0
     assert "curves:" not in called.out
+
+
+def test_controls_of_a_run_that_begins_with_what_was_learned_before_begin_from_scratch(here, capsys):
+    arguments = ("--adapter-init", "nearest", "--learned-layers", "pre", "--controls", "--total-timesteps", 30)
+    few = ("--learning-starts", 20, "--batch-size", 8, "--eval-freq", 0)
+    data = call(
+        capsys, "adapt", "cheetah-vel/mier-hard:0", "--backbone", "cheetah-vel", *arguments, *few, "--json"
+    ).json
+    found = {name: config(each["run_dir"])["settings"] for name, each in data["controls"]["runs"].items()}
+    chosen = {name: (of["adapter_init"], of["policy_starts"], of["learned_layers"]) for name, of in found.items()}
+    assert chosen == {
+        "this run": ("nearest", 5_000, "pre"),
+        "random backbone": ("scratch", 0, "pre"),
+        "plain TD3": ("scratch", 0, "both"),
+    }

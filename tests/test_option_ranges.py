@@ -14,7 +14,7 @@ from cli_runs import call
 SETTINGS = (AdaptSettings, MetaSettings)
 OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
-NAMES = {"strategy", "device", "adapter_init"}
+NAMES = {"strategy", "device", "adapter_init", "learned_layers"}
 FLAGS = {"trainable_backbone", "normalize_observations", "keep_best", "replay_on_disk"}
 
 

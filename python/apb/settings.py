@@ -20,6 +20,9 @@ Deviation = Annotated[float, Range(0, 10)]
 BackboneTraining = Literal["frozen", "per_lane", "shared"]
 """Who learns the backbone: nobody; each lane a copy of its own; or all lanes together one."""
 
+LEARNED_STARTS = ("mean", "nearest")
+"""The values of `adapter_init` with which adapters begin with what was learned before."""
+
 FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run"
 """The end of a message to those who resume a run with other options."""
 
@@ -83,9 +86,10 @@ class LearningSettings(ABC):
     """Polyak step of the targets. 0.005 in TD3's code."""
     policy_delay: Annotated[int, Range(1, 1_000_000)] = 2
     """Critic updates per update of the policy and the targets. 2 in TD3's code."""
-    policy_starts: Interval = 0
-    """Updates of newly drawn critics before the first update of the policy: where the policy begins with what was
-    learned before, critics that know nothing would undo it. 0 in TD3's code."""
+    policy_starts: Annotated[int | None, Range(0, MAX_TIMESTEPS)] = None
+    """Updates of newly drawn critics before the first update of the policy. Default: 5,000 where adapters begin with
+    what was learned before ("mean", "nearest"), which critics that know nothing would undo: ours, chosen on train
+    tasks; else 0, as in TD3's code."""
     target_policy_noise: Deviation = 0.2
     """Standard deviation of the noise on target actions, in units of the normalised action. 0.2 in TD3's code."""
     target_noise_clip: Deviation = 0.5
@@ -113,6 +117,8 @@ class LearningSettings(ABC):
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
+        if self.policy_starts is None:
+            object.__setattr__(self, "policy_starts", 5_000 if self.adapter_init in LEARNED_STARTS else 0)
 
     @abstractmethod
     def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:

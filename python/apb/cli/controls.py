@@ -17,8 +17,8 @@ from apb.statistics import interquartile_mean
 PICTURE = "controls.png"
 
 CONTROLS: dict[str, dict[str, Any]] = {
-    "random": {"trainable_backbone": False, "adapter_init": "scratch"},
-    "td3": {"trainable_backbone": True, "adapter_init": "scratch"},
+    "random": {"trainable_backbone": False, "adapter_init": "scratch", "policy_starts": None},
+    "td3": {"trainable_backbone": True, "adapter_init": "scratch", "policy_starts": None, "learned_layers": "both"},
 }
 """What a control is run with in place of the options of the run itself. A backbone of reading A that is trained is
 plain TD3; one of reading B is what `adapt` draws without a backbone."""
