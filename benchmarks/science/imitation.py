@@ -1,0 +1,172 @@
+"""What a frozen backbone is worth in imitation: `python -m benchmarks.science.imitation --runs RUNS`.
+
+Plain TD3 has learned OOD tasks of the study meta-cheetah-vel, whose run folders are in RUNS. Adapters around the
+meta-trained backbone and around random ones learn to imitate these policies by regression, without critics, rewards or
+exploration. Where they do it alike, what separates them in reinforcement learning is none of the features.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import apb
+import numpy as np
+import torch
+from apb.adaptation import random_backbone
+from apb.adapter import Adapter, draw_initial
+from apb.adapter_shape import AdapterShape
+from apb.environments import EnvSource
+from apb.statistics import interquartile_mean
+from apb.system_info import system_info
+from apb.tasks import Task
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import linear
+
+from benchmarks.science.run import RESULTS
+from benchmarks.science.studies import STUDIES, Cell
+
+STUDY = "meta-cheetah-vel"
+EXPERT = "td3-scale"
+NOISE = 0.1
+EPISODES, HELD_OUT, HORIZON = 20, 4, 200
+STEPS = (200, 500, 2_000, 6_000)
+BATCH, LEARNING_RATE = 100, 1e-3
+METHODS = {
+    "meta": "meta-trained backbone, adapters drawn anew",
+    "nearest": "meta-trained backbone, from the nearest task's adapter",
+    "random": "random backbone",
+}
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """What an expert does in the states that it comes through with noise: observations (N, obs), actions (N, act)."""
+
+    observations: Tensor
+    actions: Tensor
+
+
+def demonstrations(expert: apb.Policy, task: Task, seed: int) -> Demonstrations:
+    """Of `EPISODES` episodes; the actions are those of the expert without the noise."""
+    env, generator = task.make(), np.random.default_rng(seed)
+    observations, actions = [], []
+    for episode in range(EPISODES):
+        observation, _ = env.reset(seed=1_000 * seed + episode)
+        for _ in range(HORIZON):
+            action = expert(observation)
+            observations.append(observation)
+            actions.append(action)
+            noisy = action + NOISE * generator.standard_normal(action.shape)
+            observation = env.step(np.clip(noisy, -1, 1).astype(np.float32))[0]
+    env.close()
+    return Demonstrations(*(torch.from_numpy(np.array(rows, dtype=np.float32)) for rows in (observations, actions)))
+
+
+def act(backbone: apb.Backbone, layers: dict[str, Tensor], observations: Tensor) -> Tensor:
+    """tanh(T psi(P s + p) + t), with gradients for the layers."""
+    x = linear(observations, layers["pre.weight"], layers["pre.bias"])
+    x = x.relu() if backbone.input_activation else x
+    frozen = backbone.tensors()
+    for i in range(len(backbone.weights)):
+        weight, bias = (torch.from_numpy(frozen[f"layers.{i}.{kind}"].copy()) for kind in ("weight", "bias"))
+        x = linear(x, weight, bias).relu()
+    return linear(x, layers["post.weight"], layers["post.bias"]).tanh()
+
+
+def imitated(
+    backbone: apb.Backbone, start: NDArray[np.float32], shown: Demonstrations, task: Task, seed: int
+) -> NDArray[np.float64]:
+    """Mean squared error on held-out episodes, and return, after each of `STEPS`: (2, len(STEPS))."""
+    source = EnvSource.resolve(task)
+    shape = AdapterShape.of(backbone, shown.observations.shape[1], shown.actions.shape[1])
+    layers = {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in shape.split(start).items()}
+    adam, generator = torch.optim.Adam(layers.values(), lr=LEARNING_RATE), np.random.default_rng(seed)
+    count = HORIZON * (EPISODES - HELD_OUT)
+    found = []
+    for step in range(1, STEPS[-1] + 1):
+        rows = torch.from_numpy(generator.integers(count, size=BATCH))
+        loss = (act(backbone, layers, shown.observations[rows]) - shown.actions[rows]).square().mean()
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        if step in STEPS:
+            flat = np.concatenate([layers[name].detach().numpy().ravel() for name in shape.layers])
+            policy = apb.Policy(backbone, Adapter(shape, flat), source.observation_space, source.action_space)
+            with torch.no_grad():
+                error = (act(backbone, layers, shown.observations[count:]) - shown.actions[count:]).square().mean()
+            found.append((float(error), apb.evaluate(policy, task, 5).mean))
+    return np.array(found).T
+
+
+def starts(method: str, task: Task, seed: int) -> tuple[apb.Backbone, NDArray[np.float32]]:
+    """What is frozen, and the adapter (n,) that the regression begins with."""
+    source = EnvSource.resolve(task)
+    if method == "random":
+        backbone = random_backbone(source, seed, reading="B")
+    else:
+        backbone = apb.Backbone.from_pretrained("cheetah-vel")
+    kept = backbone.adapters
+    if method == "nearest" and kept is not None:
+        return backbone, kept.parameters[kept.nearest(task)]
+    sizes = (source.observation_space.shape[0], source.action_space.shape[0])
+    return backbone, draw_initial(backbone, AdapterShape.of(backbone, *sizes), seed)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science.imitation", description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the run folders")
+    runs = parser.parse_args().runs
+    torch.set_num_threads(1)
+    cells = [cell for cell in STUDIES[STUDY].cells() if cell.method == EXPERT]
+    cells = [cell for cell in cells if (runs / STUDY / cell.name / "result.json").exists()]
+    if not cells:
+        parser.error(f"no finished run of {EXPERT} in {runs / STUDY}; run `python -m benchmarks.science.run {STUDY}`")
+    found: dict[str, list[NDArray[np.float64]]] = {method: [] for method in METHODS}
+    returns = []
+    for cell in cells:
+        task = apb.tasks.get(cell.env)
+        assert isinstance(task, Task)
+        expert = apb.Policy.from_pretrained(runs / STUDY / cell.name / "best")
+        returns.append(apb.evaluate(expert, task, 5).mean)
+        shown = demonstrations(expert, task, cell.seed)
+        for method in METHODS:
+            found[method].append(imitated(*starts(method, task, cell.seed), shown, task, cell.seed))
+            print(cell.name, method, found[method][-1].round(4).tolist(), flush=True)
+    write_page(cells, np.array(returns), {method: np.array(each) for method, each in found.items()})
+    return 0
+
+
+def write_page(cells: list[Cell], returns: NDArray[np.float64], found: dict[str, NDArray[np.float64]]) -> None:
+    """Write the page beside that of the study; `found` has shape (experts, 2, len(STEPS)) for each method."""
+    tasks = sorted({cell.env for cell in cells})
+    lines = [
+        f"| {METHODS[method]} | "
+        + " | ".join(f"{error:.4f}, {score:,.0f}" for error, score in zip(*interquartile_mean(values), strict=True))
+        + " |"
+        for method, values in found.items()
+    ]
+    page = [
+        "# Imitation: what a frozen backbone is worth where nothing has to be found out",
+        "",
+        "Made by `python -m benchmarks.science.imitation --runs RUNS`, where RUNS has the run folders of the study",
+        f"[{STUDY}](README.md): adapters learn by regression what {len(cells)} policies of plain TD3 do on",
+        f"{', '.join(tasks)}, which return {float(interquartile_mean(returns)):,.0f}: {EPISODES - HELD_OUT} episodes",
+        f"with noise of {NOISE}, Adam at {LEARNING_RATE:g}, batches of {BATCH}. Mean squared error of the actions in",
+        f"{HELD_OUT} other episodes, and return of the policy; interquartile means over policies.",
+        "",
+        "| after so many steps | " + " | ".join(f"{step:,}" for step in STEPS) + " |",
+        "| --- |" + " --- |" * len(STEPS),
+        *lines,
+        "",
+        f"Machine and versions: {system_info()}",
+        "",
+    ]
+    (RESULTS / STUDY / "imitation.md").write_text("\n".join(page))
+    print("\n".join(page))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
