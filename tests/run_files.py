@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 from apb.files import dump_json
-from apb.meta_settings import settings_of_job
+from apb.resumption import JOBS
 from apb.runs import RunFolder, load_checkpoint, read_evaluations, read_history
 
 
@@ -18,7 +18,7 @@ def outcome(run_dir):
     state = json.loads((checkpoint.path / "training_state" / "state.json").read_text())
     del state["profile"], state["metrics"], state["counters"]["wall_time"]
     found["state.json"] = state
-    identity, kind = run.config["env_identity"], settings_of_job(run.config["job"])
+    identity, kind = run.config["env_identity"], JOBS[run.config["job"]].settings
     settings = kind.from_options(run.config["settings"])
     width = 2 * identity["observation_size"] + identity["action_size"] + 2
     lanes = sum(map(len, settings.lane_seeds(max(1, len(run.config["tasks"])))))
@@ -29,7 +29,7 @@ def outcome(run_dir):
     found["history"] = [without_times(record) for record in read_history(run_dir)]
     found["evaluations"] = read_evaluations(run_dir)
     result = json.loads(run.result.read_text())
-    found["final"], found["zero_shot"] = result["final"], result.get("zero_shot")
+    found |= {name: result.get(name) for name in ("lanes", "final", "zero_shot")}
     weights = run.pretrained / "model.safetensors"
     found["pretrained"] = weights.read_bytes() if weights.exists() else None
     found["best"] = {

@@ -9,7 +9,10 @@ import apb
 import gymnasium
 import pytest
 from apb.backbone import Backbone
-from apb.runs import short_path
+from apb.cli.summary import RunSummary
+from apb.resampling import tasks_of_reset
+from apb.runs import RunFolder, short_path
+from apb.tasks import get
 from cli_runs import call
 from crashes import StopAt
 from gymnasium.envs.registration import EnvSpec
@@ -57,6 +60,41 @@ def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypa
         "ood": 30,
     }
     assert told["timesteps"] == 40
+
+
+def test_tasks_are_resampled_and_the_returns_are_those_of_the_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = [*FEW, "--total-timesteps=130", "--reset-interval=22", "--resample-tasks"]
+    told = call(capsys, "meta-train", SPLIT, *few, "--json").json
+    last = [str(task) for task in tasks_of_reset(2, get(SPLIT).train, 2, 0)]
+    assert told["tasks"] == last
+    run = told["run_dir"]
+    assert json.loads((tmp_path / run / "config.json").read_text())["tasks"] == [f"{SPLIT}/train:{n}" for n in (0, 50)]
+    shown = call(capsys, "resume", run)
+    assert shown.code == 0
+    assert all(name in shown.out for name in last)
+    assert call(capsys, "plot", run).code == 0
+    (tmp_path / run / "result.json").unlink()
+    assert call(capsys, "resume", run, "--json").json["final"] == told["final"]
+
+
+def test_of_a_stopped_run_the_latest_evaluation_is_shown_of_the_tasks_that_are_under_way(tmp_path):
+    options = {"resample_tasks": True, "reset_interval": 20, "learning_starts": 10, "eval_freq": 20}
+    stopped = {"n_eval_episodes": 1, "callback": StopAt(50)}
+    meta_run(run_dir=tmp_path / "run", total_timesteps=180, **options, **stopped)
+    summary = RunSummary.read(RunFolder.open(tmp_path / "run"))
+    assert [task for task, _ in summary.lanes] == [str(task) for task in tasks_of_reset(2, get(SPLIT).train, 3, 0)]
+    assert {record["timesteps"] for record in summary.latest.values()} == {40}
+    assert not set(summary.lanes) & set(summary.latest), "those are of the tasks before"
+    shown = summary.to_json()
+    assert shown["untrained"] == [None] * 3
+    assert summary.shown([])
+
+
+def test_the_help_tells_of_resampled_tasks(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = " ".join(call(capsys, "meta-train", "--help").out.replace("│", " ").split())
+    assert "--resample-tasks At each reset (`reset_interval`) take other train tasks of the split" in text
 
 
 def test_of_a_meta_training_that_has_ended_nothing_is_left_to_do(trained, capsys):
@@ -133,6 +171,7 @@ def test_damaged_returns_in_the_result_are_told(trained, capsys, damaged):
         ([f"{SPLIT}:3"], "expected a split"),
         ([SPLIT, "--n-tasks", "1"], "n_tasks = 1; expected 2 to 100"),
         ([SPLIT, "--n-tasks", "101"], "expected 2 to 100, as many as"),
+        ([SPLIT, "--resample-tasks"], "resample_tasks = True without reset_interval"),
         ([SPLIT, "--n-seeds", "2"], "--n-seeds"),
         ([SPLIT, "--backbone", "no-such"], "no-such"),
         ([SPLIT, "--backbone", "no-such", "--reading", "A"], "--reading A describes a random backbone"),

@@ -32,6 +32,7 @@ from apb.meta_training import train_tasks
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.tasks import get
+from apb.tasks.splits import LISTS
 from crashes import Crash, CrashAt, StopAt
 from learning import SMALL, same_arrays, small_backbone
 from meta_runs import FALLING, SPLIT, meta_run
@@ -39,6 +40,10 @@ from run_files import assert_same_outcome, outcome
 
 CONTINUED = {"checkpoint_freq": 30, "eval_freq": 35, "n_eval_episodes": 1, "log_freq": 20, "learning_starts": 40}
 """Options of a run that is cut: of 100 timesteps of each task, with checkpoints, evaluations and records in them."""
+
+
+EMPTY = {"name": SPLIT, "sha256": None, **{name: [] for name in LISTS}}
+"""The record of a split without tasks."""
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +210,7 @@ def test_the_configuration_has_the_job_the_tasks_and_the_split_with_its_hash(tmp
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["job"] == "meta_train"
     assert (config["split"]["name"], config["split"]["sha256"]) == (SPLIT, get(SPLIT).hash)
-    assert lists_of(config["split"], "here") == {"test": get(SPLIT).test, "ood": get(SPLIT).ood}
+    assert lists_of(config["split"], "here") == {name: getattr(get(SPLIT), name) for name in LISTS}
     assert config["tasks"] == [f"{SPLIT}/train:{number}" for number in range(0, 100, 5)]
     assert config["settings"]["n_tasks"] == 20
     assert config["backbone_hash"] == small_backbone().hash
@@ -302,14 +307,10 @@ def test_a_split_of_ones_own_is_evaluated_on_its_own_lists_and_has_no_published_
         "x",
         [1],
         {"name": SPLIT},
-        {"name": SPLIT, "sha256": None, "test": [], "ood": 3},
-        {"name": SPLIT, "sha256": None, "test": [{"family": "no-such", "arguments": {}, "label": None}], "ood": []},
-        {
-            "name": SPLIT,
-            "sha256": None,
-            "test": [{"family": "cheetah-vel", "arguments": {"x": 1}, "label": None}],
-            "ood": [],
-        },
+        EMPTY | {"ood": 3},
+        {name: value for name, value in EMPTY.items() if name != "train"},
+        EMPTY | {"train": [{"family": "no-such", "arguments": {}, "label": None}]},
+        EMPTY | {"test": [{"family": "cheetah-vel", "arguments": {"x": 1}, "label": None}]},
     ],
     ids=str,
 )

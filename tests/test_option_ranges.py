@@ -15,7 +15,7 @@ SETTINGS = (AdaptSettings, MetaSettings)
 OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
 NAMES = {"strategy", "device", "adapter_init", "learned_layers"}
-FLAGS = {"trainable_backbone", "normalize_observations", "keep_best", "replay_on_disk"}
+FLAGS = {"trainable_backbone", "normalize_observations", "keep_best", "replay_on_disk", "resample_tasks"}
 
 
 def test_every_option_has_a_docstring_and_a_range_or_is_a_flag_or_a_name():

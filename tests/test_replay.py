@@ -87,6 +87,21 @@ def test_a_lane_gets_the_same_batch_beside_others_as_alone_on_any_number_of_thre
             assert (getattr(together, name)[lane] == getattr(alone, name)[0]).all()
 
 
+def test_a_replay_that_was_cleared_holds_and_draws_new_rows_only_and_counts_on():
+    replay = filled_replay([4, 5], rows=50, capacity=40)
+    for number in (80, 120):
+        replay.clear()
+        assert (replay.added.tolist(), replay.position.tolist(), replay.size.tolist()) == ([number] * 2, [0, 0], [0, 0])
+        rewards = number + np.arange(6, dtype=np.float32).reshape(2, 3)
+        zeros = (np.zeros((2, 3, size), dtype=np.float32) for size in (5, 2, 5))
+        observation, action, following = zeros
+        ended = np.zeros((2, 3), dtype=np.bool_)
+        replay.add(observation, action, rewards, following, ended, ~ended)
+        assert replay.added.tolist() == [number + 3] * 2
+        for lane, drawn in enumerate(replay.sample(7).reward.tolist()):
+            assert set(drawn) == set(rewards[lane].tolist())
+
+
 def test_different_draws_and_seeds_give_different_batches():
     replay = filled_replay([4, 5])
     first = replay.sample(1).reward.clone()

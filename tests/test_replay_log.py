@@ -13,6 +13,8 @@ from apb.runs.replay_log import Ring, Segment, read_segments, remove_unlisted, w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+COUNTERS = ("position", "size", "total_added")
+
 
 def empty(lanes: int, capacity: int, width: int) -> Ring:
     counters = (np.zeros(lanes, np.int64) for _ in range(3))
@@ -30,6 +32,16 @@ def add(ring: Ring, lane: int, rows: int) -> None:
         ring.total_added[lane] += 1
 
 
+def clear(ring: Ring) -> None:
+    """The oracle: empty the ring; the next row of a lane lies at index 0."""
+    capacity = ring.table.shape[1]
+    ring.table[:] = 0
+    for lane, total in enumerate(ring.total_added):
+        ring.total_added[lane] = next(number for number in range(total, total + capacity) if number % capacity == 0)
+    ring.position[:] = 0
+    ring.size[:] = 0
+
+
 def grown(lanes: int, capacity: int, rows: int) -> Ring:
     ring = empty(lanes, capacity, 3)
     for lane in range(lanes):
@@ -39,7 +51,7 @@ def grown(lanes: int, capacity: int, rows: int) -> Ring:
 
 def assert_reads_back(folder: Path, segments: tuple[Segment, ...], ring: Ring) -> None:
     found = read_segments(folder, segments, np.zeros_like(ring.table))
-    for name in ("table", "position", "size", "total_added"):
+    for name in ("table", *COUNTERS):
         assert getattr(found, name).dtype == getattr(ring, name).dtype
         assert getattr(found, name).tobytes() == getattr(ring, name).tobytes(), name
 
@@ -47,10 +59,10 @@ def assert_reads_back(folder: Path, segments: tuple[Segment, ...], ring: Ring) -
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(
     capacity=st.integers(1, 9),
-    saves=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=6),
+    saves=st.lists(st.tuples(st.booleans(), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=6),
     rows_per_segment=st.integers(1, 12),
 )
-def test_the_ring_comes_back_bit_for_bit_after_any_adds_between_any_saves(
+def test_the_ring_comes_back_bit_for_bit_after_any_adds_and_clears_between_any_saves(
     tmp_path_factory: pytest.TempPathFactory, capacity: int, saves: Any, rows_per_segment: int
 ) -> None:
     folder = tmp_path_factory.mktemp("replay")
@@ -58,7 +70,9 @@ def test_the_ring_comes_back_bit_for_bit_after_any_adds_between_any_saves(
     segments: tuple[Segment, ...] = ()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay_log, "SEGMENT_BYTES", rows_per_segment * 2 * 3 * 4)
-        for counts in saves:  # the two lanes need not be in step
+        for emptied, *counts in saves:  # the two lanes need not be in step
+            if emptied:
+                clear(ring)
             for lane, count in enumerate(counts):
                 add(ring, lane, count)
             before = {path.name for path in folder.iterdir()}
@@ -94,6 +108,17 @@ def test_segments_that_were_wholly_overwritten_are_dropped(tmp_path: Path) -> No
         segments = write_segments(tmp_path, ring, segments)
     assert [(segment.start[0], segment.stop[0]) for segment in segments] == [(16, 20), (20, 24), (24, 28)]
     assert_reads_back(tmp_path, segments, ring)
+
+
+def test_a_ring_that_was_emptied_overwrites_no_segment_of_an_older_checkpoint(tmp_path: Path) -> None:
+    ring = grown(1, 10, 6)
+    first = write_segments(tmp_path, ring)
+    older = replace(ring, table=ring.table.copy(), **{name: getattr(ring, name).copy() for name in COUNTERS})
+    clear(ring)
+    for rows in (0, 6, 9):
+        add(ring, 0, rows)
+        assert_reads_back(tmp_path, write_segments(tmp_path, ring, first), ring)
+        assert_reads_back(tmp_path, first, older)
 
 
 def test_a_ring_that_lost_a_file_is_written_anew(tmp_path: Path) -> None:
@@ -169,7 +194,7 @@ def test_segments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_counters_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     ring = grown(1, 10, 12)
-    for field, value in (("size", 9), ("position", 3), ("total_added", 13)):
+    for field, value in (("size", 9), ("size", -8), ("size", 12), ("position", 3), ("total_added", 13)):
         wrong = np.array([value], np.int64)
         with pytest.raises(ConfigError, match="contradict"):
             write_segments(tmp_path, replace(ring, **{field: wrong}))

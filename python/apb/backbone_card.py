@@ -30,7 +30,7 @@ def backbone_card(backbone: "Backbone") -> str:
         "architecture": f"{sizes}, reading {'A' if backbone.input_activation else 'B'}, "
         f"{backbone.num_parameters:,} parameters",
         "SHA-256 of the weights": f"`{backbone.hash}`",
-        "adapters of the train tasks": None if backbone.adapters is None else f"{len(backbone.adapters)}, included",
+        "adapters of the train tasks": None if backbone.adapters is None else _included(len(backbone.adapters), names),
         "made with": ", ".join(f"{name} {version}" for name, version in _of(dict, told.get("system")).items()),
     }
     table = "\n".join(
@@ -80,6 +80,10 @@ constraints.
 {files.dump_json(told, indent=2)}
 ```
 """
+
+
+def _included(adapters: int, names: list[str]) -> str:
+    return f"{adapters}, included" if adapters >= len(names) else f"those of the last {adapters}, included"
 
 
 def _returns(returns: dict[str, Any]) -> str:

@@ -48,7 +48,11 @@ class Job:
     def loop(self) -> LearningLoop:
         """What does it; to be closed."""
         eval_source = eval_source_of(self.source, self.given_eval, self.settings)
-        return LearningLoop(self.source, eval_source, self.backbone, self.settings, self.callbacks)
+        return LearningLoop(self.source, eval_source, self.backbone, self.settings, self.callbacks, self.resampled)
+
+    def resampled(self, reset: int) -> EnvSource | None:
+        """See `LaneEnvs`: lanes keep their tasks."""
+        return None
 
     def finish(self, result: AdaptResult, check: Callable[[], object]) -> AdaptResult:
         """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""

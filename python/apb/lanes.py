@@ -1,11 +1,12 @@
 """`Lane`: one learning problem of a run: a task and a seed."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from apb.env_source import EnvSource
-from apb.errors import ConfigError
+from apb.errors import ApbWarning, ConfigError
 from apb.settings import MAX_LANES, LearningSettings
 from apb.several_envs import in_words
 from apb.tasks import Task
@@ -62,6 +63,29 @@ def lanes_of(source: EnvSource, settings: LearningSettings) -> tuple[Lane, ...]:
         for number, (part, name, own) in enumerate(zip(source.parts, names, seeds, strict=True))
         for seed in own
     )
+
+
+def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
+    """The timesteps of each of K lanes, which are stepped in S simulations at once; warns where none of them learns.
+
+    Raises:
+        ConfigError: they are less than one step.
+    """
+    budget, total = settings.lane_timesteps(lanes), settings.total_timesteps
+    part = "" if budget == total else f" ({budget} for each of {lanes} tasks)"
+    if budget < slots:
+        raise ConfigError(
+            f"total_timesteps = {total}{part} is less than one step of {slots} simulations per lane; expected at "
+            f"least {slots} for each, or a smaller population_size"
+        )
+    if budget <= settings.learning_starts:
+        warnings.warn(
+            f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: all "
+            "actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
+            ApbWarning,
+            stacklevel=4,
+        )
+    return budget
 
 
 def names_of(tasks: Sequence[Task | str]) -> list[str]:

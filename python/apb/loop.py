@@ -1,10 +1,8 @@
 """`LearningLoop`: act, store, learn, evaluate, for K lanes in step; `loop_state` takes its state out and back in."""
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,11 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState, save_states
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
-from apb.errors import ApbWarning, ConfigError, DivergenceError, SimulationError
+from apb.errors import DivergenceError, SimulationError
 from apb.evaluation import EvalResult
-from apb.evaluator import Evaluator
+from apb.lane_envs import LaneEnvs, Resampled
 from apb.lane_noise import LaneNoise
-from apb.lanes import lanes_of
+from apb.lanes import Lane, lane_budget
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
@@ -50,6 +48,7 @@ class LearningLoop:
         backbone: psi.
         settings: All options.
         callbacks: Hooks.
+        resampled: The tasks that the lanes take at a reset. Default: they keep theirs.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class LearningLoop:
         backbone: Backbone,
         settings: LearningSettings,
         callbacks: Sequence[Callback] = (),
+        resampled: Resampled = lambda reset: None,
     ) -> None:
         self._begun = time.perf_counter()
         self.settings = settings
@@ -76,25 +76,11 @@ class LearningLoop:
         self._episode_ended = False
         self._last_count = 0
         strategy_type = strategy_named(settings.strategy)
-        self.lanes = lanes_of(source, settings)
-        self.budget = settings.lane_timesteps(len(self.lanes))
+        self.envs = LaneEnvs(source, eval_source, settings, resampled)
         seeds = tuple(lane.seed for lane in self.lanes)
         pool = _native.ThreadPool(settings.num_threads or available_cpus())
         slots = source.slots(strategy_type.slots(settings))
-        total = settings.total_timesteps
-        part = "" if self.budget == total else f" ({self.budget} for each of {len(self.lanes)} tasks)"
-        if self.budget < slots:
-            raise ConfigError(
-                f"total_timesteps = {total}{part} is less than one step of {slots} simulations per lane; expected at "
-                f"least {slots} for each, or a smaller population_size"
-            )
-        if self.budget <= settings.learning_starts:
-            warnings.warn(
-                f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: all "
-                "actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
-                ApbWarning,
-                stacklevel=3,
-            )
+        self.budget = lane_budget(len(seeds), slots, settings)
         observation_size, action_size = flat_size(source.observation_space), flat_size(source.action_space)
         self.shape = AdapterShape.of(backbone, observation_size, action_size)
         spaces = [(lane.source.observation_space, lane.source.action_space) for lane in self.lanes]
@@ -126,13 +112,17 @@ class LearningLoop:
         self._share_statistics()
         self.policies()  # refuses now what could not be saved
         # Envs come last, so that none is left open by what fails before.
-        with ExitStack() as opened:
-            self.simulations = Simulations(
-                source, len(seeds), slots, seeds, rng.Stream.TRAIN_EPISODE, settings.num_threads
-            )
-            opened.callback(self.simulations.close)
-            self._evaluator = None if eval_source is None else Evaluator(eval_source, seeds, settings, self.simulations)
-            opened.pop_all()
+        self.envs.open(slots)
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """What each lane is now."""
+        return self.envs.lanes
+
+    @property
+    def simulations(self) -> Simulations:
+        """What the lanes learn in now."""
+        return self.envs.simulations
 
     @property
     def wall_time(self) -> float:
@@ -148,12 +138,12 @@ class LearningLoop:
 
     @property
     def warming_up(self) -> bool:
-        """Whether actions are still random."""
-        return self.timesteps < self.settings.learning_starts
+        """Whether actions are still random, as they are at first in every task."""
+        return self.timesteps - self.envs.since < self.settings.learning_starts
 
     def start(self) -> None:
         """Begin the first episodes of a new run."""
-        self.simulations.reset()
+        self.envs.start()
 
     def step(self) -> bool:
         """Step all simulations once and do the updates that this earns; True unless a callback wants to stop.
@@ -164,9 +154,7 @@ class LearningLoop:
         begin = time.perf_counter()
         interval = self.settings.reset_interval
         if interval and self.timesteps // interval > self.learner.resets:
-            self.learner.reset()
-            self.strategy.reset()
-            self._share_backbones()
+            self._reset()
         actions = self._warmup.uniform(self.steps).copy() if self.warming_up else self._strategy_actions()
         acted = time.perf_counter()
         transition = self.simulations.step(actions)
@@ -202,6 +190,15 @@ class LearningLoop:
         )
         answers = [self.emit("on_episode_end", episode) for episode in transition.episodes]
         return self.emit("on_step") and all(answers)
+
+    def _reset(self) -> None:
+        self.learner.reset()
+        self.strategy.reset()
+        self._share_backbones()
+        if self.envs.take_tasks(self.learner.resets):
+            self.envs.start()
+            self.replay.clear()
+            self.recent_episodes.clear()
 
     def due(self, interval: int) -> bool:
         """Whether the last step reached or passed a multiple of `interval` timesteps; never for 0."""
@@ -258,8 +255,6 @@ class LearningLoop:
         """Evaluate the noise-free policies, one result per lane, always in the same envs from the same starts of the
         stream, so that the results depend on the policies alone. `before_step` may raise to leave it."""
         begin = time.perf_counter()
-        if self._evaluator is None:
-            raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
         adapters = self.learner.adapters()[:, None]
 
         def act(observations: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -267,7 +262,7 @@ class LearningLoop:
             return self.actors.forward(adapters, observations)
 
         try:
-            results = self._evaluator.evaluate(act, stream)
+            results = self.envs.evaluate(act, stream)
         except SimulationError as error:
             raise SimulationError(f"in the evaluation at timestep {self.timesteps}: {error}") from error
         self._spend(evaluation=time.perf_counter() - begin)
@@ -336,11 +331,6 @@ class LearningLoop:
         of = self.simulations
         return of.can_snapshot or of.at_episode_start or of.lost or self._episode_ended or self.finished
 
-    @property
-    def lost_envs(self) -> bool:
-        """Whether the envs to learn or to evaluate in were interrupted in the middle of a call, or failed in it."""
-        return self.simulations.lost or (self._evaluator is not None and self._evaluator.lost)
-
     def prepare_to_save(self) -> None:
         """Where the envs' state cannot be saved, cut off the episodes that are still under way, so that all are at a
         start."""
@@ -349,6 +339,4 @@ class LearningLoop:
 
     def close(self) -> None:
         """Close the envs."""
-        self.simulations.close()
-        if self._evaluator is not None:
-            self._evaluator.close()
+        self.envs.close()

@@ -61,6 +61,7 @@ def load_loop_state(loop: LearningLoop, state: dict[str, Any]) -> None:
         loop.timesteps, loop.steps, loop.evaluated_to, loop.earlier_seconds = (
             counters[name] for name in ("timesteps", "steps", "evaluated_to", "wall_time")
         )
+        loop.envs.take_tasks(counters["resets"])
         loop.learner.load_state(state["learner"], counters)
         loop.strategy.load_state(state["strategy"]["arrays"], state["strategy"]["values"])
         if loop.normalizer is not None:

@@ -1,4 +1,5 @@
-"""`recorded`, `lists_of`: the test and OOD tasks that a meta-training is evaluated on, as its run folder keeps them."""
+"""`recorded`, `lists_of`: the split of a meta-training, whose tasks it learns and is evaluated on, as its run folder
+keeps it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,14 +19,14 @@ _TASKS = list_of(object_with({"family": TEXT, "arguments": _OBJECT, "label": _NA
 
 def recorded(split: Split | None) -> dict[str, Any] | None:
     """A split as `config.json` keeps it: its name, the hash of the published split that it is, or None if it is one of
-    your own, and the tasks of its lists `EVALUATED`."""
+    your own, and the tasks of its lists."""
     if split is None:
         return None
     lists = {
         name: [
             {"family": task.family, "arguments": task.arguments, "label": task.label} for task in getattr(split, name)
         ]
-        for name in EVALUATED
+        for name in LISTS
     }
     return {"name": str(split), "sha256": _published_hash(split), **lists}
 
@@ -40,10 +41,10 @@ def lists_of(split: Any, source: str) -> dict[str, tuple[Task, ...]]:
         return {}
     remedy = "put the file back as it was"
     found = require_fields({"split": split}, {"split": _OBJECT}, source, remedy)["split"]
-    fields = {"name": TEXT, "sha256": _NAME, **dict.fromkeys(EVALUATED, _TASKS)}
+    fields = {"name": TEXT, "sha256": _NAME, **dict.fromkeys(LISTS, _TASKS)}
     found = require_fields(found, fields, f"split in {source}", remedy)
     try:
-        return {name: tuple(_task(each) for each in found[name]) for name in EVALUATED}
+        return {name: tuple(_task(each) for each in found[name]) for name in LISTS}
     except (ConfigError, UnknownNameError) as error:
         raise FileFormatError(f"a task of split in {source} cannot be made: {error}; {remedy}") from error
 

@@ -5,12 +5,7 @@ from typing import Annotated, ClassVar
 
 from apb.ranges import Range
 from apb.rng import Stream, derive_seed
-from apb.settings import MAX_LANES, AdaptSettings, BackboneTraining, Interval, LearningSettings, Timesteps
-
-
-def settings_of_job(job: object) -> type[LearningSettings]:
-    """The options of what a run's `config.json` calls its job."""
-    return MetaSettings if job == MetaSettings.job else AdaptSettings
+from apb.settings import MAX_LANES, BackboneTraining, Interval, LearningSettings, Timesteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +25,9 @@ class MetaSettings(LearningSettings):
     """Timesteps of each task with uniformly random actions before learning starts. 2,000 in PEARL's code."""
     max_grad_norm: Annotated[float, Range(0, 1e6)] = 10.0
     """Euclidean norm to which the backbone's gradient is scaled down where it is longer; 0: never. Ours."""
+    resample_tasks: bool = False
+    """At each reset (`reset_interval`) take other train tasks of the split, drawn from its list: each begins with an
+    empty replay and `learning_starts` random steps. Off: the tasks stay. (The paper does not tell.)"""
     checkpoint_freq: Interval = 5_000
     """Timesteps of one task between checkpoints in the run folder; 0 for one at the end only. Ours."""
 

@@ -16,13 +16,15 @@ from apb.adapter import Adapter
 from apb.adapter_set import AdapterSet
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
-from apb.environments import EnvLike
+from apb.environments import EnvLike, EnvSource
 from apb.errors import ApbWarning, ConfigError, FileFormatError, counted, require_path
 from apb.files.model_folders import CONFIG_FILE
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
+from apb.lanes import names_of
 from apb.meta_evaluation import ZeroShot, returns_on
-from apb.meta_lists import lists_of, recorded
+from apb.meta_lists import EVALUATED, lists_of, recorded
 from apb.meta_settings import MetaSettings
+from apb.resampling import require_resampling, tasks_of_reset
 from apb.runner import AdaptResult
 from apb.runs import BUDGET, RunFolder, StopRequested, writing
 from apb.runs.systems import deciding
@@ -38,10 +40,11 @@ N_TASKS = 20
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MetaResult(AdaptResult):
-    """What `meta_train` returns: an `AdaptResult` whose lanes are the train tasks, and what they learned together.
+    """What `meta_train` returns: an `AdaptResult` whose lanes are the train tasks, the last ones where they were
+    resampled, and what they learned together.
 
     Attributes:
-        backbone: The meta-trained psi, with the train tasks' adapters and, in its metadata, what it was trained on.
+        backbone: The meta-trained psi, with the lanes' adapters and, in its metadata, what it was trained on.
         zero_shot: Of a run to the end of its budget on a split: returns on its lists "train" (with the tasks' own
             adapters), "test" and "ood" (with those of the nearest train task), before anything is learned there.
     """
@@ -81,11 +84,36 @@ def returns_json(zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
 class MetaJob(Job):
     """A meta-training, which ends with the finished backbone and an evaluation on the lists of its split."""
 
+    settings: MetaSettings
+
     def __post_init__(self) -> None:
         # Told before anything is trained.
         if "split" not in self.about:
             raise FileFormatError(f"{CONFIG_FILE} has no 'split'; put the file back as it was")
-        lists_of(self.about["split"], CONFIG_FILE)
+        pool = lists_of(self.about["split"], CONFIG_FILE).get("train", ())
+        if self.settings.resample_tasks and len(pool) <= len(self.source.tasks):
+            raise FileFormatError(
+                f"split in {CONFIG_FILE} has {counted(len(pool), 'train task')}; expected more than the "
+                f"{len(self.source.tasks)} of the lanes, which others are drawn for: put the file back as it was"
+            )
+
+    def resampled(self, reset: int) -> EnvSource | None:
+        """See `Job`: with `resample_tasks` others from the train tasks of the split."""
+        tasks = self._tasks(reset)
+        return None if tasks is self.source.tasks else EnvSource.resolve(tasks)
+
+    def _tasks(self, reset: int) -> tuple[Task, ...]:
+        """Those that the lanes have from this reset on, 0 for the start; none where envs are of different kinds."""
+        if not (reset and self.settings.resample_tasks):
+            return self.source.tasks
+        pool = lists_of(self.about["split"], CONFIG_FILE)["train"]
+        return tasks_of_reset(reset, pool, len(self.source.tasks), self.settings.seed)
+
+    def _learned(self, result: AdaptResult) -> list[str]:
+        """The names of all tasks that the lanes have had, in the order in which they took them."""
+        before = range(result.resets) if self.settings.resample_tasks else ()
+        names = [name for reset in before for name in names_of(self._tasks(reset))]
+        return list(dict.fromkeys([*names, *(str(lane["task"]) for lane in result.lanes)]))
 
     def finish(self, result: AdaptResult, check: Callable[[], object]) -> MetaResult:
         """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent, and then what it
@@ -113,11 +141,12 @@ class MetaJob(Job):
         return backbone
 
     def _with_adapters(self, result: AdaptResult) -> Backbone:
-        if not self.source.tasks:  # adapters of different sizes, of which none is near to a task
+        tasks = self._tasks(result.resets)
+        if not tasks:  # adapters of different sizes, of which none is near to a task
             return result.policies[0].backbone
         adapters = [policy.adapter for policy in result.policies]
         parameters = np.stack([adapter.parameters for adapter in adapters])
-        kept = AdapterSet.of(adapters[0].shape, parameters, self.source.tasks)
+        kept = AdapterSet.of(adapters[0].shape, parameters, tasks)
         return replace(result.policies[0].backbone, adapters=kept)
 
     def _zero_shot(self, result: AdaptResult, backbone: Backbone, check: Callable[[], object]) -> dict[str, ZeroShot]:
@@ -126,19 +155,21 @@ class MetaJob(Job):
         if backbone.adapters is not None:
             options = {"n_eval_episodes": self.settings.n_eval_episodes, "seed": self.settings.seed}
             for name, tasks in lists_of(self.about["split"], CONFIG_FILE).items():
-                if tasks:
+                if tasks and name in EVALUATED:
                     threads = self.settings.num_threads
                     found[name] = returns_on(tasks, backbone, **options, num_threads=threads, before_step=check)
         return found
 
     def _metadata(self, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:
-        lanes, split = len(result.lanes), self.about["split"]
+        lanes, split, learned = len(result.lanes), self.about["split"], self._learned(result)
         return {
             "kind": META_TRAINED,
-            "tasks": self.source.name,
+            "tasks": self.source.name
+            if len(learned) == lanes
+            else f"{len(learned)} tasks, {self.source.name} at a time",
             "split": split and {name: split[name] for name in ("name", "sha256")},
             "n_tasks": lanes,
-            "task_names": [str(lane["task"]) for lane in result.lanes],
+            "task_names": learned,
             "total_timesteps": lanes * result.total_timesteps,
             "wall_time": result.wall_time,
             "seed": self.settings.seed,
@@ -166,9 +197,9 @@ def meta_train(
 
     Args:
         tasks: A split by its name, "cheetah-vel/mier-hard", of which `n_tasks` train tasks are used, evenly spread over
-            the list; a family's name stands for its first split. Or an `apb.tasks.Split`, or a list of tasks or names
-            of tasks, all of which are used. The list may have any envs that `adapt` takes, such as ["Hopper-v5",
-            "Walker2d-v5"]: they may observe and act in different numbers.
+            the list, or with `resample_tasks` so many at a time; a family's name stands for its first split. Or an
+            `apb.tasks.Split`, or a list of tasks or names of tasks, all of which are used. The list may have any envs
+            that `adapt` takes, such as ["Hopper-v5", "Walker2d-v5"]: they may observe and act in different numbers.
         backbone: What to begin with: see `adapt`. Default: a random one of reading B, drawn from `seed`.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.
@@ -184,6 +215,8 @@ def meta_train(
     settings = MetaSettings.from_options(resolve_device(options), inspect.signature(meta_train).parameters)
     strategy = strategy_named(settings.strategy)
     split, chosen = train_tasks(tasks, settings.n_tasks)
+    if settings.resample_tasks:
+        require_resampling(settings, split, len(chosen))
     source = resolve_all(chosen)
     settings = replace(settings, n_tasks=len(source.parts))
     least = len(source.parts) * strategy.slots(settings)

@@ -3,7 +3,7 @@
 import shlex
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class RunWriter:
         # Everything that can fail comes before anything of a later time is deleted.
         if checkpoint is not None:
             self._load(checkpoint)
-        identity = run_identity(loop.source, loop.backbone, loop.settings)
+        identity = run_identity(loop.source, loop.backbone, loop.settings, run.config)
         self._writer = CheckpointWriter(run, identity, parent=checkpoint, keep_last=loop.settings.keep_last)
         self.history.truncate(-1 if checkpoint is None else checkpoint.step, loop.evaluated_to)
         if not loop.finished:  # else it stays the result of this run until the one of the new final evaluation is there
@@ -174,14 +174,18 @@ def save_policies(loop: LearningLoop, folder: Path) -> None:
         policy.save_pretrained(folder if len(loop.lanes) == 1 else folder / lane.folder)
 
 
-def run_identity(source: EnvSource, backbone: Backbone, settings: LearningSettings) -> dict[str, str]:
-    """What a checkpoint must agree with to be continued: env, backbone and options."""
+def run_identity(
+    source: EnvSource, backbone: Backbone, settings: LearningSettings, config: Mapping[str, Any]
+) -> dict[str, str]:
+    """What a checkpoint must agree with to be continued: env, backbone, options, and the split in the run's
+    `config.json`, if it has one."""
     return {
         "env": json_hash(source.description),
         "env_id": str(source.env_id),
         "backbone_hash": backbone.hash,
         **({} if backbone.adapters is None else {"adapters_hash": backbone.adapters.hash}),
         "config_hash": json_hash(binding_settings(settings)),
+        **({} if config.get("split") is None else {"split_hash": json_hash(config["split"])}),
     }
 
 

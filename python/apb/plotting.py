@@ -1,7 +1,9 @@
 """`plot_runs`: learning curves of run folders as a picture."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +54,8 @@ class LearningCurve:
 
     @classmethod
     def read(cls, run_dir: str | Path) -> "list[LearningCurve]":
-        """Read the evaluations of a run folder: one curve, or one for each of several tasks.
+        """Read the evaluations of a run folder: one curve, or one for each of several tasks, and for each time that the
+        lanes had it where they took other tasks in between.
 
         Raises:
             RunFolderError: there is no run, or it has no evaluation yet. FileFormatError: its files are damaged.
@@ -64,10 +67,10 @@ class LearningCurve:
             raise RunFolderError(
                 f"{run.path} has no evaluation to plot; wait for the first one, or run with eval_freq above 0"
             )
-        by_task: dict[str, list[dict[str, Any]]] = {}
-        for record in records:
-            by_task.setdefault(str(record.get("task", config["env"])), []).append(record)
-        return [cls._of(run, task, config["strategy"], those) for task, those in by_task.items()]
+        curves: dict[tuple[int, str], list[dict[str, Any]]] = {}
+        for number, record in _numbered(records):
+            curves.setdefault((number, str(record.get("task", config["env"]))), []).append(record)
+        return [cls._of(run, task, config["strategy"], those) for (_, task), those in curves.items()]
 
     @classmethod
     def _of(cls, run: RunFolder, env: str, strategy: str, records: list[dict[str, Any]]) -> "LearningCurve":
@@ -90,6 +93,16 @@ class LearningCurve:
         )
 
 
+def _numbered(records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each evaluation record with the number of times that the lanes have taken other tasks before."""
+    number, lanes = 0, set[tuple[Any, int]]()
+    for _, lines in groupby(records, key=itemgetter("timesteps")):
+        evaluation = {(record.get("task"), record["seed"]): record for record in lines}
+        if not lanes >= evaluation.keys():
+            number, lanes = number + 1, set(evaluation)
+        yield from ((number, record) for record in evaluation.values())
+
+
 def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
     """Draw the learning curves of one run or of several, one colour each, into the picture `path`; returns it.
 
@@ -110,7 +123,7 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
         raise ConfigError("no run to plot; expected at least one run folder")
     target = require_picture(path)
     read = [curve for run_dir in run_dirs for curve in LearningCurve.read(run_dir)]
-    curves = list({(curve.run, curve.env): curve for curve in read}.values())
+    curves = list({(curve.run, curve.env, curve.timesteps[0]): curve for curve in read}.values())
     envs = list(dict.fromkeys(curve.env for curve in curves))
     columns = -(-len(envs) // MOST_PANELS)
     lines = -(-len(envs) // columns)

@@ -118,17 +118,17 @@ def resume(
         signals = stack.enter_context(StopSignals())
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
+        job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config)
         # Before anything is made: options that were tampered with may ask for all the memory there is.
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
         if run.step is not None or list_steps(run):
-            checkpoint = load_checkpoint(run, identity=run_identity(source, backbone, settings))
+            checkpoint = load_checkpoint(run, identity=run_identity(source, backbone, settings, config))
         else:
             require_unbegun(run)
             _require_same_backbone(run, config, backbone)
             with writing(run.path, run.path):
                 run.record_system()
             checkpoint = None
-        job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config)
         loop = job.loop()
         stack.callback(loop.close)
         writer = RunWriter(run, loop, checkpoint)

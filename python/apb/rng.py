@@ -33,6 +33,7 @@ class Stream(IntEnum):
     TASK_START = 15
     TASK_DRAW = 16
     META_LANE = 17
+    RESAMPLED_TASKS = 18
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

@@ -30,14 +30,15 @@ class AdaptResult:
     """What `adapt` returns.
 
     Attributes:
-        lanes: What each lane is: its "seed", and its "task" where there are several. Lanes are task by task, and seed
-            by seed in each; so is all that has an entry per lane.
+        lanes: What each lane is: its "seed", and its "task" where there are several, at the end of the run. Lanes are
+            task by task, and seed by seed in each; so is all that has an entry per lane.
         policies: The final policy of each lane.
         history: Metrics at every `log_freq` timesteps, keyed as in SB3.
         evaluations: One record per evaluation and lane: timesteps, seed, "eval/mean_reward", returns, lengths.
         final: Final evaluation of each lane on episodes that no earlier evaluation used; empty if `eval_freq` is 0 or
             the run was stopped before that.
         total_timesteps: Environment transitions per lane that were made; fewer in one where simulations blew up.
+        resets: Periodic resets that were made; see `reset_interval`.
         wall_time: Seconds from the making of the envs to the end, callbacks and files included, and those before a
             resume.
         profile: How they were spent: seconds by phase ("simulation", "forward", "sampling", "update", "evaluation",
@@ -52,6 +53,7 @@ class AdaptResult:
     evaluations: tuple[dict[str, Any], ...]
     final: tuple[EvalResult, ...]
     total_timesteps: int
+    resets: int
     wall_time: float
     profile: Mapping[str, float]
     stopped_by: str
@@ -69,6 +71,7 @@ class AdaptResult:
             "wall_time": self.wall_time,
             "stopped_by": self.stopped_by,
             "profile": dict(self.profile),
+            "lanes": [dict(lane) for lane in self.lanes],
             "final": [result.to_json() for result in self.final],
         }
 
@@ -150,7 +153,7 @@ class _Run:
         """After a signal, take it that envs in processes of their own were stopped by it too, as Ctrl-C in a terminal
         does: what was learned is saved without them. Else raise `error`."""
         signal = self.signals.requested
-        if signal is None or self.signals.repeated or not self.loop.lost_envs:
+        if signal is None or self.signals.repeated or not self.loop.envs.lost:
             raise error
         warnings.warn(
             f"{signal}: an env was stopped as well ({raised(error)}), so the episodes under way are cut off, and an "
@@ -252,6 +255,7 @@ def _ended(run: _Run, finish: Callable[[AdaptResult, Callable[[], object]], Adap
         tuple(run.evaluations),
         final,
         loop.timesteps,
+        loop.learner.resets,
         loop.wall_time,
         {},
         stopped_by,

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from apb.backbone import Backbone
 from apb.cli.outcome import Outcome
-from apb.errors import ApbError, ConfigError, FileFormatError, counted
+from apb.errors import ApbError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
-from apb.meta_settings import MetaSettings, settings_of_job
+from apb.meta_settings import MetaSettings
 from apb.plotting import CURVE_FILE
 from apb.runs import (
     BUDGET,
@@ -27,12 +27,13 @@ from apb.runs import (
     told,
 )
 
-CONFIG = {"env": TEXT, "strategy": TEXT, "settings": object_with({"seed": COUNT})}
+CONFIG = {"env": TEXT, "strategy": TEXT}
 RESULT = {
     "timesteps": COUNT,
     "wall_time": NUMBER,
     "stopped_by": TEXT,
     "profile": table_of(NUMBER),
+    "lanes": list_of(object_with({"seed": COUNT})),
     "final": list_of(object_with({"mean": NUMBER, "std": NUMBER, "returns": list_of(NUMBER)})),
 }
 ZERO_SHOT = {"zero_shot": table_of(object_with({"mean": NUMBER, "adapters": TEXT, "returns": list_of(NUMBER)}))}
@@ -72,8 +73,10 @@ class RunSummary:
             RunFolderError: it has no checkpoint. FileFormatError: a file is damaged.
         """
         evaluations = read_evaluations(run.path)
-        latest = dict(_keyed(evaluations))
-        untrained = {lane: record for lane, record in _keyed(evaluations) if record["timesteps"] == 0}
+        last = max((record["timesteps"] for record in evaluations), default=0)
+        latest, untrained = (
+            {_lane_of(record): record for record in evaluations if record["timesteps"] == step} for step in (last, 0)
+        )
         again = f"move it away, and `apb resume {run.path}` writes it again"
         result = {"systems": [], "zero_shot": {}} | require_fields(
             read_json(run.result), RESULT, str(run.result), again
@@ -81,10 +84,13 @@ class RunSummary:
         require_fields(result, ZERO_SHOT, str(run.result), again)
         required_systems(result, str(run.result), again)
         config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
-        lanes = _lanes(run, config)
-        if len(result["final"]) not in (0, len(lanes)):
-            count = len(result["final"])
-            raise FileFormatError(f"{run.result} has {count} final evaluations; expected {len(lanes)}: {again}")
+        lanes = tuple(map(_lane_of, result["lanes"]))
+        count = len(result["final"])
+        if not lanes or count not in (0, len(lanes)):
+            raise FileFormatError(
+                f"{run.result} has {count} final evaluations of {counted(len(lanes), 'lane')}; expected one of each: "
+                f"{again}"
+            )
         policy = short_path(load_checkpoint(run).policy)
         return cls(short_path(run.path), config, lanes, result, policy, untrained, latest)
 
@@ -214,20 +220,10 @@ class RunSummary:
         )
 
 
-def _keyed(records: list[dict[str, Any]]) -> list[tuple[Lane, dict[str, Any]]]:
-    return [((record.get("task"), record["seed"]), record) for record in records]
-
-
-def _lanes(run: RunFolder, config: Mapping[str, Any]) -> tuple[Lane, ...]:
-    settings = config["settings"]
-    try:
-        tasks = config.get("tasks") or [None]
-        kind = settings_of_job(config.get("job"))
-        named = {name: value for name, value in settings.items() if name in ("seed", "n_seeds")}
-        seeds = kind.from_options(named).lane_seeds(len(tasks))
-        return tuple((task, seed) for task, own in zip(tasks, seeds, strict=True) for seed in own)
-    except ConfigError as error:
-        raise FileFormatError(f"{run.path / 'config.json'}: {error}") from error
+def _lane_of(record: Mapping[str, Any]) -> Lane:
+    """Whose record it is."""
+    task = record.get("task")
+    return None if task is None else str(task), record["seed"]
 
 
 def _mean_std(record: Mapping[str, Any] | None) -> dict[str, float] | None:

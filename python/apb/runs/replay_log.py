@@ -1,6 +1,7 @@
 """The replay ring on the disk: a checkpoint writes the rows that are new since the last one, not the whole ring.
 
 Rows are numbered, per lane, in the order in which they were added; row r lies at index `r mod capacity` of the ring.
+Where the ring is emptied, the numbers go on with the next multiple of the capacity.
 A *segment* is a file with the rows `[start_k, stop_k)` of every lane k. Segments are never changed: a checkpoint's
 manifest lists those that together hold its ring, with their checksums. A segment goes when no manifest lists it.
 """
@@ -27,7 +28,9 @@ class Ring:
     """The replay of K lanes.
 
     `table`: float32 (K, capacity, W). `position`, `size`, `total_added`: int64 (K,): where the next row goes, how many
-    rows are held, how many were ever added; `position = total_added mod capacity`, `size = min(total_added, capacity)`.
+    rows are held, the number of the next row, which is how many were ever added to a ring that was never emptied;
+    `position = total_added mod capacity`, and what is held begins with a multiple of the capacity unless the ring is
+    full.
     """
 
     table: NDArray[np.float32]
@@ -92,7 +95,8 @@ def write_segments(folder: Path, ring: Ring, previous: Sequence[Segment] = ()) -
     folder.mkdir(exist_ok=True)
     start = np.maximum(written, oldest)
     step = max(1, SEGMENT_BYTES // (lanes * width * 4))
-    while (start < total).any():
+    # An empty ring that has held rows needs a segment too, which tells the number of the next one.
+    while (start < total).any() or (total.any() and not segments):
         stop = np.minimum(start + step, total)
         name = f"{start.sum():015d}-{stop.sum():015d}.safetensors"
         tensors: dict[str, NDArray[Any]] = {}
@@ -122,7 +126,9 @@ def read_segments(folder: Path, segments: Sequence[Segment], table: NDArray[np.f
         if len(segment.stop) != lanes:
             raise FileFormatError(f"replay segment {segment.name} has {len(segment.stop)} lanes; expected {lanes}")
     total = np.array(segments[-1].stop if segments else [0] * lanes, dtype=np.int64)
-    filled = np.maximum(total - capacity, 0)
+    begun = np.array(segments[0].start if segments else [0] * lanes, dtype=np.int64) // capacity * capacity
+    oldest = np.maximum(total - capacity, begun)
+    filled = oldest.copy()
     for segment in segments:
         rows = [stop - start for start, stop in zip(segment.start, segment.stop, strict=True)]
         tensors = read_tensors(folder / segment.name)
@@ -141,7 +147,7 @@ def read_segments(folder: Path, segments: Sequence[Segment], table: NDArray[np.f
                 filled[lane] = stop
     if (filled != total).any():
         raise FileFormatError(f"replay segments end at rows {filled.tolist()}; expected {total.tolist()}")
-    return Ring(table, total % capacity, np.minimum(total, capacity), total)
+    return Ring(table, total % capacity, total - oldest, total)
 
 
 def remove_unlisted(folder: Path, listed: Sequence[Segment]) -> None:
@@ -163,7 +169,7 @@ def _is_there(folder: Path, segment: Segment) -> bool:
 
 
 def _check_ring(ring: Ring) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows ever added and the oldest row still held, per lane."""
+    """The numbers of the next row and of the oldest row still held, per lane."""
     if ring.table.ndim != 3 or ring.table.dtype != np.float32 or 0 in ring.table.shape:
         raise ConfigError(f"ring.table is {ring.table.dtype} {ring.table.shape}; expected float32 (K, capacity, W)")
     lanes, capacity, _ = ring.table.shape
@@ -171,10 +177,12 @@ def _check_ring(ring: Ring) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         array = getattr(ring, name)
         if array.dtype != np.int64 or array.shape != (lanes,):
             raise ConfigError(f"ring.{name} is {array.dtype} {array.shape}; expected int64 ({lanes},)")
-    total = ring.total_added.copy()
-    if not ((ring.size == np.minimum(total, capacity)).all() and (ring.position == total % capacity).all()):
+    total, size = ring.total_added.copy(), ring.size
+    held = (size == capacity) | ((total - size) % capacity == 0)
+    possible = held & (size >= 0) & (size <= np.minimum(total, capacity)) & (ring.position == total % capacity)
+    if not possible.all():
         raise ConfigError(
             f"ring.position = {ring.position.tolist()} and ring.size = {ring.size.tolist()} contradict"
             f" ring.total_added = {total.tolist()} with capacity {capacity}"
         )
-    return total, total - ring.size
+    return total, total - size
