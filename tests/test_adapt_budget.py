@@ -39,6 +39,14 @@ def test_a_budget_that_ends_in_the_warm_up_is_warned_of():
         run(total_timesteps=60, learning_starts=60)
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_budget_in_which_only_critics_learn_is_warned_of():
+    with pytest.warns(ApbWarning, match="total_timesteps = 60 ends before .* policy_starts = 40 updates"):
+        result = run(total_timesteps=60, learning_starts=30, policy_starts=40)
+    start = run(total_timesteps=60, learning_starts=60)
+    assert (result.adapter.parameters == start.adapter.parameters).all()
+
+
 # --- warm-up and updates ---------------------------------------------------------------------------------------------
 
 

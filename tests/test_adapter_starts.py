@@ -66,7 +66,7 @@ def test_lanes_of_several_tasks_begin_each_at_the_nearest_train_task():
 
 
 def test_a_reset_goes_back_to_the_same_beginning(monkeypatch):
-    options = {"learning_starts": 2, "batch_size": 4, "eval_freq": 0, "num_threads": 1, "reset_interval": 8}
+    options = {"learning_starts": 2, "policy_starts": 0, "batch_size": 4, "eval_freq": 0, "reset_interval": 8}
     psi = backbone()
     result = apb.adapt(
         "cheetah-vel/mier-hard:0", psi, adapter_init="mean", total_timesteps=9, gradient_steps=1, **options
@@ -102,9 +102,10 @@ def test_critics_learn_first_where_the_policy_begins_with_what_was_learned_befor
 
 
 def test_a_run_is_not_continued_with_other_adapters_of_its_backbone(tmp_path):
-    options = {"total_timesteps": 40, "learning_starts": 20, "batch_size": 4, "eval_freq": 0, "checkpoint_freq": 10}
+    options = {"total_timesteps": 40, "learning_starts": 20, "policy_starts": 0, "batch_size": 4, "eval_freq": 0}
     psi = backbone()
-    apb.adapt(get("cheetah-vel/mier-hard")[0], psi, adapter_init="nearest", run_dir=tmp_path / "run", **options)
+    run = {"run_dir": tmp_path / "run", "checkpoint_freq": 10}
+    apb.adapt(get("cheetah-vel/mier-hard")[0], psi, adapter_init="nearest", **run, **options)
     parameters = psi.adapters.parameters + 1
     other = replace(psi, adapters=AdapterSet(psi.adapters.shape, parameters, psi.adapters.tasks))
     other.save_pretrained(tmp_path / "run" / "backbone")

@@ -77,7 +77,7 @@ def test_without_evaluations_there_is_no_picture(here, capsys):
 
 def test_controls_of_a_run_that_begins_with_what_was_learned_before_begin_from_scratch(here, capsys):
     arguments = ("--adapter-init", "nearest", "--learned-layers", "pre", "--controls", "--total-timesteps", 30)
-    few = ("--learning-starts", 20, "--batch-size", 8, "--eval-freq", 0)
+    few = ("--learning-starts", 30, "--batch-size", 8, "--eval-freq", 0)
     data = call(
         capsys, "adapt", "cheetah-vel/mier-hard:0", "--backbone", "cheetah-vel", *arguments, *few, "--json"
     ).json

@@ -85,6 +85,14 @@ def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
             ApbWarning,
             stacklevel=4,
         )
+    elif 0 < settings.gradient_steps * (budget - settings.learning_starts) <= (settings.policy_starts or 0):
+        warnings.warn(
+            f"total_timesteps = {total}{part} ends before the critics have learned for policy_starts = "
+            f"{settings.policy_starts} updates: the policy stays as it begins; give a larger budget or a smaller "
+            "policy_starts",
+            ApbWarning,
+            stacklevel=4,
+        )
     return budget
 
 
