@@ -132,6 +132,45 @@ def test_other_threads_run_during_a_native_call(name: str) -> None:
         thread.join()
 
 
+RING = """
+import contextlib, threading
+import numpy as np
+from apb import _native
+
+K, S, obs, act = 1, 20_000, 17, 6
+table, position, size = np.zeros((K, 64, 2 * obs + act + 2), np.float32), np.zeros(K, np.int64), np.full(K, 64)
+keys, flags = np.zeros((K, 2), np.uint64), np.ones((K, S), bool)
+rows = [np.zeros((K, S, n), np.float32) for n in (obs, act, obs)]
+reward, not_terminated = np.zeros((2, K, S), np.float32)
+
+def write():
+    while True:
+        of[0] = 2**40
+        of[0] = valid
+
+def call():
+    if of is size:
+        _native.replay_sample(table, size, keys, 0, rows[0], rows[1], reward, rows[2], not_terminated)
+    else:
+        _native.replay_add(table, position, size, rows[0], rows[1], reward, rows[2], ~flags, flags)
+"""
+
+
+@pytest.mark.parametrize(("of", "valid"), [("size", 64), ("position", 0)])
+def test_a_ring_that_another_thread_writes_meanwhile_is_refused_or_used_and_nothing_outside_it(
+    of: str, valid: int
+) -> None:
+    program = f"""
+of, valid = {of}, {valid}
+threading.Thread(target=write, daemon=True).start()
+for _ in range(300):
+    with contextlib.suppress(ValueError):
+        call()
+print("the end")
+"""
+    assert run(RING + program) == "the end\n"
+
+
 def test_parameters_are_loaded_while_other_threads_act_without_a_pause() -> None:
     case = random_case(np.random.default_rng(0), 17, 6, [17, 64, 64], False, 1)
     population = case.population()

@@ -23,12 +23,34 @@ constexpr std::int64_t kFarBytes = std::int64_t{1} << 17;
 constexpr std::int64_t kNear = 8;
 constexpr int kSecondLevel = 2, kFirstLevel = 3;
 
-void require_ring(std::int64_t lane, std::int64_t position, std::int64_t size, std::int64_t capacity) {
+// A number that another thread may write meanwhile: what was checked stays what is used only if it is loaded once.
+std::int64_t read_once(const std::int64_t& number) {
+  return static_cast<const volatile std::int64_t&>(number);
+}
+
+// What is written next in a lane, and how many of its rows hold data.
+struct Ring {
+  std::int64_t position, size;
+};
+
+Ring checked_ring(const View<std::int64_t, 1>& positions, const View<std::int64_t, 1>& sizes, std::int64_t lane,
+                  std::int64_t capacity) {
+  const Ring ring{read_once(positions(lane)), read_once(sizes(lane))};
+  const auto [position, size] = ring;
   if (size < 0 || size > capacity) refuse("size", {lane}, size, "0 to the capacity, " + std::to_string(capacity));
   if (size < capacity && position != size) refuse("position", {lane}, position, "size = " + std::to_string(size));
   if (position < 0 || (size == capacity && position >= capacity)) {
     refuse("position", {lane}, position, "0 to " + std::to_string(capacity - 1));
   }
+  return ring;
+}
+
+std::int64_t checked_size(const View<const std::int64_t, 1>& sizes, std::int64_t lane, std::int64_t capacity) {
+  const std::int64_t size = read_once(sizes(lane));
+  if (size < 1 || size > capacity) {
+    refuse("size", {lane}, size, "1 to the capacity, " + std::to_string(capacity) + "; add transitions first");
+  }
+  return size;
 }
 
 void require_finite(const char* name, std::int64_t lane, std::int64_t slot, double value) {
@@ -86,7 +108,7 @@ void replay_add(const View<float, 3>& table, const View<std::int64_t, 1>& positi
                 const Transitions& transitions) {
   const std::int64_t capacity = table.shape[1];
   const View<const std::uint8_t, 2>& valid = transitions.valid;
-  for (std::int64_t lane = 0; lane < table.shape[0]; ++lane) require_ring(lane, position(lane), size(lane), capacity);
+  for (std::int64_t lane = 0; lane < table.shape[0]; ++lane) checked_ring(position, size, lane, capacity);
   std::visit([&](const auto& obs) { require_finite_rows("obs", obs, valid); }, transitions.obs);
   std::visit([&](const auto& next_obs) { require_finite_rows("next_obs", next_obs, valid); }, transitions.next_obs);
   require_finite_rows("action", transitions.action, valid);
@@ -95,16 +117,21 @@ void replay_add(const View<float, 3>& table, const View<std::int64_t, 1>& positi
   };
   for_each_valid(valid, [&](auto lane, auto slot) { require_finite("reward", lane, slot, reward_of(lane, slot)); });
 
-  for_each_valid(valid, [&](std::int64_t lane, std::int64_t slot) {
-    float* to = &table(lane, position(lane), 0);
-    to = std::visit([&](const auto& obs) { return store(obs, lane, slot, to); }, transitions.obs);
-    to = std::visit([&](const auto& next_obs) { return store(next_obs, lane, slot, to); }, transitions.next_obs);
-    to = store(transitions.action, lane, slot, to);
-    to[0] = static_cast<float>(reward_of(lane, slot));
-    to[1] = transitions.terminated(lane, slot) != 0 ? 0.0f : 1.0f;
-    position(lane) = (position(lane) + 1) % capacity;
-    size(lane) = std::min(size(lane) + 1, capacity);
-  });
+  for (std::int64_t lane = 0; lane < table.shape[0]; ++lane) {
+    Ring ring = checked_ring(position, size, lane, capacity);
+    for (std::int64_t slot = 0; slot < valid.shape[1]; ++slot) {
+      if (valid(lane, slot) == 0) continue;
+      float* to = &table(lane, ring.position, 0);
+      to = std::visit([&](const auto& obs) { return store(obs, lane, slot, to); }, transitions.obs);
+      to = std::visit([&](const auto& next_obs) { return store(next_obs, lane, slot, to); }, transitions.next_obs);
+      to = store(transitions.action, lane, slot, to);
+      to[0] = static_cast<float>(reward_of(lane, slot));
+      to[1] = transitions.terminated(lane, slot) != 0 ? 0.0f : 1.0f;
+      ring = {(ring.position + 1) % capacity, std::min(ring.size + 1, capacity)};
+    }
+    position(lane) = ring.position;
+    size(lane) = ring.size;
+  }
 }
 
 void replay_sample(const View<const float, 3>& table, const View<const std::int64_t, 1>& size,
@@ -115,12 +142,8 @@ void replay_sample(const View<const float, 3>& table, const View<const std::int6
   const std::int64_t columns = table.shape[2];
   const std::int64_t observation_size = batch.obs.shape[2];
   const std::int64_t action_size = batch.action.shape[2];
-  for (std::int64_t lane = 0; lane < lanes; ++lane) {
-    if (size(lane) < 1 || size(lane) > table.shape[1]) {
-      refuse("size", {lane}, size(lane),
-             "1 to the capacity, " + std::to_string(table.shape[1]) + "; add transitions first");
-    }
-  }
+  const std::int64_t capacity = table.shape[1];
+  for (std::int64_t lane = 0; lane < lanes; ++lane) checked_size(size, lane, capacity);
   const std::int64_t far = std::max(kNear, kFarBytes / (columns * static_cast<std::int64_t>(sizeof(float))));
   const std::int64_t chunks = (rows + kChunk - 1) / kChunk;
   parallel_for(pool, lanes * chunks, [&](std::int64_t task) {
@@ -130,7 +153,8 @@ void replay_sample(const View<const float, 3>& table, const View<const std::int6
     std::array<std::uint64_t, kChunk> words;
     PhiloxStream({keys(lane, 0), keys(lane, 1)}, {0, draw, 0, 0}).raw(first, words.data(), count);
     std::array<std::int64_t, kChunk> index;
-    for (std::int64_t b = 0; b < count; ++b) index[b] = scaled(words[b], size(lane));
+    const std::int64_t held = checked_size(size, lane, capacity);
+    for (std::int64_t b = 0; b < count; ++b) index[b] = scaled(words[b], held);
 
     const auto row = [&](std::int64_t b) { return &table(lane, index[b], 0); };
     for (std::int64_t b = 0; b < std::min(far, count); ++b) prefetch<kSecondLevel>(row(b), columns);

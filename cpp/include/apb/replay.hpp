@@ -4,8 +4,9 @@
 // next, and `size` (K,), how many rows hold data. While a ring is not full, position = size; then position goes round.
 // A row is [obs | next_obs | action | reward | not_terminated], so one transition is one stretch of memory.
 //
-// Array arguments agree in their sizes, each at least 1; outputs share no memory with other arguments; nobody writes
-// the state while a call runs. Nothing here allocates.
+// Array arguments agree in their sizes, each at least 1; outputs share no memory with other arguments. Where others
+// write position or size while a call runs, it takes either value or throws, when a part may be done, but stays within
+// the arrays. Nothing here allocates.
 #pragma once
 
 #include <cstdint>
