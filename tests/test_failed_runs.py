@@ -9,6 +9,7 @@ import pytest
 from adapt_runs import run
 from apb import Callback, DivergenceError, SimulationError, resume
 from apb.environments import EnvSource
+from crashes import StopAt
 from learning import SMALL
 
 
@@ -142,10 +143,40 @@ def test_a_loss_that_overflows_is_a_divergence_that_says_where_to_look_and_where
     with pytest.raises(DivergenceError) as caught:
         run(Overflowing, run_dir=run_dir, checkpoint_freq=40, batch_size=256, total_timesteps=200)
     text = str(caught.value)
-    what = r"the critic_loss of lane 0 \(seed 0\) is inf at update (\d+); .*scale of the rewards"
+    what = r"the critic_loss of lane 0 \(seed 0\) is inf at update (\d+); .*scale of the observations or rewards"
     found = re.match(rf"env {re.escape(EnvSource.resolve(Overflowing).name)}, timestep (\d+): {what}", text)
     assert found, text
     timestep, update = map(int, found.groups())
     assert timestep >= 85
     assert update == timestep - SMALL["learning_starts"] + 1
     assert f"the last good checkpoint is {run_dir / 'checkpoints' / '000000060'}" in text
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(
+    ("options", "timestep"),
+    [
+        ({"log_freq": 100}, 100),
+        ({"checkpoint_freq": 120}, 120),
+        ({"eval_freq": 140, "n_eval_episodes": 1}, 140),
+        ({"callback": StopAt(150)}, 150),
+        ({}, 200),
+    ],
+    ids=["record", "checkpoint", "evaluation", "stop", "end"],
+)
+def test_gradients_that_overflow_are_a_divergence_at_the_next_look_at_what_was_learned(
+    options, timestep, kept, tmp_path
+):
+    """Observations of 1e12 stop most parameters, and no loss is infinite."""
+
+    def far():
+        bounds = np.full(3, 1e12, np.float32)
+        return gymnasium.wrappers.RescaleObservation(gymnasium.make("Pendulum-v1"), -bounds, bounds)
+
+    run_dir = tmp_path / "run" if kept else None
+    with pytest.raises(DivergenceError) as caught:
+        run(far, run_dir=run_dir, **{"total_timesteps": 200, "eval_env": far, **options})
+    text = str(caught.value)
+    what = r"critics_adam.exp_avg_sq of lane 0 \(seed 0\) has overflowed .*scale of the observations or rewards"
+    assert re.search(rf", timestep {timestep}: {what}", text), text
+    assert ("there is no checkpoint yet" if kept else "nothing was saved") in text

@@ -6,6 +6,7 @@ import torch
 from apb import _native
 from apb.errors import DivergenceError
 from apb.learner import Learner
+from apb.meta_settings import MetaSettings
 from apb.td3 import TD3
 from learning import filled_replay, same_arrays, small_backbone, small_settings, small_shape
 
@@ -136,6 +137,36 @@ def test_a_loss_that_is_not_finite_names_lane_seed_and_update():
         DivergenceError, match=r"the critic_loss of lane 2 \(seed 15\) is inf at update 3; .*learning_rate"
     ):
         learner.update(replay, 1)
+
+
+@pytest.mark.parametrize("count", [1, 5, 10])
+def test_a_divergence_is_told_of_its_own_lane_and_update_however_many_are_asked_for_at_once(count):
+    """A backbone that all learn would take it to the first lane, and later updates to the actor's loss."""
+    learner, replay = make(backbone_training="shared", of=MetaSettings), filled_replay(SEEDS)
+    replay.table[2, :, :10] *= 1e20
+    with pytest.raises(DivergenceError, match=r"the critic_loss of lane 2 \(seed 15\) is inf at update 1; "):
+        learner.update(replay, count)
+
+
+def test_gradients_whose_squares_overflow_are_told_of_their_lane_where_what_is_learned_is_looked_at():
+    learner, replay = make(), filled_replay(SEEDS)
+    learner.update(replay, 2)
+    learner.require_finite()
+    replay.table[2, :, :10] *= 1e12
+    learner.update(replay, 3)
+    assert all(np.isfinite(values).all() for values in learner.losses().values()), "the losses do not tell"
+    expected = r"critics_adam.exp_avg_sq of lane 2 \(seed 15\) .* by update 5, .*scale of the observations or rewards"
+    with pytest.raises(DivergenceError, match=expected):
+        learner.require_finite()
+
+
+def test_a_shared_backbone_that_is_not_finite_is_told_of_all_lanes():
+    learner = make(backbone_training="shared", of=MetaSettings)
+    state = learner.state()
+    state["backbone.layers.0.weight"][:] = np.nan
+    learner.load_state(state, learner.counters())
+    with pytest.raises(DivergenceError, match=r"^backbone of all lanes has overflowed by update 0"):
+        learner.require_finite()
 
 
 def test_a_loss_is_told_from_its_first_step_on():

@@ -51,8 +51,8 @@ def adapt(
     Raises:
         ApbError: in one of its kinds, with what to do next: `ConfigError` and `UnknownNameError` for options,
             `InvalidEnvError` for an env that cannot be used, `SimulationError` for one that misbehaves,
-            `DivergenceError` for a loss that is not finite, and `RunFolderError` for a run folder that is in use or
-            full.
+            `DivergenceError` for a loss or parameters that are not finite, and `RunFolderError` for a run folder that
+            is in use or full.
     """
     # Before any env is made, which may change the current folder.
     folder = None if run_dir is None else require_path("run_dir", run_dir).absolute()

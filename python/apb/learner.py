@@ -18,6 +18,9 @@ from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather
 from apb.td3 import TD3, TD3Settings
 
+ADVICE = "look at the scale of the observations or rewards, or lower learning_rate"
+"""What to do about a divergence."""
+
 
 class Learner:
     """TD3 over K lanes: `td3` learns, and this feeds it, watches its losses, and tells strategies what they need.
@@ -74,9 +77,12 @@ class Learner:
         Raises:
             DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update.
         """
+        moved = []
         with _one_torch_thread():
-            moved = [self.td3.update(self._sample(replay)) for _ in range(count)]
-        self._check_finite()
+            for _ in range(count):
+                moved.append(self.td3.update(self._sample(replay)))
+                # Each time: the next loss may be of a batch without the cause, or, with a shared psi, of another lane.
+                self._check_losses()
         return any(moved)
 
     def _sample(self, replay: Replay) -> Batch:
@@ -98,14 +104,34 @@ class Learner:
         with _one_torch_thread():
             return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
 
-    def _check_finite(self) -> None:
+    def _check_losses(self) -> None:
         for name, losses in self.losses().items():
-            for lane in np.flatnonzero(~np.isfinite(losses)):
+            for lane in np.flatnonzero(~np.isfinite(losses)).tolist():
                 raise DivergenceError(
-                    f"the {name} of lane {lane} (seed {self.td3.seeds[lane]}) is {losses[lane]} at update "
-                    f"{self.updates}; expected a finite number: look at the scale of the rewards, or lower "
-                    "learning_rate"
+                    f"the {name} of {self._owner(lane)} is {losses[lane]} at update {self.updates}; expected a finite "
+                    f"number: {ADVICE}"
                 )
+
+    def require_finite(self) -> None:
+        """Check all that changes as lanes learn, the optimisers' moments too: where the square of a gradient is not
+        finite in float32, from 1.8e19 on, a parameter never moves again, and losses do not tell. This takes no longer
+        than an update, so it is for where results are looked at.
+
+        Raises:
+            DivergenceError: names what is not finite, and its lane and seed.
+        """
+        with _one_torch_thread():
+            found = self.td3.finite()
+        for group, finite in found.items():
+            for lane in np.flatnonzero(~finite).tolist():
+                owner = self._owner(lane) if len(finite) == len(self.td3.seeds) else "all lanes"
+                raise DivergenceError(
+                    f"{group} of {owner} has overflowed by update {self.updates}, and parameters stopped moving; "
+                    f"expected finite numbers: {ADVICE}"
+                )
+
+    def _owner(self, lane: int) -> str:
+        return f"lane {lane} (seed {self.td3.seeds[lane]})"
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""

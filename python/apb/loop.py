@@ -181,7 +181,7 @@ class LearningLoop:
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
         # A lane may have nothing to learn from yet: one in which each first step has blown up so far.
         ready = not self.warming_up and self.replay.size.all()
-        if ready and self._learn(count * self.settings.gradient_steps):
+        if ready and self._placed(lambda: self.learner.update(self.replay, count * self.settings.gradient_steps)):
             self._share_backbones()
         end = time.perf_counter()
         sampled = self.learner.sampling_seconds - sampled
@@ -223,9 +223,10 @@ class LearningLoop:
         self.strategy.perturb(actions, self.steps)
         return actions
 
-    def _learn(self, updates: int) -> bool:
+    def _placed(self, work: Callable[[], object]) -> object:
+        """What `work` returns; if that is a divergence, with env and timestep."""
         try:
-            return self.learner.update(self.replay, updates)
+            return work()
         except DivergenceError as error:
             raise DivergenceError(f"env {self.source.name}, timestep {self.timesteps}: {error}") from error
 
@@ -248,6 +249,10 @@ class LearningLoop:
             self.profile[phase] += value
 
     # --- looking at it ---------------------------------------------------------------------------------------------
+
+    def require_finite(self) -> None:
+        """Raise `DivergenceError` if something that was learned is not finite; see `Learner`."""
+        self._placed(self.learner.require_finite)
 
     def evaluate(
         self, stream: rng.Stream = rng.Stream.EVAL_EPISODE, before_step: Callable[[], object] = lambda: None

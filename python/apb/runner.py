@@ -167,12 +167,14 @@ class _Run:
             self.stop_wanted = self.stop_wanted or "callback"
 
     def _record(self) -> None:
+        self.loop.require_finite()
         record = self.loop.record()
         self.history.append(record)
         if self.writer is not None:
             self.writer.history.append(record)
 
     def _evaluate(self) -> None:
+        self.loop.require_finite()
         # A signal ends it at once, and a resume makes it anew; where the run has to go on to the end of an episode
         # first, the policies would not be the same any more.
         stoppable = self.writer is None or self.loop.can_save
@@ -187,6 +189,7 @@ class _Run:
         self._heed(self.loop.emit("on_evaluation", results))
 
     def _save(self) -> None:
+        self.loop.require_finite()
         self.save_wanted_at = None
         if self.writer is None or self.writer.holds_this_moment:
             return

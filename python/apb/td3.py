@@ -303,6 +303,17 @@ class TD3:
             tensors |= {f"{group}.{name}": value for name, value in layers.items()}
         return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
 
+    def finite(self) -> dict[str, NDArray[np.bool_]]:
+        """Of all layers that change, by the names of `state`, in which lanes every number is finite: (K,), or (1,) for
+        what lanes share."""
+        return {
+            group: torch.stack([value.isfinite().flatten(1).all(dim=1) for value in layers.values()])
+            .all(dim=0)
+            .cpu()
+            .numpy()
+            for group, layers in self._saved_layers().items()
+        }
+
     def counters(self) -> dict[str, int]:
         """All integers that an exact continuation needs."""
         return {
