@@ -78,7 +78,7 @@ class SharedBackbone:
             for part, weight in zip(parts[name], weights, strict=True):
                 total[0].add_(part, alpha=weight)
         if self._max_grad_norm:
-            norm = torch.linalg.vector_norm(gradient)
+            norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)  # in float32 the squares may overflow
             gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp_(max=1))
         self.adam.step(self._gradient)
         self._current = None
