@@ -1,11 +1,13 @@
 """An update of `TD3` is that of Fujimoto et al. (2018), in every lane as alone, and continues from a saved state."""
 
 import copy
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from apb.layer_stack import NativeLayerStack
 from apb.td3 import TD3
 from learning import draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
 from plain_td3 import OracleCritic, OracleTD3
@@ -114,6 +116,24 @@ def test_the_value_of_a_state_is_what_both_critics_expect_of_the_actor_there(row
             action = oracle.actor(observation[lane])
             values = [critic(observation[lane], action) for critic in oracle.critics]
         torch.testing.assert_close(found[lane], (values[0] + values[1]) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_buffers_are_kept_for_batches_and_the_last_other_number_of_rows_only(monkeypatch):
+    alive, made = weakref.WeakSet(), []
+
+    class Counted(NativeLayerStack):
+        def __init__(self, sizes, relus, networks, rows, pool):
+            super().__init__(sizes, relus, networks, rows, pool)
+            alive.add(self)
+            made.append(rows)
+
+    monkeypatch.setattr("apb.lane_stacks.NativeLayerStack", Counted)
+    td3 = make()
+    batch = list(alive)
+    values = {rows: td3.values(torch.zeros(1, rows, 5)) for rows in (2, 3, 16, 3, 4)}
+    assert made == [16] * 3 + [2] * 2 + [3] * 2 + [4] * 2
+    assert len(alive) == len(batch) + 2
+    assert (values[2][0, 0] == values[4]).all(), "what was returned stays"
 
 
 @pytest.mark.parametrize("delay", [1, 2, 3])

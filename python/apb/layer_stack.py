@@ -68,6 +68,12 @@ class NativeLayerStack(LayerStack):
         self._out = torch.empty(networks, rows, sizes[-1], dtype=torch.float32, device="cpu")
         self._below = torch.empty(networks, rows, sizes[0], dtype=torch.float32, device="cpu")
 
+    @staticmethod
+    def required_bytes(sizes: Sequence[int], networks: int, rows: int) -> int:
+        """Bytes of the buffers, without what they are padded with to whole packets: values, slopes and, of the inputs
+        of each layer, a copy in panels (cpp/include/apb/layer_stack.hpp); and what is returned."""
+        return 4 * networks * rows * (3 * sum(sizes) + sizes[0])
+
     def forward(self, chain: Chain, x: Tensor) -> Tensor:
         """Outputs (N, R, out) for inputs (N, R, in)."""
         self._stack.forward(_arrays(chain), x.contiguous().numpy(), self._out.numpy(), self._pool)

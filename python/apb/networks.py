@@ -67,6 +67,11 @@ def policy_chain(layers: Mapping[str, Tensor]) -> Chain:
     return [(layers[f"{name}.weight"], layers[f"{name}.bias"]) for name in names]
 
 
+def critic_sizes(input_size: int) -> tuple[int, ...]:
+    """Widths of a critic: of its input, an observation and an action, and of the output of each of its layers."""
+    return (input_size, *CRITIC_HIDDEN_SIZES, 1)
+
+
 def critic_chain(layers: Mapping[str, Tensor], twins: slice = slice(None)) -> Chain:
     """The layers of the lanes' critics, or of the first ones only with `slice(1)`: K times J networks, lane by lane."""
     depth = len(CRITIC_HIDDEN_SIZES) + 1
@@ -83,7 +88,7 @@ def critic_inputs(observation: Tensor, action: Tensor, twins: int) -> Tensor:
 def draw_critics(input_size: int, seeds: Sequence[int], draw: int) -> dict[str, NDArray[np.float32]]:
     """Initial twin critics: "<i>.weight" (K, 2, out, in) and "<i>.bias" (K, 2, out), uniform +-1/sqrt(fan_in) as in
     TD3's code."""
-    sizes = (input_size, *CRITIC_HIDDEN_SIZES, 1)
+    sizes = critic_sizes(input_size)
     layers = {}
     generators = [rng.generator(seed, rng.Stream.CRITIC, draw) for seed in seeds]
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):

@@ -8,6 +8,7 @@ learn psi together.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from apb.adapter_shape import AdapterShape, learned_layers
 from apb.adapter_starts import Start, starts_of
 from apb.backbone import Backbone
 from apb.lane_noise import LaneNoise
-from apb.layer_stack import Chain, Gradients, LayerStack, NativeLayerStack, TorchLayerStack
+from apb.lane_stacks import LaneStacks
+from apb.layer_stack import Chain, Gradients
 from apb.networks import (
-    CRITIC_HIDDEN_SIZES,
     FlatLayers,
     critic_chain,
     critic_inputs,
+    critic_sizes,
     draw_padded_critics,
     policy_chain,
 )
@@ -141,18 +143,12 @@ class TD3:
         self._q_first = critic_chain(self.critics, slice(1))
         action_sizes = [own.action_size for own in self.own_shapes]
         self._noise = LaneNoise(self.seeds, rng.Stream.TARGET_NOISE, settings.batch_size, action_sizes)
-        hidden = [len(weight) for weight in backbone.weights]
-        policy_sizes = (shape.observation_size, shape.input_size, *hidden, shape.action_size)
-        critic_sizes = (shape.observation_size + shape.action_size, *CRITIC_HIDDEN_SIZES, 1)
-        self._policy_layers = policy_sizes, (backbone.input_activation, *[True] * len(hidden), False)
-        self._critic_layers = critic_sizes, (*[True] * len(CRITIC_HIDDEN_SIZES), False)
-        self._stacks: dict[int, tuple[LayerStack, LayerStack]] = {}
-        self._policies, self._critics = self._stacks_for(settings.batch_size)
-        self._first_critics = self._stack(self._critic_layers, 1, settings.batch_size)
+        lanes, rows = len(self.seeds), settings.batch_size
+        self._stacks = LaneStacks(backbone, shape, lanes, rows, self.device, self._native, pool)
         self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
         learned = self._actor_gradient if self._shared is None else self._actor_gradient | self._shared.parts
         pre, *between, post = policy_chain(learned)
-        not_learned: Gradients = [None] * len(hidden)
+        not_learned: Gradients = [None] * len(backbone.weights)
         self._pi_gradient: Gradients = [
             pre if "pre" in layers else None,
             *(between or not_learned),
@@ -162,6 +158,16 @@ class TD3:
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
         self.critics_adam = Adam(self.critics, critic_rate, native=self._native, pool=pool)
+
+    @staticmethod
+    def required_bytes(backbone: Backbone, shape: AdapterShape, lanes: int, batch_size: int) -> int:
+        """Bytes that K lanes take on a CPU, at least: stacks, and what is learned with its targets, gradients and two
+        moments."""
+        critic = sum(
+            out * (size + 1) for size, out in pairwise(critic_sizes(shape.observation_size + shape.action_size))
+        )
+        parameters = lanes * (shape.num_parameters + 2 * critic)
+        return LaneStacks.required_bytes(backbone, shape, lanes, batch_size) + 5 * 4 * parameters
 
     # --- the update rule ---------------------------------------------------------------------------------------------
 
@@ -187,7 +193,7 @@ class TD3:
         # L = sum_j mean (Q_j(s, a) - y)^2
         error = self._values(self._q, batch.observation, batch.action) - y.unsqueeze(1)
         self.critic_loss = error.square().mean(dim=2).sum(dim=1)
-        self._critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
+        self._stacks.critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
         self.critics_adam.step(self._critics_gradient)
         due = self.updates % s.policy_delay == 0
         policies_move = due and self.critics_adam.steps > s.policy_starts
@@ -201,39 +207,29 @@ class TD3:
     def _update_actor(self, observation: Tensor) -> None:
         # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
         action = self._act(self._pi, observation)
-        q = self._first_critics.forward(self._q_first, critic_inputs(observation, action, 1))
+        q = self._stacks.first_critics.forward(self._q_first, critic_inputs(observation, action, 1))
         self.actor_loss = -q.mean(dim=(1, 2))
-        slope = self._first_critics.input_gradient(self._q_first, torch.full_like(q, -1 / self.settings.batch_size))
+        slope = self._stacks.first_critics.input_gradient(
+            self._q_first, torch.full_like(q, -1 / self.settings.batch_size)
+        )
         slope = slope[..., self.shape.observation_size :] * (1 - action.square())
-        self._policies.backward(self._pi, slope, self._pi_gradient)
+        self._stacks.policies.backward(self._pi, slope, self._pi_gradient)
         self.actor_adam.step(self._actor_gradient)
         if self._shared is not None:
             self._shared.step(q.abs().mean(dim=(1, 2)))
-
-    def _stack(self, layers: tuple[tuple[int, ...], tuple[bool, ...]], twins: int, rows: int) -> LayerStack:
-        networks = twins * len(self.seeds)
-        if self._native:
-            return NativeLayerStack(*layers, networks, rows, self._pool)
-        return TorchLayerStack(*layers, networks, rows, self.device)
-
-    def _stacks_for(self, rows: int) -> tuple[LayerStack, LayerStack]:
-        """Policies and twin critics for this many rows per lane; they own their buffers, so they are kept."""
-        if rows not in self._stacks:
-            self._stacks[rows] = self._stack(self._policy_layers, 1, rows), self._stack(self._critic_layers, 2, rows)
-        return self._stacks[rows]
 
     def _follow(self, target: FlatLayers, source: FlatLayers) -> None:
         polyak_step(target, source, self.settings.tau, native=self._native, pool=self._pool)
 
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
         """Actions (K, R, act) of the lanes' policies for observations (K, R, obs)."""
-        policies, _ = self._stacks_for(observation.shape[1])
+        policies, _ = self._stacks.of(observation.shape[1])
         return policies.forward(pi, observation).tanh_()
 
     def _values(self, q: Chain, observation: Tensor, action: Tensor) -> Tensor:
         """Values (K, 2, R) of the lanes' twin critics."""
         lanes, rows = action.shape[:2]
-        _, critics = self._stacks_for(rows)
+        _, critics = self._stacks.of(rows)
         return critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
 
     @torch.no_grad()
