@@ -194,6 +194,14 @@ def test_a_replay_that_does_not_fit_into_memory_is_refused(monkeypatch):
         run()
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("apb.learner.available_memory", lambda: 2**30)
+    with pytest.raises(
+        ConfigError, match=r"batch_size = 1000000 needs .* to learn in 3 lanes; 1,024 MiB are free; cho"
+    ):
+        run(batch_size=1_000_000, n_seeds=3)
+
+
 # --- backbones and callbacks -----------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,14 @@
 """`Learner`: lanes learn together what each learns alone, bit for bit, on any number of threads; losses are watched."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from apb import _native
-from apb.errors import DivergenceError
+from apb.errors import ConfigError, DivergenceError
 from apb.learner import Learner
 from apb.meta_settings import MetaSettings
 from apb.td3 import TD3
@@ -187,3 +191,49 @@ def test_losses_are_those_of_each_lane():
     alone = make(SEEDS[2:3])
     alone.update(filled_replay(SEEDS[2:3]), 4)
     assert all(alone.losses()[name][0] == values[2] for name, values in losses.items())
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+RESIDENT = """
+import os, sys
+from apb.learner import Learner
+from apb.replay import Replay
+from apb.td3 import TD3
+from learning import filled_replay, small_backbone, small_settings, small_shape
+
+backbone = small_backbone()
+
+def learn(lanes, batch_size):
+    replay = filled_replay(range(lanes), batch_size=batch_size)
+    learner = Learner(backbone, small_shape(backbone), range(lanes), small_settings(batch_size=batch_size))
+    learner.update(replay, 2)
+    return learner, replay
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+lanes, batch_size = map(int, sys.argv[1:])
+first = learn(1, 16)  # so that what a process takes once is not counted
+before = resident()
+second = learn(lanes, batch_size)
+counted = TD3.required_bytes(backbone, small_shape(backbone), lanes, batch_size)
+print((resident() - before) / (counted + Replay.required_bytes(lanes, batch_size, 5, 2)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
+@pytest.mark.parametrize(("lanes", "batch_size"), [(1, 4000), (20, 256), (40, 64)])
+def test_the_bytes_that_learning_takes_are_known_before_it_begins(lanes, batch_size):
+    command = [sys.executable, "-c", RESIDENT, str(lanes), str(batch_size)]
+    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    assert 0.95 < float(result.stdout) < 1.3
+
+
+def test_a_batch_size_and_lanes_that_do_not_fit_into_memory_are_refused_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr("apb.learner.available_memory", lambda: 2**30)
+    monkeypatch.setattr("apb.learner.TD3.__init__", lambda *arguments, **options: pytest.fail("it was made"))
+    with pytest.raises(ConfigError, match=r"^batch_size = 1000000 needs 18,.* in 1 lane; 1,024 .* smaller batch_size"):
+        make((8,), batch_size=1_000_000)
+    with pytest.raises(ConfigError, match=r"^batch_size = 16 needs .* in 4,096 lanes; .* fewer tasks or seeds"):
+        make(range(4096), batch_size=16)

@@ -12,7 +12,8 @@ from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import Start
 from apb.backbone import Backbone
-from apb.errors import DivergenceError
+from apb.errors import DivergenceError, counted
+from apb.memory import available_memory, require_room
 from apb.replay import Batch, Replay
 from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather
@@ -31,6 +32,9 @@ class Learner:
     Args:
         backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, pool, gather: see
             `TD3`.
+
+    Raises:
+        ConfigError: on a CPU, there is not as much memory as networks, their buffers and batches take.
     """
 
     def __init__(
@@ -47,6 +51,16 @@ class Learner:
         pool: "_native.ThreadPool | None" = None,
         gather: Gather | None = None,
     ) -> None:
+        if torch.device(device).type == "cpu":
+            sizes = shape.observation_size, shape.action_size
+            batches = Replay.required_bytes(len(seeds), settings.batch_size, *sizes)
+            require_room(
+                TD3.required_bytes(backbone, shape, len(seeds), settings.batch_size) + batches,
+                available_memory(),
+                f"batch_size = {settings.batch_size}",
+                f"of memory to learn in {counted(len(seeds), 'lane')}",
+                "a smaller batch_size, or fewer tasks or seeds",
+            )
         with _one_torch_thread():
             self.td3 = TD3(
                 backbone,

@@ -1,8 +1,10 @@
-"""How many bytes this process may still allocate: free memory and its container's limits."""
+"""How many bytes this process may still allocate, by free memory and its container's limits, and whether that is
+enough."""
 
 from pathlib import Path
 
 from apb.cgroups import control_groups
+from apb.errors import ConfigError
 
 LIMIT_AND_USAGE = {
     "memory.max": "memory.current",  # v2
@@ -25,6 +27,15 @@ def available_memory(system: Path = Path("/")) -> int:
                 limit, usage = map(int, numbers)
                 found.append(max(0, limit - usage + _reclaimable(group)))
     return min(found, default=2**62)
+
+
+def require_room(needed: int, free: int, argument: str, use: str, instead: str) -> None:
+    """Raise `ConfigError` if more bytes are `needed` than are `free`: `argument` needs them for a `use`, and `instead`
+    can be chosen."""
+    if needed > free:
+        raise ConfigError(
+            f"{argument} needs {needed / 2**20:,.0f} MiB {use}; {free / 2**20:,.0f} MiB are free; choose {instead}"
+        )
 
 
 def _reclaimable(group: Path) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from apb import _native, rng
 from apb.errors import ConfigError, counted
-from apb.memory import available_memory
+from apb.memory import available_memory, require_room
 
 _log = logging.getLogger(__name__)
 
@@ -73,13 +73,10 @@ class Replay:
         rings = f"{counted(len(seeds), 'lane')} with {capacity:,} transitions"
         folder = _temporary_folder() if on_disk else None
         free = available_memory() if folder is None else shutil.disk_usage(folder).free
-        if needed > free:
-            place = f"on the disk of {folder}" if on_disk else "of replay memory"
-            other = "set TMPDIR to a folder with more room" if on_disk else "replay_on_disk=True"
-            raise ConfigError(
-                f"buffer_size = {capacity} needs {needed / 2**20:,.0f} MiB {place} for {rings}; "
-                f"{free / 2**20:,.0f} MiB are free; choose a smaller buffer_size, or {other}"
-            )
+        place = f"on the disk of {folder}" if on_disk else "of replay memory"
+        other = "set TMPDIR to a folder with more room" if on_disk else "replay_on_disk=True"
+        instead = f"a smaller buffer_size, or {other}"
+        require_room(needed, free, f"buffer_size = {capacity}", f"{place} for {rings}", instead)
         lanes = len(seeds)
         size = f"{needed / 1e6:,.0f} MB" if needed >= 1e7 else f"{needed / 1e3:,.0f} kB"
         place = f" in a file in {folder}" if on_disk else ""
@@ -102,7 +99,7 @@ class Replay:
 
     @staticmethod
     def required_bytes(lanes: int, capacity: int, observation_size: int, action_size: int) -> int:
-        """Bytes that the rings take when they are full."""
+        """Bytes that the rings take when they are full, or batches of so many rows."""
         return lanes * capacity * (2 * observation_size + action_size + 2) * 4
 
     def add(
