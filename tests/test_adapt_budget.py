@@ -41,10 +41,14 @@ def test_a_budget_that_ends_in_the_warm_up_is_warned_of():
 
 @pytest.mark.filterwarnings("default")
 def test_a_budget_in_which_only_critics_learn_is_warned_of():
-    with pytest.warns(ApbWarning, match="total_timesteps = 60 ends before .* policy_starts = 40 updates"):
+    with pytest.warns(
+        ApbWarning, match="total_timesteps = 60 ends before .* policy_starts = 40 updates.* larger total"
+    ):
         result = run(total_timesteps=60, learning_starts=30, policy_starts=40)
     start = run(total_timesteps=60, learning_starts=60)
     assert (result.adapter.parameters == start.adapter.parameters).all()
+    with pytest.warns(ApbWarning, match="reset_interval = 40 ends before .* policy_starts = 40 updates"):
+        run(total_timesteps=120, learning_starts=30, policy_starts=40, reset_interval=40)
 
 
 # --- warm-up and updates ---------------------------------------------------------------------------------------------

@@ -23,11 +23,25 @@ def config(run):
 
 
 def test_without_an_env_a_backbone_of_the_package_is_adapted_to_a_task_that_it_has_not_seen(here, capsys):
-    few = ["--total-timesteps=30", "--learning-starts=20", "--batch-size=8", "--eval-freq=30", "--n-eval-episodes=1"]
+    few = ["--total-timesteps=30", "--learning-starts=30", "--batch-size=8", "--eval-freq=30", "--n-eval-episodes=1"]
     data = call(capsys, "adapt", *few, "--json").json
     assert data["env"] == "cheetah-vel/mier-hard/ood:0"
     assert config(data["run_dir"])["backbone_hash"] == Backbone.from_pretrained(adapt.MAIN_JOB_BACKBONE).hash
-    assert list(data["controls"]["runs"]) == ["this run", "random backbone", "plain TD3"]
+    runs = {name: each["run_dir"] for name, each in data["controls"]["runs"].items()}
+    chosen = {name: config(folder)["settings"]["adapter_init"] for name, folder in runs.items()}
+    assert chosen == {"this run": "nearest", "random backbone": "scratch", "plain TD3": "scratch"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--adapter-init", "scratch"), ("--backbone", "cheetah-vel"), ("cheetah-vel/mier-hard:0",)]
+)
+def test_whoever_names_an_env_a_backbone_or_a_beginning_gets_that_with_the_default_of_the_rest(
+    here, capsys, arguments
+):
+    few = ["--total-timesteps=30", "--learning-starts=30", "--batch-size=8", "--eval-freq=0"]
+    data = call(capsys, "adapt", *arguments, *few, "--json").json
+    assert data["env"] == "cheetah-vel/mier-hard/ood:0"
+    assert config(data["run_dir"])["settings"]["adapter_init"] == "scratch"
 
 
 def test_controls_have_the_same_env_budget_and_seeds_and_lie_beside_the_run(saved, here, capsys):

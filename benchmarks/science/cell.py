@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from apb import rng
 from apb.adaptation import random_backbone
+from apb.adapter_shape import learned_layers
 from apb.environments import EnvSource, Simulations
 from apb.evaluation import run_episodes
 from apb.runs import list_steps
@@ -52,7 +53,7 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
     header = {
         "begun_at_commit": json.loads((run_dir / "system_info.json").read_text())["git_commit"],
         "backbone_hash": result.policy.backbone.hash,
-        "trained_parameters": result.adapter.num_parameters + _parameters(result.policy.backbone, method),
+        "trained_parameters": _parameters(result, method),
         "wall_time": result.wall_time,
         "final_returns": result.final[0].returns.tolist(),
         "settings": json.loads((run_dir / "config.json").read_text())["settings"],
@@ -68,11 +69,14 @@ def backbone_of(cell: Cell, method: Method) -> apb.Backbone:
     return random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone)
 
 
-def _parameters(backbone: apb.Backbone, method: Method) -> int:
-    """Those of the backbone that are learned."""
+def _parameters(result: apb.AdaptResult, method: Method) -> int:
+    """How many are learned: of the adapter's layers, and of the backbone."""
+    learned = learned_layers(method.options.get("learned_layers", "both"))
+    count = len(result.adapter.shape.places_in(result.adapter.shape, learned))
     if not method.options.get("trainable_backbone"):
-        return 0
-    return sum(array.size for array in (*backbone.weights, *backbone.biases))
+        return count
+    backbone = result.policy.backbone
+    return count + sum(array.size for array in (*backbone.weights, *backbone.biases))
 
 
 def peer_returns(model: Any, cell: Cell, stream: rng.Stream) -> NDArray[np.float64]:

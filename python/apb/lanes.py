@@ -85,11 +85,13 @@ def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
             ApbWarning,
             stacklevel=4,
         )
-    elif 0 < settings.gradient_steps * (budget - settings.learning_starts) <= (settings.policy_starts or 0):
+    learning = budget - settings.learning_starts
+    interval = settings.reset_interval or learning  # resets draw critics anew
+    if 0 < settings.gradient_steps * min(learning, interval) <= (settings.policy_starts or 0):
+        ended = f"reset_interval = {interval}" if interval < learning else f"total_timesteps = {total}{part}"
         warnings.warn(
-            f"total_timesteps = {total}{part} ends before the critics have learned for policy_starts = "
-            f"{settings.policy_starts} updates: the policy stays as it begins; give a larger budget or a smaller "
-            "policy_starts",
+            f"{ended} ends before new critics have learned for policy_starts = {settings.policy_starts} updates: the "
+            f"policy stays as it begins; give a larger {ended.partition(' ')[0]} or a smaller policy_starts",
             ApbWarning,
             stacklevel=4,
         )

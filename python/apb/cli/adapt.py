@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MAIN_JOB_ENV = "cheetah-vel/mier-hard:0"
 MAIN_JOB_BACKBONE = "cheetah-vel"
-"""What is adapted to what where the user names no env: a speed that the backbone has never seen."""
+MAIN_JOB_INIT = "nearest"
+"""What is adapted to what, and from where, if the user names none: a speed that the backbone has never seen."""
 MAIN_JOB_TIMESTEPS = 30_000
 """Enough to see a HalfCheetah learn to run, and a few minutes on four cores, controls included."""
 
@@ -57,6 +58,11 @@ class Options(AdaptSettings):
     """Arguments of gymnasium.make, as a JSON object, for example '{"ctrl_cost_weight": 0.05}' for HalfCheetah-v5."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
+    adapter_init: str | None = None  # type: ignore[assignment]
+    """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
+    "identity", drawn with an identity before the backbone; "mean" or "nearest", as the train tasks of a meta-trained
+    backbone left theirs: their mean, or that of the train task nearest to this one. Default: scratch, or nearest with
+    neither ENV nor --backbone."""
     total_timesteps: Timesteps = MAIN_JOB_TIMESTEPS
     """Budget of environment transitions per seed, the population's and the warm-up's included. Ours: a few minutes."""
 
@@ -78,7 +84,10 @@ def run(options: Options) -> Outcome:
 
     if options.env in STRATEGIES:
         raise UnknownNameError(f"{options.env!r} is a strategy, no env; {how_to_say('adapt', options.env)}")
-    named_backbone = options.backbone or ("random" if options.env else MAIN_JOB_BACKBONE)
+    main_job = options.env is None and options.backbone is None
+    named_backbone = options.backbone or (MAIN_JOB_BACKBONE if main_job else "random")
+    settings = {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
+    settings["adapter_init"] = options.adapter_init or (MAIN_JOB_INIT if main_job else AdaptSettings.adapter_init)
     source = EnvSource.resolve(options.env or MAIN_JOB_ENV, env_kwargs)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {options.strategy}"))
@@ -88,19 +97,15 @@ def run(options: Options) -> Outcome:
             chosen_backbone(named_backbone, options.reading, options.init, options.seed, source),
             run_dir=run_dir,
             callback=bar,
-            **_settings(options),
+            **settings,
         )
     summary = RunSummary.read(RunFolder.open(str(result.run_dir)))
     outcome = summary.outcome(source.words)
     if not summary.finished or not (options.controls or options.env is None):
         return outcome
-    comparison = run_controls(summary.run_dir.absolute(), source, _settings(options))
+    comparison = run_controls(summary.run_dir.absolute(), source, settings)
     code = EXIT_STOPPED if comparison.stopped else outcome.exit_code
     return Outcome({**outcome.data, "controls": comparison.to_json()}, [*outcome.shown, *comparison.shown()], code)
-
-
-def _settings(options: Options) -> dict[str, Any]:
-    return {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
 
 
 def chosen_backbone(

@@ -17,8 +17,8 @@ from apb.statistics import interquartile_mean
 PICTURE = "controls.png"
 
 CONTROLS: dict[str, dict[str, Any]] = {
-    "random": {"trainable_backbone": False, "adapter_init": "scratch", "policy_starts": None},
-    "td3": {"trainable_backbone": True, "adapter_init": "scratch", "policy_starts": None, "learned_layers": "both"},
+    "random": {"trainable_backbone": False, "adapter_init": "scratch"},
+    "td3": {"trainable_backbone": True, "adapter_init": "scratch", "learned_layers": "both"},
 }
 """What a control is run with in place of the options of the run itself. A backbone of reading A that is trained is
 plain TD3; one of reading B is what `adapt` draws without a backbone."""
@@ -55,7 +55,10 @@ class Comparison:
             found = _returns(folder)
             cells = [f"{found[key]:,.1f}" if found else "-" for key in ("mean_over_budget", "last")]
             table.add_row(name, *cells, str(short_path(folder)))
-        lines: list[RenderableType] = ["beside its controls, with the same budget, options and seeds:", table]
+        lines: list[RenderableType] = [
+            "beside its controls, drawn anew, with the same budget, options and seeds:",
+            table,
+        ]
         return lines if self.picture is None else [*lines, f"curves: {short_path(self.picture)}"]
 
 
