@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from apb.backbone import Backbone
+from apb.shipped import shipped
 from documentation import ROOT
 
 BUDGETS = {"HalfCheetah-v5": 100_000, "Hopper-v5": 50_000, "Walker2d-v5": 50_000}
@@ -130,3 +132,29 @@ def test_how_likely_a_method_is_ahead_is_what_numpy_makes_of_the_raw_files(repor
         # Only one env has so long a budget.
         own, control = (curves["HalfCheetah-v5", each].at(100_000) for each in (method, "td3"))
         assert row[short].split(" ")[0] == f"{np.mean(own[:, None] > control):.2f}"
+
+
+OLDEST = {f"HalfCheetah-v5-b-action-{seed}" for seed in range(3)}
+"""Runs whose backbone was described in other words, "input_size": "observation", which is the same one."""
+
+
+def test_every_raw_file_is_of_the_method_and_the_shipped_backbone_that_its_name_tells(report):
+    """Files are found by name alone: one from before a method or a backbone was changed would be taken for one of
+    now."""
+    compared = 0
+    for study in report.STUDIES.values():
+        for cell in study.cells():
+            header = next(iter(report.read_raw(cell)), None)
+            if header is None or cell.name in OLDEST:
+                continue
+            method = report.METHODS[cell.method]
+            # The oldest headers have the settings only.
+            assert header.get("options", method.options) == method.options, cell.name
+            assert header.get("backbone", method.backbone) == method.backbone, cell.name
+            for option, value in method.options.items():
+                assert header.get("settings", {}).get(option, value) == value, cell.name
+            if "pretrained" in method.backbone:
+                name = method.backbone["pretrained"].format(family=cell.env.partition("/")[0])
+                assert name not in shipped() or header["backbone_hash"] == Backbone.from_pretrained(name).hash
+                compared += 1
+    assert compared
