@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,15 +21,15 @@ from apb import (
     FileFormatError,
     MetaResult,
     SimulationError,
+    meta_job,
     meta_train,
-    meta_training,
     resume,
 )
 from apb.environments import EnvSource
 from apb.loop import LearningLoop
 from apb.meta_lists import lists_of
 from apb.meta_settings import MetaSettings
-from apb.meta_training import train_tasks
+from apb.meta_tasks import train_tasks
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.tasks import get
@@ -44,12 +45,6 @@ CONTINUED = {"checkpoint_freq": 30, "eval_freq": 35, "n_eval_episodes": 1, "log_
 
 EMPTY = {"name": SPLIT, "sha256": None, **{name: [] for name in LISTS}}
 """The record of a split without tasks."""
-
-
-@pytest.fixture(autouse=True)
-def _not_on_to_the_disk(monkeypatch):
-    """Which takes seconds: what is written outlives a process without it."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def adapters_of(result):
@@ -300,6 +295,20 @@ def test_a_split_of_ones_own_is_evaluated_on_its_own_lists_and_has_no_published_
             assert result.zero_shot[name].tasks == tuple(map(str, getattr(split, name)))
 
 
+@pytest.fixture(scope="module")
+def begun_once(tmp_path_factory):
+    path = tmp_path_factory.mktemp("begun") / "run"
+    meta_run(FALLING, run_dir=path, callback=StopAt(67), **CONTINUED)
+    (path / "result.json").unlink()
+    return path
+
+
+@pytest.fixture
+def begun(begun_once, tmp_path):
+    """A run that has something left to do, to be changed."""
+    return shutil.copytree(begun_once, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     "split",
     [
@@ -314,24 +323,20 @@ def test_a_split_of_ones_own_is_evaluated_on_its_own_lists_and_has_no_published_
     ],
     ids=str,
 )
-def test_a_damaged_record_of_the_split_is_told_before_anything_is_trained(tmp_path, split):
-    meta_run(FALLING, run_dir=tmp_path / "run", **CONTINUED)
-    (tmp_path / "run" / "result.json").unlink()
-    path = tmp_path / "run" / "config.json"
+def test_a_damaged_record_of_the_split_is_told_before_anything_is_trained(begun, split):
+    path = begun / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"split": split}))
     with pytest.raises(FileFormatError, match=r"split in config\.json|config\.json has 'split'"):
-        resume(tmp_path / "run")
+        resume(begun)
 
 
-def test_a_configuration_without_a_record_of_the_split_is_told_too(tmp_path):
-    meta_run(FALLING, run_dir=tmp_path / "run", **CONTINUED)
-    (tmp_path / "run" / "result.json").unlink()
-    path = tmp_path / "run" / "config.json"
+def test_a_configuration_without_a_record_of_the_split_is_told_too(begun):
+    path = begun / "config.json"
     config = json.loads(path.read_text())
     del config["split"]
     path.write_text(json.dumps(config))
     with pytest.raises(FileFormatError, match=r"config\.json has no 'split'"):
-        resume(tmp_path / "run")
+        resume(begun)
 
 
 def test_a_failure_of_the_last_evaluation_leaves_the_backbone_and_a_resume_makes_it_again(tmp_path, monkeypatch):
@@ -340,7 +345,7 @@ def test_a_failure_of_the_last_evaluation_leaves_the_backbone_and_a_resume_makes
 
     options = {"n_tasks": 2, "eval_freq": 100, "n_eval_episodes": 1}
     with monkeypatch.context() as patched:
-        patched.setattr(meta_training, "returns_on", blown_up)
+        patched.setattr(meta_job, "returns_on", blown_up)
         with pytest.raises(SimulationError, match=r"blew up; .*checkpoint.*`apb resume"):
             meta_run(run_dir=tmp_path / "run", **options)
     kept = Backbone.from_pretrained(tmp_path / "run" / "pretrained")
@@ -353,7 +358,7 @@ def test_a_failure_of_the_last_evaluation_leaves_the_backbone_and_a_resume_makes
 
 
 def test_a_signal_in_the_last_evaluation_stops_it_and_a_resume_makes_it(tmp_path, monkeypatch):
-    returns_on = meta_training.returns_on
+    returns_on = meta_job.returns_on
 
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)
@@ -361,7 +366,7 @@ def test_a_signal_in_the_last_evaluation_stops_it_and_a_resume_makes_it(tmp_path
 
     options = {"n_tasks": 2, "eval_freq": 100, "n_eval_episodes": 1}
     with monkeypatch.context() as patched:
-        patched.setattr(meta_training, "returns_on", interrupted)
+        patched.setattr(meta_job, "returns_on", interrupted)
         stopped = meta_run(run_dir=tmp_path / "run", **options)
     assert stopped.stopped_by == "SIGINT"
     assert not stopped.zero_shot

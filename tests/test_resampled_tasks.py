@@ -1,7 +1,6 @@
 """`meta_train` with `resample_tasks`: other train tasks at each reset, learned from nothing but themselves."""
 
 import json
-import os
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 from apb import ApbWarning, Backbone, Callback, ConfigError, FileFormatError, MismatchError, resume
 from apb.environments import EnvSource
+from apb.meta_job import MetaJob
 from apb.meta_lists import recorded
 from apb.meta_settings import MetaSettings
-from apb.meta_training import MetaJob, train_tasks
+from apb.meta_tasks import train_tasks
 from apb.plotting import LearningCurve, plot_runs
 from apb.resampling import tasks_of_reset
 from apb.runner import run_to_end
@@ -32,12 +32,6 @@ IN_TURN = {"resample_tasks": True, "reset_interval": 40, "learning_starts": 15}
 """Of 100 timesteps of each task the first, second and third tasks have 40, 40 and 20."""
 
 RECORDED = {"checkpoint_freq": 10, "eval_freq": 40, "n_eval_episodes": 1, "log_freq": 20}
-
-
-@pytest.fixture(autouse=True)
-def _not_on_to_the_disk(monkeypatch):
-    """Which takes seconds: what is written outlives a process without it."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def in_turn(split=HOPPERS, **options):

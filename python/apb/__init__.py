@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from apb.backbone import Backbone
     from apb.callbacks import Callback
     from apb.evaluation import EvalResult, evaluate
-    from apb.meta_training import MetaResult, meta_train
+    from apb.meta_job import MetaResult
+    from apb.meta_training import meta_train
     from apb.policy import Policy
     from apb.progress import ProgressBarCallback
     from apb.resumption import resume

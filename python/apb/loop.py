@@ -40,7 +40,7 @@ PHASES = ("simulation", "forward", "sampling", "update", "evaluation", "checkpoi
 
 
 class LearningLoop:
-    """K lanes that learn in envs of one kind, in step.
+    """K lanes that learn in step.
 
     Args:
         source: The env to learn in; evaluation makes its own.

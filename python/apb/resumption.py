@@ -13,8 +13,9 @@ from apb.backbone import Backbone
 from apb.environments import EnvLike, EnvSource
 from apb.errors import ApbWarning, FileFormatError, MismatchError, UnknownNameError, nearest
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
+from apb.meta_job import MetaJob
 from apb.meta_settings import MetaSettings
-from apb.meta_training import MetaJob, meta_train
+from apb.meta_training import meta_train
 from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing

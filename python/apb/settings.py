@@ -1,5 +1,5 @@
-"""`AdaptSettings`: every option of `adapt` with its default and the source of it; library, CLI and run folder share
-this one definition. Those that `meta_train` has too are `LearningSettings`."""
+"""`LearningSettings`: the options that `adapt` and `meta_train` have in common, with their defaults and the sources of
+these; `AdaptSettings`: those of `adapt`. Library, CLI and run folder share this one definition."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping

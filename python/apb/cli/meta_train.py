@@ -47,7 +47,8 @@ def run(options: Options) -> Outcome:
     """Meta-train, with a progress bar, and summarise the run folder."""
     named = options.run_dir and options.run_dir.absolute()
     # Imported here, so that a slip in the options is told before torch is loaded.
-    from apb.meta_training import meta_train, train_tasks
+    from apb.meta_tasks import train_tasks
+    from apb.meta_training import meta_train
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
     from apb.several_envs import resolve_all

@@ -1,4 +1,5 @@
-"""`RunSummary`: the result of a run as its folder tells it, for the table at the end of `adapt` and `resume`."""
+"""`RunSummary`: the result of a run as its folder tells it, for the tables at the end of `adapt`, `meta-train` and
+`resume`."""
 
 import shlex
 from collections.abc import Mapping, Sequence

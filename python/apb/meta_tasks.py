@@ -1,0 +1,77 @@
+"""`train_tasks`: what a meta-training was given, as the split and the tasks that it trains on."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+
+from apb.environments import EnvLike
+from apb.errors import ApbWarning, ConfigError, counted
+from apb.tasks import FAMILIES, Split, Task, get, is_task_name
+from apb.tasks.splits import splits_of
+
+N_TASKS = 20
+"""Train tasks of a split that are used, where `n_tasks` does not tell. Ours: the paper does not tell its number."""
+
+
+def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> tuple[Split | None, Sequence[EnvLike]]:
+    """The split that was given, if it was one, and the tasks to train on: of a split evenly spread over its list.
+
+    Raises:
+        ConfigError, UnknownNameError: there are none, or less than two, or less than `n_tasks`.
+    """
+    found: Any = given
+    split: Split | None = None
+    chosen: Sequence[EnvLike]
+    if isinstance(given, str) and given not in gymnasium.registry:
+        splits = splits_of(given) if given in FAMILIES else ()
+        found = get(f"{given}/{splits[0]}" if splits else given)
+    if isinstance(found, Split):
+        most = len(found.train)
+        if n_tasks is not None and not 2 <= n_tasks <= max(2, most):
+            raise ConfigError(f"n_tasks = {n_tasks}; expected 2 to {most}, as many as {found} has train tasks")
+        wanted = min(N_TASKS, most) if n_tasks is None else n_tasks
+        # Evenly spread, since some lists are ordered.
+        split, chosen = found, tuple(found.train[number * most // wanted] for number in range(wanted))
+    elif isinstance(found, str | Task) or not isinstance(found, Sequence):
+        raise ConfigError(
+            f"tasks = {given!r:.100}; expected a split such as 'cheetah-vel/mier-hard', or a list of tasks: a backbone "
+            "is meta-trained over several"
+        )
+    else:
+        chosen = [one for each in found for one in _named(each)]
+        _tell_of_kept(chosen)
+        if n_tasks is not None and n_tasks != len(chosen):
+            raise ConfigError(
+                f"n_tasks = {n_tasks}, but the list has {counted(len(chosen), 'task')}; leave n_tasks out"
+            )
+    if len(chosen) < 2:
+        raise ConfigError(
+            f"tasks = {given!s:.100} has {counted(len(chosen), 'train task')}; expected at least 2: a backbone is "
+            "meta-trained over several (`apb adapt` learns one task)"
+        )
+    return split, chosen
+
+
+def _named(given: EnvLike) -> Sequence[EnvLike]:
+    """What a name in a list stands for: a split for its train tasks, as it does alone."""
+    found: Any = get(given) if isinstance(given, str) and is_task_name(given) else given
+    if isinstance(found, Split):
+        return found.train
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _tell_of_kept(chosen: Sequence[EnvLike]) -> None:
+    """Warn of tasks that their splits keep to be tested on."""
+    kept = [str(each) for each in chosen if isinstance(each, Task) and re.search(r"/(test|ood):", each.label or "")]
+    if kept:
+        split = kept[0].rsplit("/", 1)[0]
+        warnings.warn(
+            f"meta-training on {kept[0]}{' and others' if len(kept) > 1 else ''}, which a split keeps to be tested on: "
+            f"what a backbone was trained on tells nothing of unseen tasks. Expected tasks of the list train, such as "
+            f"{split}/train:0",
+            ApbWarning,
+            stacklevel=4,
+        )
