@@ -2,12 +2,11 @@
 
 import shutil
 import signal
-from types import SimpleNamespace
 
 import pytest
+import short_runs
 from apb.cli import main
 from apb.runs import RunFolder
-from apb.runs import tensorboard as tensorboard_module
 from cli_runs import TWO_SEEDS, register_env
 from envs_for_tests import CountedPendulum
 from policies import make_policy
@@ -23,11 +22,27 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        short_runs.no_wait_for_the_disk(patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _no_tensorboard(monkeypatch):
-    """No events are written: they would take most of the time of short runs. Tests of events undo this."""
-    nothing_found = SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: None))
-    monkeypatch.setattr(tensorboard_module, "importlib", nothing_found)
+def _short_runs(monkeypatch):
+    """Neither events, nor curves, nor the commit. Tests of these undo it, tests of curves by asking for `curves`."""
+    short_runs.no_events(monkeypatch)
+    short_runs.no_curves(monkeypatch)
+    short_runs.no_commit(monkeypatch)
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """The curve of each run is drawn, as it is outside of tests."""
+    from apb import persistence, plotting
+
+    monkeypatch.setattr(persistence, "plot_runs", plotting.plot_runs)
 
 
 @pytest.fixture(scope="module")

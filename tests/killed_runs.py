@@ -1,8 +1,9 @@
-"""Run an adaptation that is killed with SIGKILL at random moments and resumed, until a last resume ends it.
+"""Run adaptations that are killed with SIGKILL at random moments and resumed, until a last resume ends each.
 
-Usage: killed_runs.py RUN_DIR KILLS SEED FILE OPTIONS, options as JSON with "env", "env_kwargs" and those of `adapt`.
-Each part is a fork of this process, so that a kill costs no import. The first kill waits until FILE is in the run
-folder. Prints how many parts were killed while they worked.
+Usage: killed_runs.py JOBS, a JSON list of objects: "run_dir"; "kills", their number; "seed" of the moments;
+"first_after", the file in the run folder for which the first kill waits; and "options" with "env", "env_kwargs" and
+those of `adapt`. Each part of a run is a fork of this process, so that a kill costs no import. Prints for each run how
+many parts were killed while they worked.
 """
 
 import json
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import apb
+import short_runs
 from learning import small_backbone
 
 
@@ -35,15 +37,12 @@ def start(run_dir, options):
     return child
 
 
-def main():
-    # Not on to the disk, which takes seconds: what is written outlives a process without it.
-    os.fsync = lambda descriptor: None
-    run_dir, kills, moments = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    first_after, options = run_dir / sys.argv[4], json.loads(sys.argv[5])
-    killed = 0
+def run_with_kills(run_dir, options, kills, seed, first_after):
+    """Returns how many parts were killed while they worked."""
+    run_dir, moments, killed = Path(run_dir), random.Random(seed), 0
     for number in range(kills):
         child = start(run_dir, options)
-        while number == 0 and not first_after.is_file():
+        while number == 0 and not (run_dir / first_after).is_file():
             time.sleep(0.001)
         time.sleep(moments.uniform(0.0, 0.7))
         os.kill(child, signal.SIGKILL)
@@ -53,9 +52,11 @@ def main():
             break
         killed += 1
     _, status = os.waitpid(start(run_dir, options), 0)
-    print(killed)
-    return os.waitstatus_to_exitcode(status)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return killed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    short_runs.without_extras()
+    for job in json.loads(sys.argv[1]):
+        print(run_with_kills(**job))

@@ -4,10 +4,10 @@ As a script, `meta_runs.py FOLDER OPTIONS` makes such a run in FOLDER, with opti
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
+import short_runs
 from apb import meta_train
 from learning import SMALL, small_backbone
 
@@ -23,6 +23,5 @@ def meta_run(tasks=SPLIT, backbone=None, **options):
 
 
 if __name__ == "__main__":
-    sys.modules["tensorboard"] = None  # type: ignore[assignment]  # no events, which take time
-    os.fsync = lambda descriptor: None  # type: ignore[assignment]  # likewise: it outlives a process without it
+    short_runs.without_extras()
     meta_run(FALLING, run_dir=Path(sys.argv[1]), **json.loads(sys.argv[2]))

@@ -24,13 +24,6 @@ from apb.tasks import FAMILIES, Task, get, register
 from crashes import Crash, CrashAt
 from meta_runs import FALLING, SPLIT, meta_run
 
-
-@pytest.fixture(autouse=True)
-def _not_on_to_the_disk(monkeypatch):
-    """Which takes seconds: what is written outlives a process without it."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 # --- what cannot be meant --------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def test_the_main_job_has_the_defaults_of_the_library_but_a_short_budget():
     assert 10_000 <= own["total_timesteps"] <= library["total_timesteps"]
 
 
-def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys):
+def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys, curves):
     called = call(capsys, *TWO_SEEDS)
     run = f"runs/apb-tests-Point-v0-{AdaptSettings.strategy}-1"
     assert called.code == 0
@@ -84,7 +84,7 @@ def test_the_command_line_and_the_library_compute_the_same(finished, tmp_path):
         assert saved.adapter.parameters.tobytes() == policy.adapter.parameters.tobytes()
 
 
-def test_json_is_one_object_on_standard_output_whatever_the_env_prints(here, monkeypatch, capsys):
+def test_json_is_one_object_on_standard_output_whatever_the_env_prints(here, monkeypatch, capsys, curves):
     step = PointEnv.step
     monkeypatch.setattr(PointEnv, "step", lambda env, action: (print("noise"), step(env, action))[1])
     called = call(capsys, *TWO_SEEDS, "--json")
@@ -147,7 +147,7 @@ def test_reading_and_initialisation_describe_the_random_backbone(here, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:SIGTERM. the state of env .* cannot be saved in the middle of an episode")
-def test_a_signal_stops_a_run_with_a_checkpoint_and_resume_ends_it(here, monkeypatch, capsys):
+def test_a_signal_stops_a_run_with_a_checkpoint_and_resume_ends_it(here, monkeypatch, capsys, curves):
     options = ("adapt", ENV, "--total-timesteps", 120, "--checkpoint-freq", 0, *FAST)
     whole = call(capsys, *options, "--run-dir", "whole", "--json").json
     # The first evaluation takes 2 episodes of 20 steps; the signal comes in the middle of learning.

@@ -188,9 +188,10 @@ BAD_INPUTS = [
 ]
 
 
-@pytest.fixture
-def mistakes(here, finished):
-    """The working directory, with what the bad inputs name."""
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory, finished):
+    """A folder with what the bad inputs name."""
+    here = tmp_path_factory.mktemp("mistakes")
     (here / "runs").mkdir()
     (here / "runs" / "finished").symlink_to(finished)
     (here / "file").write_text("")
@@ -209,13 +210,15 @@ def mistakes(here, finished):
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD_INPUTS)
-def test_bad_input_is_explained_without_a_traceback(mistakes, capsys, arguments, words):
+def test_bad_input_is_explained_without_a_traceback(mistakes, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(mistakes)
+    before = sorted(mistakes.rglob("*"))
     called = call(capsys, *arguments)
     assert called.code == 2
     assert called.out == ""
     assert words in " ".join(called.err.replace("│", " ").split())
     assert "Traceback" not in called.err
-    assert [path.name for path in (mistakes / "runs").iterdir()] == ["finished"], "no folder is left behind"
+    assert sorted(mistakes.rglob("*")) == before, "nothing is left behind"
 
 
 def test_a_message_comes_with_its_notes(here, monkeypatch, capsys):

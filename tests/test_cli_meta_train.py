@@ -1,14 +1,18 @@
 """What `apb meta-train` and `apb backbones` promise: results for people and for programs, and the next commands."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 from functools import partial
+from pathlib import Path
 
 import apb
 import gymnasium
 import pytest
 from apb.backbone import Backbone
+from apb.cli import main
 from apb.cli.summary import RunSummary
 from apb.resampling import tasks_of_reset
 from apb.runs import RunFolder, short_path
@@ -28,19 +32,29 @@ OWN_IDS = ["Gone-v0", "AlsoGone-v0"]
 """Functions that make envs of a user's own, and ids that a module of theirs registers for them."""
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A folder in which a backbone was meta-trained, the run in it, and what the command printed."""
+    here, printed = tmp_path_factory.mktemp("meta-train"), io.StringIO()
+    with contextlib.chdir(here), contextlib.redirect_stdout(printed):
+        assert main(["meta-train", SPLIT, *FEW]) == 0
+    return here, Path("runs") / "cheetah-vel-mier-hard-meta-train-1", printed.getvalue()
+
+
 @pytest.fixture
-def trained(tmp_path, monkeypatch, capsys):
+def trained(once, tmp_path, monkeypatch):
+    """The same in a folder of the test's own, to be changed: what the command printed, and the run."""
+    here, run, printed = once
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    called = call(capsys, "meta-train", SPLIT, *FEW)
-    assert called.code == 0, called.err
-    return called, tmp_path / "runs" / "cheetah-vel-mier-hard-meta-train-1"
+    return printed, tmp_path / run
 
 
 def test_meta_train_ends_with_returns_on_all_lists_and_a_backbone_that_adapt_takes(trained, capsys):
-    called, run = trained
+    printed, run = trained
     for words in (f"{SPLIT}/train:0", f"{SPLIT}/train:50", "test", "ood", "nearest train task", "40 steps per task"):
-        assert words in called.out
-    *_, show, adapt = (line.split() for line in called.out.strip().splitlines())
+        assert words in printed
+    *_, show, adapt = (line.split() for line in printed.strip().splitlines())
     assert "kind" in call(capsys, *show[1:], "--json").out
     assert adapt[:3] == ["apb", "adapt", f"{SPLIT}:0"]
     options = ["--total-timesteps=30", "--learning-starts=20", "--batch-size=8", "--eval-freq=0"]

@@ -94,7 +94,7 @@ class Junk(Callback):
                 file.write("garbage\n")
 
 
-def test_a_line_that_others_write_into_the_records_does_not_cost_the_result(tmp_path):
+def test_a_line_that_others_write_into_the_records_does_not_cost_the_result(tmp_path, curves):
     options = {"eval_freq": 30, "n_eval_episodes": 1, "callback": Junk()}
     with pytest.warns(ApbWarning, match=r"evaluations\.jsonl had 1 lines that are no records"):
         result = run(run_dir=tmp_path / "run", **options)

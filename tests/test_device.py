@@ -13,12 +13,12 @@ from emulated_device import CUDA, emulated_cuda
 from run_files import assert_same_outcome, outcome
 
 EVERYTHING = {
-    "total_timesteps": 300,
+    "total_timesteps": 180,
     "n_seeds": 2,
-    "eval_freq": 100,
+    "eval_freq": 90,
     "n_eval_episodes": 1,
-    "checkpoint_freq": 100,
-    "reset_interval": 150,
+    "checkpoint_freq": 60,
+    "reset_interval": 100,
     "normalize_observations": True,
     "segment_length": 20,  # several generations, whose fitness asks the critics
 }
@@ -50,7 +50,7 @@ def test_a_run_on_cuda_continues_exactly(options, tmp_path):
     options = {**EVERYTHING, **options, "device": "cuda"}
     run(run_dir=tmp_path / "whole", **options)
     with pytest.raises(Crash):
-        run(run_dir=tmp_path / "cut", callback=CrashAt(230), **options)
+        run(run_dir=tmp_path / "cut", callback=CrashAt(150), **options)
     resume(tmp_path / "cut")
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
@@ -59,7 +59,7 @@ def test_a_run_on_cuda_continues_exactly(options, tmp_path):
 def test_a_run_goes_on_where_another_device_left_it(first, second, tmp_path):
     whole = run(**EVERYTHING, device=first)
     with pytest.raises(Crash):
-        run(run_dir=tmp_path / "cut", callback=CrashAt(230), **EVERYTHING, device=first)
+        run(run_dir=tmp_path / "cut", callback=CrashAt(150), **EVERYTHING, device=first)
     result = resume(tmp_path / "cut", device=second)
     for expected, policy in zip(whole.policies, result.policies, strict=True):
         np.testing.assert_allclose(policy.adapter.parameters, expected.adapter.parameters, rtol=0, atol=2e-4)

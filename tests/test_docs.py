@@ -61,14 +61,14 @@ def _leave_no_strategy_behind(monkeypatch):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name)
-def test_python_blocks_run_page_by_page(page, tmp_path, monkeypatch):
+def test_python_blocks_run_page_by_page(page, tmp_path, monkeypatch, curves):
     found = python_blocks(page)
     run_blocks(page, [shortened(block) if block.slow else block for block in found], tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with_slow_blocks(), ids=name)
-def test_long_python_blocks_run_with_the_budget_that_they_have(page, tmp_path, monkeypatch):
+def test_long_python_blocks_run_with_the_budget_that_they_have(page, tmp_path, monkeypatch, curves):
     run_blocks(page, python_blocks(page), tmp_path, monkeypatch)
 
 

@@ -328,25 +328,44 @@ def test_a_run_is_not_resumed_where_there_is_none_or_while_another_process_works
 # --- kills ---------------------------------------------------------------------------------------------------------
 
 
-def killed(run_dir, options, kills, seed, first_after="backbone/config.json"):
-    """Let a process of its own run, be killed and resume; returns how often it was killed."""
-    script = Path(__file__).with_name("killed_runs.py")
-    command = [sys.executable, str(script), str(run_dir), str(kills), str(seed), first_after, json.dumps(options)]
+def killed(*jobs):
+    """Let a process of its own do runs, each of which is killed and resumed; returns how often each was killed."""
+    command = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), json.dumps(jobs, default=str)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return int(done.stdout.split()[-1])
+    return [int(line) for line in done.stdout.split()[-len(jobs) :]]
 
 
-@pytest.mark.parametrize("num_threads", [1, 4])
-@pytest.mark.parametrize("env", ["HalfCheetah-v5", "hopper-mass/tavt:4"])
-def test_a_run_killed_at_a_random_moment_continues_exactly(env, num_threads, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    options = make_options(env, "action_noise", total_timesteps=240, eval_freq=120, n_seeds=2)
-    options["num_threads"] = num_threads
-    run(tmp_path / "whole", options)
-    # The seeds are those of early moments: the run has much to do yet.
-    assert killed(tmp_path / "cut", options, kills=1, seed=num_threads, first_after="checkpoints/LATEST") == 1
-    assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
+# The seeds of the moments are those of early ones: each run has much to do yet.
+KILLED_EARLY = [(env, num_threads) for env in ("HalfCheetah-v5", "hopper-mass/tavt:4") for num_threads in (1, 4)]
+
+
+def early_options(env, num_threads):
+    return make_options(env, "action_noise", total_timesteps=240, eval_freq=120, n_seeds=2, num_threads=num_threads)
+
+
+@pytest.fixture(scope="module")
+def killed_early(tmp_path_factory):
+    """Folders of runs that were killed once, by env and threads. One process does them all, which costs one import."""
+    folder = tmp_path_factory.mktemp("killed")
+    jobs = [
+        {
+            "run_dir": folder / str(number),
+            "options": early_options(*case),
+            "kills": 1,
+            "seed": case[1],
+            "first_after": "checkpoints/LATEST",
+        }
+        for number, case in enumerate(KILLED_EARLY)
+    ]
+    assert killed(*jobs) == [1] * len(jobs)
+    return {case: job["run_dir"] for case, job in zip(KILLED_EARLY, jobs, strict=True)}
+
+
+@pytest.mark.parametrize(("env", "num_threads"), KILLED_EARLY)
+def test_a_run_killed_at_a_random_moment_continues_exactly(env, num_threads, killed_early, tmp_path):
+    run(tmp_path / "whole", early_options(env, num_threads))
+    assert_same_outcome(outcome(killed_early[env, num_threads]), outcome(tmp_path / "whole"))
 
 
 @pytest.mark.slow
@@ -361,5 +380,6 @@ def test_a_run_killed_many_times_continues_exactly(env, n_seeds, strategy, num_t
         env, strategy, total_timesteps=500, checkpoint_freq=20, n_seeds=n_seeds, num_threads=num_threads
     )
     run(tmp_path / "whole", options)
-    assert killed(tmp_path / "cut", options, kills=6, seed=num_threads) >= 1
+    job = {"run_dir": tmp_path / "cut", "options": options, "kills": 6, "seed": num_threads}
+    assert killed(job | {"first_after": "backbone/config.json"})[0] >= 1
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))

@@ -17,10 +17,13 @@ from typing import Any
 
 import disk_events
 import pytest
+from apb import system_info as system_info_module
 from apb.errors import ConfigError, FileFormatError, RunFolderError
 from apb.files import dump_json, read_json
 from apb.runs import EXIT_STOPPED, RunFolder, StopSignals, json_hash, numbered_folder
 from apb.system_info import system_info
+
+COMMIT_OF_FOLDER = system_info_module._git_commit  # before `short_runs` takes its place
 
 Child = Callable[..., subprocess.Popen[str]]
 CONFIG = {"env": "HalfCheetah-v5", "strategy": "param_noise", "seed": 3}
@@ -323,6 +326,7 @@ def test_system_info_names_the_commit_and_whether_files_differ(tmp_path: Path, m
         return result.stdout.strip()
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(system_info_module, "_git_commit", COMMIT_OF_FOLDER)
     assert system_info()["git_commit"] is None
     git("init", "-q")
     (tmp_path / "f").write_text("1")
