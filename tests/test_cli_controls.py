@@ -35,9 +35,7 @@ def test_without_an_env_a_backbone_of_the_package_is_adapted_to_a_task_that_it_h
 @pytest.mark.parametrize(
     "arguments", [("--adapter-init", "scratch"), ("--backbone", "cheetah-vel"), ("cheetah-vel/mier-hard:0",)]
 )
-def test_whoever_names_an_env_a_backbone_or_a_beginning_gets_that_with_the_default_of_the_rest(
-    here, capsys, arguments
-):
+def test_whoever_names_an_env_a_backbone_or_a_beginning_gets_that_with_the_default_of_the_rest(here, capsys, arguments):
     few = ["--total-timesteps=30", "--learning-starts=30", "--batch-size=8", "--eval-freq=0"]
     data = call(capsys, "adapt", *arguments, *few, "--json").json
     assert data["env"] == "cheetah-vel/mier-hard/ood:0"
