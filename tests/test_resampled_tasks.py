@@ -165,6 +165,21 @@ def test_lanes_learn_from_transitions_of_their_own_tasks_only(telling, buffer_si
         assert seen.rewards[timesteps] == [{task.arguments["velocity"]} for task in turns[turn]]
 
 
+def test_evaluations_and_episodes_are_those_of_the_tasks_that_lanes_have_at_the_time(telling):
+    options = {"reset_interval": 210, "learning_starts": 205, "eval_freq": 105, "n_eval_episodes": 1, "log_freq": 210}
+    result = in_turn(telling, total_timesteps=1260, **options)
+    speeds = {task.label: task.arguments["velocity"] for task in telling.train}
+    for record in result.evaluations:
+        assert record["returns"] == pytest.approx([200 * speeds[record["task"]]])
+    assert [final.mean for final in result.final] == pytest.approx(
+        [200 * speeds[lane["task"]] for lane in result.lanes]
+    )
+    turns = [train_tasks(telling, 3)[1], tasks_of_reset(1, telling.train, 3, 0)]
+    for record, tasks in zip(result.history, turns, strict=True):
+        mean = np.mean([200 * task.arguments["velocity"] for task in tasks])
+        assert record["rollout/ep_rew_mean"] == pytest.approx(mean)
+
+
 def test_lanes_begin_each_task_with_random_steps_of_which_they_learn_nothing():
     seen = watched(get(HOPPERS))
     steps = [timesteps for timesteps in range(2, 101) if seen.updates[timesteps] > seen.updates[timesteps - 1]]
