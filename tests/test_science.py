@@ -6,6 +6,10 @@ import json
 import numpy as np
 import pytest
 from apb.backbone import Backbone
+from apb.cli import adapt
+from apb.cli.parsing import parse
+from apb.environments import EnvSource
+from apb.settings import AdaptSettings
 from apb.shipped import shipped
 from documentation import ROOT
 
@@ -93,6 +97,7 @@ def test_every_page_is_what_its_command_makes_of_the_raw_files(report):
             continue
         assert set(report.table(study, report.read_curves(name))) <= set(page.read_text().splitlines()), name
         assert ("Not finished" in page.read_text()) == bool(missing)
+        assert "\n".join(report.commands(study)) in page.read_text(), name
 
 
 def test_the_page_of_scales_is_what_its_command_makes_of_the_returns_and_the_raw_files(report):
@@ -101,8 +106,10 @@ def test_the_page_of_scales_is_what_its_command_makes_of_the_returns_and_the_raw
     returns = json.loads(scales.RETURNS.read_text())
     curves = {env: curve for (env, _), curve in report.read_curves(scales.STUDY).items()}
     found = scales.scales(returns, curves)
-    page = (ROOT / "docs" / "results" / scales.STUDY / "README.md").read_text().splitlines()
+    text = (ROOT / "docs" / "results" / scales.STUDY / "README.md").read_text()
+    page = text.splitlines()
     assert set(scales.table(returns, found)) <= set(page)
+    assert "\n".join(report.commands(scales.STUDIES[scales.STUDY])) in text
     assert json.loads(scales.FILE.read_text())["scales"] == found
     missing = len(scales.SCALED_TASKS) - len(found)
     assert (f"**Not finished: {missing} of {len(scales.SCALED_TASKS)} tasks.**" in page) == (missing > 0)
@@ -154,7 +161,34 @@ def test_every_raw_file_is_of_the_method_and_the_shipped_backbone_that_its_name_
             for option, value in method.options.items():
                 assert header.get("settings", {}).get(option, value) == value, cell.name
             if "pretrained" in method.backbone:
-                name = method.backbone["pretrained"].format(family=cell.env.partition("/")[0])
+                name = cell.pretrained
                 assert name not in shipped() or header["backbone_hash"] == Backbone.from_pretrained(name).hash
                 compared += 1
     assert compared
+
+
+def test_the_command_of_a_method_begins_the_run_that_its_number_is_of(report):
+    """Its env, backbone and options, as the verb reads them."""
+    from benchmarks.science.cell import backbone_of
+    from benchmarks.science.commands import command_of
+
+    checked = set()
+    for study in report.STUDIES.values():
+        for cell in study.cells():
+            method = report.METHODS[cell.method]
+            kept = cell.pretrained is None or cell.pretrained in shipped()
+            if method.peer != "apb" or not kept or (cell.method, cell.seed) in checked:
+                continue
+            _, verb, *arguments = command_of(cell)
+            asked = parse(adapt.Options, verb, arguments, "")
+            source = EnvSource.resolve(asked.env)
+            chosen = adapt.chosen_backbone(asked.backbone or "random", asked.reading, asked.init, asked.seed, source)
+            backbone = Backbone.from_pretrained(chosen) if isinstance(chosen, str) else chosen
+            assert backbone.hash == backbone_of(cell, method).hash, cell.name
+            options = {"total_timesteps": cell.total_timesteps, "seed": cell.seed, **method.options}
+            given = {field.name: getattr(asked, field.name) for field in dataclasses.fields(AdaptSettings)}
+            given["adapter_init"] = given["adapter_init"] or AdaptSettings.adapter_init
+            assert AdaptSettings(**given) == AdaptSettings(**options), cell.name
+            assert asked.env == cell.env
+            checked.add((cell.method, cell.seed))
+    assert {method for method, _ in checked} >= {"meta", "meta-nearest", "random", "td3", "b-action-orthogonal"}

@@ -63,9 +63,8 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
 
 def backbone_of(cell: Cell, method: Method) -> apb.Backbone:
     """What the cell adapts: a backbone of the package, or one that is drawn from the cell's seed."""
-    if "pretrained" in method.backbone:
-        family = cell.env.partition("/")[0].removesuffix("-permuted-state")
-        return apb.Backbone.from_pretrained(method.backbone["pretrained"].format(family=family))
+    if cell.pretrained is not None:
+        return apb.Backbone.from_pretrained(cell.pretrained)
     return random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone)
 
 

@@ -16,6 +16,7 @@ from apb.statistics import MIN_SEEDS, interquartile_mean, probability_of_improve
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.science.commands import commands
 from benchmarks.science.run import RESULTS, read_raw
 from benchmarks.science.studies import EVAL_EPISODES, METHODS, STUDIES, Study
 
@@ -295,6 +296,7 @@ def main() -> int:
         *([PUBLISHED_NOTE] if study.published else []),
         *missing,
         "",
+        *commands(study),
         "![learning curves](curves.png)",
         "",
         *table(study, curves),

@@ -23,6 +23,7 @@ from apb.tasks.splits import LISTS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.science.commands import commands
 from benchmarks.science.report import COLORS, Curves, machine, read_curves
 from benchmarks.science.run import RESULTS
 from benchmarks.science.studies import STUDIES, Cell
@@ -185,6 +186,7 @@ def main() -> int:
         "their originals, of which they are the same problem.",
         *([f"**Not finished: {absent} of {len(SCALED_TASKS)} tasks.**"] if absent else []),
         "",
+        *commands(STUDIES[STUDY]),
         "![learning curves](curves.png)",
         "",
         "Episodes of some of the policies, drawn by `python -m benchmarks.science.film_strips --runs RUNS`:",

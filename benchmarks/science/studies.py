@@ -194,6 +194,12 @@ class Cell:
         env = re.sub(r"[/:]", "-", self.env)  # a task's name, "cheetah-vel/mier-hard/ood:0"
         return f"{env}-{self.method}-{self.seed}"
 
+    @property
+    def pretrained(self) -> str | None:
+        """The meta-trained backbone that it adapts, a name or a folder; None where one is drawn."""
+        named: str | None = METHODS[self.method].backbone.get("pretrained")
+        return named and named.format(family=self.env.partition("/")[0].removesuffix("-permuted-state"))
+
 
 STUDIES = {
     "meta-cheetah-vel": Study(
