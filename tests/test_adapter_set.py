@@ -192,8 +192,19 @@ def test_the_card_of_a_meta_trained_backbone_tells_what_it_is_and_lies_in_its_fo
         "mujoco 4.0.0",
         "| ood (1) | -3.2 | nearest |",
         "Intended use and limits",
+        'apb.adapt("cheetah-vel/mier-hard:0", "path/to/this/folder", adapter_init="nearest")',
+        'Without `adapter_init` they are\ndrawn anew, from `"scratch"`',
+        "is loaded by its name",
+        "`docs/results`",
     ):
         assert words in card
+
+
+def test_the_card_of_a_backbone_that_keeps_no_adapters_suggests_no_beginning_that_needs_them():
+    card = backbone_card(replace(BACKBONE, metadata={"kind": META_TRAINED, "split": None}))
+    assert 'apb.adapt("a Gymnasium id, or a task of apb.tasks", "path/to/this/folder")' in card
+    assert "keeps none of those that its train tasks had" in card
+    assert "nearest" not in card
 
 
 def test_a_card_leaves_out_what_is_not_known():
@@ -237,6 +248,7 @@ def test_every_backbone_of_the_package_is_small_and_tells_what_it_was_trained_on
         backbone = Backbone.from_pretrained(name)
         assert sum(path.stat().st_size for path in folder.rglob("*")) < 1_000_000
         assert backbone.metadata["kind"] == META_TRAINED
+        assert (folder / "README.md").read_text() == backbone_card(backbone)
         split = backbone.metadata["split"]
         if split is None:  # several robots, of which adapters are of no use to another
             assert all(env in gymnasium.registry for env in backbone.metadata["task_names"])

@@ -57,11 +57,13 @@ def test_meta_train_ends_with_returns_on_all_lists_and_a_backbone_that_adapt_tak
     *_, show, adapt = (line.split() for line in printed.strip().splitlines())
     assert "kind" in call(capsys, *show[1:], "--json").out
     assert adapt[:3] == ["apb", "adapt", f"{SPLIT}:0"]
-    options = ["--total-timesteps=30", "--learning-starts=20", "--batch-size=8", "--eval-freq=0"]
+    assert adapt[-3:] == ["--adapter-init", "nearest", "--controls"]
+    options = ["--total-timesteps=30", "--learning-starts=20", "--policy-starts=0", "--batch-size=8", "--eval-freq=0"]
     again = call(capsys, *adapt[1:], *options, "--json")
     assert again.code == 0
     policy = apb.Policy.from_pretrained(json.loads(again.out)["policy"])
     assert policy.backbone.hash == Backbone.from_pretrained(run / "pretrained").hash
+    assert list(again.json["controls"]["runs"]) == ["this run", "random backbone", "plain TD3"]
 
 
 def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypatch, capsys):
@@ -206,7 +208,17 @@ def test_backbones_lists_what_the_package_ships(capsys):
     assert called.code == 0
     assert "cheetah-vel" in apb.shipped.shipped()
     for name in apb.shipped.shipped():
-        assert name in called.out
+        backbone = Backbone.from_pretrained(name)
+        start = " --adapter-init nearest" if backbone.adapters else ""
+        split = backbone.metadata["split"]
+        task = f"{split['name']}:0" if split else "ENV"
+        assert f"  apb adapt {task} --backbone {name}{start} --controls" in called.out.splitlines()
+
+
+def test_a_backbone_that_keeps_no_adapters_is_not_suggested_with_a_beginning_that_needs_them(here, capsys):
+    meta_run(OWN, n_tasks=None, total_timesteps=80, run_dir="run")
+    kept = Path("run", "pretrained")
+    assert call(capsys, "resume", "run").out.endswith(f"\n  apb adapt ENV --backbone {kept} --controls\n")
 
 
 def test_the_card_of_a_folder_is_shown(trained, capsys):

@@ -12,6 +12,18 @@ Kind = TypeVar("Kind", dict[str, Any], list[Any], int, float)
 META_TRAINED = "meta-trained"
 """The "kind" in the metadata of a meta-trained backbone."""
 
+ADAPTERS_KEPT = """\
+It begins with the two layers of the nearest train task (or with the `"mean"` of all). Without `adapter_init` they are
+drawn anew, from `"scratch"`: nothing but the frozen middle is then left of what was learned."""
+NOTHING_KEPT = """\
+The two layers are drawn anew, from `"scratch"`: this backbone keeps none of those that its train tasks had."""
+
+
+def example_task(backbone: "Backbone") -> str | None:
+    """A task that it was not trained on, of the same split, if that is one of the package's and the metadata tell."""
+    split = _of(dict, backbone.metadata.get("split"))
+    return f"{split.get('name')}:0" if split.get("sha256") is not None else None
+
 
 def backbone_card(backbone: "Backbone") -> str:
     """Markdown text about a meta-trained backbone, from its metadata; what they do not tell is left out."""
@@ -40,6 +52,10 @@ def backbone_card(backbone: "Backbone") -> str:
     learned = "learned over many tasks and then frozen"
     if told.get("kind") != META_TRAINED:
         title, learned = "Backbone", "which no meta-training has made"
+    task = example_task(backbone) or "a Gymnasium id, or a task of apb.tasks"
+    given, how = [f'"{task}"', '"path/to/this/folder"'], NOTHING_KEPT
+    if backbone.adapters is not None:
+        given, how = [*given, 'adapter_init="nearest"'], ADAPTERS_KEPT
     return f"""\
 ---
 library_name: apb
@@ -64,8 +80,12 @@ learned.
 ```python
 import apb
 
-result = apb.adapt("a Gymnasium id, or a task of apb.tasks", "path/to/this/folder")
+result = apb.adapt({", ".join(given)})
 ```
+
+{how}
+A backbone that comes with the package is loaded by its name in place of the folder, and the package's own results are
+in `docs/results` of its repository.
 
 ## Intended use and limits
 

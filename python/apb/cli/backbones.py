@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from apb.backbone import Backbone
-from apb.backbone_card import backbone_card
+from apb.backbone_card import backbone_card, example_task
 from apb.cli.outcome import Outcome
 from apb.errors import ConfigError
 from apb.shipped import shipped
@@ -55,6 +55,12 @@ def _list() -> Outcome:
         returns = ", ".join(f"{each['mean']:.1f}" for each in (told.get("returns") or {}).values())
         sizes = "-".join(map(str, backbone.layer_sizes))
         table.add_row(name, str(told.get("tasks")), f"{told.get('total_timesteps', 0):,}", sizes, returns)
-    following = ["next:", "  apb backbones show NAME", "  apb adapt FAMILY/SPLIT:NUMBER --backbone NAME"]
-    shown: list[RenderableType] = [table, *following]
+    following = ["apb backbones show NAME", *(adaptation(each, name) for name, each in backbones.items())]
+    shown: list[RenderableType] = [table, "next:", *(f"  {command}" for command in following)]
     return Outcome({name: each.description() for name, each in backbones.items()}, shown)
+
+
+def adaptation(backbone: Backbone, name: str) -> str:
+    """The command that adapts it, with controls: to a task that it has not seen, from the nearest one that it has."""
+    start = "" if backbone.adapters is None else " --adapter-init nearest"
+    return f"apb adapt {example_task(backbone) or 'ENV'} --backbone {name}{start} --controls"

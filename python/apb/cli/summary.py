@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from apb.backbone import Backbone
+from apb.cli.backbones import adaptation
 from apb.cli.outcome import Outcome
 from apb.errors import ApbError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
@@ -98,7 +99,7 @@ class RunSummary:
     @property
     def finished(self) -> bool:
         """Whether the budget was spent, and what a meta-training makes of it is there."""
-        made = self.config.get("job") != MetaSettings.job or self._has_backbone
+        made = self.config.get("job") != MetaSettings.job or self._backbone is not None
         return bool(self.result["stopped_by"] == BUDGET) and made
 
     @property
@@ -106,8 +107,8 @@ class RunSummary:
         return short_path(RunFolder(self.run_dir).pretrained)
 
     @cached_property
-    def _has_backbone(self) -> bool:
-        return is_backbone(self._pretrained)
+    def _backbone(self) -> Backbone | None:
+        return saved_backbone(self._pretrained)
 
     @property
     def exit_code(self) -> int:
@@ -136,7 +137,7 @@ class RunSummary:
             "timesteps_per_second": self.timesteps_per_second,
             "run_dir": str(self.run_dir),
             "policy": str(self.policy),
-            **({"backbone": str(self._pretrained)} if self._has_backbone else {}),
+            **({"backbone": str(self._pretrained)} if self._backbone else {}),
             "curve": str(curve) if curve.exists() else None,
         }
 
@@ -145,9 +146,9 @@ class RunSummary:
         timesteps, wall_time = int(self.result["timesteps"]), float(self.result["wall_time"])
         curve = self.run_dir / CURVE_FILE
         run = shlex.join([str(self.run_dir), *words])
-        if self.finished and self.config.get("job") == MetaSettings.job:
+        if self.finished and self._backbone is not None:
             shown = shlex.quote(str(self._pretrained))
-            following = [f"apb backbones show {shown}", *self._adaptation(shown)]
+            following = [f"apb backbones show {shown}", adaptation(self._backbone, shown)]
         elif self.finished:
             following = [f"apb render {run}", f"apb eval {run} --n-eval-episodes 100"]
         else:
@@ -180,12 +181,6 @@ class RunSummary:
             row = (name, str(len(each["returns"])), f"{each['mean']:,.1f}", whose.get(each["adapters"], ""))
             table.add_row(*row)
         return [table]
-
-    def _adaptation(self, pretrained: str) -> list[str]:
-        """The command that adapts to a task that a meta-training did not see, of a split of the package."""
-        split = self.config.get("split")
-        known = isinstance(split, dict) and split.get("sha256") is not None
-        return [f"apb adapt {split['name']}:0 --backbone {pretrained}"] if known and isinstance(split, dict) else []
 
     @property
     def _several_tasks(self) -> bool:
@@ -240,12 +235,11 @@ def _text(record: Mapping[str, Any] | None) -> str:
     return "-" if values is None else f"{values['mean']:,.1f} ± {values['std']:,.1f}"
 
 
-def is_backbone(folder: Path) -> bool:
-    """Whether there is a whole backbone in the folder."""
+def saved_backbone(folder: Path) -> Backbone | None:
+    """The backbone in the folder, if there is a whole one."""
     if not folder.exists():
-        return False
+        return None
     try:
-        Backbone.from_pretrained(folder)
+        return Backbone.from_pretrained(folder)
     except ApbError:
-        return False
-    return True
+        return None
