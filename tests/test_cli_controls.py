@@ -1,13 +1,15 @@
 """What `apb adapt` without an env promises, and `--controls`: the same task with a random backbone, and plain TD3."""
 
 import json
+import shutil
+from pathlib import Path
 
 import apb
 import pytest
 from apb.backbone import Backbone
 from apb.cli import adapt
-from apb.runs import RunFolder
-from cli_runs import ENV, FAST, call
+from apb.runs import EXIT_STOPPED, RunFolder
+from cli_runs import ENV, FAST, PointEnv, call
 
 FEW = ["--total-timesteps", 90, *FAST]
 
@@ -100,3 +102,80 @@ def test_controls_of_a_run_that_begins_with_what_was_learned_before_begin_from_s
         "random backbone": ("scratch", 0, "pre"),
         "plain TD3": ("scratch", 0, "both"),
     }
+
+
+def evaluations(data):
+    return {name: (Path(each["run_dir"]) / "evaluations.jsonl").read_bytes() for name, each in runs_of(data).items()}
+
+
+def runs_of(data):
+    return data["controls"]["runs"]
+
+
+@pytest.mark.filterwarnings("ignore:SIGTERM. the state of env:apb.ApbWarning")
+@pytest.mark.parametrize("part", [0.15, 0.5, 0.85])
+def test_a_run_that_is_stopped_goes_on_with_its_controls_wherever_that_was(saved, here, capsys, monkeypatch, part):
+    arguments = ("adapt", ENV, "--backbone", saved, "--controls", *FEW)
+    before = PointEnv.steps_of_all
+    whole = call(capsys, *arguments, "--json").json
+    steps = PointEnv.steps_of_all - before
+    monkeypatch.setattr(PointEnv, "stop_at", PointEnv.steps_of_all + round(part * steps))
+    stopped = call(capsys, *arguments)
+    assert stopped.code == EXIT_STOPPED
+    run = runs_of(whole)["this run"]["run_dir"][:-1] + "2"
+    assert f"apb resume {run}" in stopped.out
+    on = call(capsys, "resume", run, "--json")
+    assert on.code == 0
+    assert evaluations(on.json) == evaluations(whole)
+    assert (here / run / "controls.png").exists()
+    again = call(capsys, "resume", run)
+    assert "nothing is left to do" in again.out
+    assert "plain TD3" in again.out
+
+
+@pytest.mark.filterwarnings("ignore:SIGTERM. the state of env:apb.ApbWarning")
+def test_a_control_that_was_not_run_to_its_end_is_told_with_the_steps_that_it_has(saved, here, capsys, monkeypatch):
+    arguments = ("adapt", ENV, "--backbone", saved, "--controls", *FEW)
+    before = PointEnv.steps_of_all
+    call(capsys, *arguments)
+    steps = PointEnv.steps_of_all - before
+    monkeypatch.setattr(PointEnv, "stop_at", PointEnv.steps_of_all + steps // 2)
+    found = runs_of(call(capsys, *arguments, "--json").json)
+    assert [each["timesteps"] < 90 for each in found.values()] == [False, True, True]
+    assert "last" not in found["plain TD3"]
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_still_has_its_controls(saved, here, capsys):
+    run = Path(call(capsys, "adapt", ENV, "--backbone", saved, "--controls", *FEW, "--json").json["run_dir"])
+    for left in (run / "checkpoints", run.with_name(f"{run.name}-random"), run.with_name(f"{run.name}-td3")):
+        shutil.rmtree(left)
+    for name in ("history.jsonl", "evaluations.jsonl", "result.json", "curve.png", "controls.png"):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / "replay", ignore_errors=True)
+    shutil.rmtree(run / "best", ignore_errors=True)
+    assert set(runs_of(call(capsys, "resume", run, "--json").json)) == {"this run", "random backbone", "plain TD3"}
+
+
+def test_the_screen_says_what_is_adapted_and_what_follows(saved, here, capsys):
+    called = call(capsys, "adapt", ENV, "--backbone", saved, "--controls", *FEW)
+    assert f"{ENV}, backbone saved, action_noise" in called.err
+    assert "then, as long each: random backbone, plain TD3" in called.err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"runs": {"random": "../elsewhere"}}, "a control 'random' in '../elsewhere'; expected"),
+        ({"runs": {"sac": "x"}}, "a control 'sac' in 'x'; expected 'random' or 'td3'"),
+        ({"settings": {"learning_rat": 1.0}}, "learning_rat"),
+        ({"name": 3}, "name"),
+    ],
+)
+def test_what_the_folder_tells_of_controls_is_checked(saved, here, capsys, change, words):
+    run = Path(call(capsys, "adapt", ENV, "--backbone", saved, "--controls", *FEW, "--json").json["run_dir"])
+    path = run / "controls.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    called = call(capsys, "resume", run)
+    assert called.code == 2
+    assert words in called.err
+    assert "remove controls.json to go on without controls, or put it back as it was" in called.err

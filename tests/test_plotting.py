@@ -27,6 +27,7 @@ def drawn(monkeypatch):
     def record_legend(axes, **options):
         texts["legend"] = [handle.get_label() for handle in options["handles"]]
         texts.setdefault("panels", []).append((axes.get_title(), texts["legend"]))
+        texts["legend title"] = options["title"]
         texts["title"], texts["x"], texts["y"] = axes.get_title(), axes.get_xlabel(), axes.get_ylabel()
         return legend(axes, **options)
 
@@ -102,6 +103,15 @@ def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, 
         "one, param_noise, seed 0 ± standard deviation over 2 episodes",
         "two, action_noise, mean of 2 seeds, range",
     ]
+
+
+def test_runs_are_called_what_they_are_said_to_be_and_what_all_have_in_common_is_said_once(tmp_path, drawn):
+    runs = [write_run(tmp_path / name, GENERATOR.normal(size=(3, 1, 5))) for name in ("a", "b")]
+    plot_runs(runs, tmp_path / "a.png", labels=["meta-trained", "random"])
+    assert drawn[2]["legend"] == ["meta-trained", "random"]
+    assert drawn[2]["legend title"] == "seed 0 ± standard deviation over 5 episodes"
+    with pytest.raises(ConfigError, match="there are 1 labels of 2 runs; expected one of each"):
+        plot_runs(runs, tmp_path / "a.png", labels=["meta-trained"])
 
 
 def test_runs_of_one_name_are_called_by_the_shortest_ends_of_their_paths_that_differ(tmp_path, drawn):

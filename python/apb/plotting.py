@@ -103,7 +103,7 @@ def _numbered(records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str
         yield from ((number, record) for record in evaluation.values())
 
 
-def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
+def plot_runs(run_dirs: Sequence[str | Path], path: str | Path, labels: Sequence[str] | None = None) -> Path:
     """Draw the learning curves of one run or of several, one colour each, into the picture `path`; returns it.
 
     Each env or task has a panel of its own, since returns in different ones cannot be compared. A run of
@@ -114,16 +114,22 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
     Args:
         run_dirs: Run folders, at least one. One that is given twice is drawn once.
         path: The picture, `.png`, `.svg` or `.pdf`; replaced if it exists.
+        labels: What the legend calls each of them. Default: the ends of their paths, where there are several.
 
     Raises:
         RunFolderError: a folder is no run or has no evaluation, or the picture cannot be written. ConfigError: no
-            folder, or another ending. FileFormatError: a run's files are damaged.
+            folder, another number of labels, or another ending. FileFormatError: a run's files are damaged.
     """
     if not run_dirs:
         raise ConfigError("no run to plot; expected at least one run folder")
+    if labels is not None and len(labels) != len(run_dirs):
+        raise ConfigError(f"there are {len(labels)} labels of {len(run_dirs)} runs; expected one of each")
     target = require_picture(path)
-    read = [curve for run_dir in run_dirs for curve in LearningCurve.read(run_dir)]
-    curves = list({(curve.run, curve.env, curve.timesteps[0]): curve for curve in read}.values())
+    read = [LearningCurve.read(run_dir) for run_dir in run_dirs]
+    curves = list({(curve.run, curve.env, curve.timesteps[0]): curve for of_run in read for curve in of_run}.values())
+    names = _names({curve.run for curve in curves})
+    if labels is not None:
+        names |= {curve.run: label for of_run, label in zip(read, labels, strict=True) for curve in of_run}
     envs = list(dict.fromkeys(curve.env for curve in curves))
     columns = -(-len(envs) // MOST_PANELS)
     lines = -(-len(envs) // columns)
@@ -132,8 +138,8 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path) -> Path:
         axes = figure.add_subplot(lines, columns, panel)
         together = [curve for curve in curves if curve.env == env]
         for number, curve in enumerate(together):
-            _draw(axes, curve, f"C{number % 10}", _label(curve, curves), name_seeds=len(together) == 1)
-        _decorate(axes, together)
+            _draw(axes, curve, f"C{number % 10}", _label(curve, curves, names), name_seeds=len(together) == 1)
+        _decorate(axes, together, _in_common(curves))
     save_figure(figure, target)
     return target
 
@@ -161,7 +167,7 @@ def _draw(axes: "Axes", curve: LearningCurve, color: str, label: str, name_seeds
     axes.fill_between(curve.timesteps, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _decorate(axes: "Axes", curves: Sequence[LearningCurve]) -> None:
+def _decorate(axes: "Axes", curves: Sequence[LearningCurve], legend_title: str) -> None:
     from matplotlib.lines import Line2D
 
     strategies = {curve.strategy for curve in curves}
@@ -176,25 +182,37 @@ def _decorate(axes: "Axes", curves: Sequence[LearningCurve]) -> None:
     handles = axes.get_legend_handles_labels()[0]
     if any(len(curve.seeds) > 1 for curve in curves):
         handles.append(Line2D([], [], color="gray", linewidth=0.8, label="single seeds"))
-    axes.legend(handles=handles, fontsize=8, frameon=False, loc="best")
+    legend = axes.legend(handles=handles, fontsize=8, title=legend_title, title_fontsize=8, framealpha=0.8, loc="best")
+    legend.get_frame().set_linewidth(0)
 
 
-def _label(curve: LearningCurve, curves: Sequence[LearningCurve]) -> str:
-    """What the legend calls a curve: the run and strategy where there are several, its seeds, and what its band is."""
+def _label(curve: LearningCurve, curves: Sequence[LearningCurve], names: Mapping[Path, str]) -> str:
+    """What the legend calls a curve: the run and strategy where there are several, and what is not said of all."""
+    strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
+    drawn = [] if _in_common(curves) else [_drawn(curve)]
+    return ", ".join([*filter(None, [names[curve.run]]), *strategy, *drawn])
+
+
+def _in_common(curves: Sequence[LearningCurve]) -> str:
+    """What is drawn of each run, where that is the same of several; else nothing."""
+    drawn = {_drawn(curve) for curve in curves}
+    return drawn.pop() if len(drawn) == 1 and len({curve.run for curve in curves}) > 1 else ""
+
+
+def _drawn(curve: LearningCurve) -> str:
+    """Of which seeds the line is, and what its band is."""
     count = len(curve.seeds)
     if count == 1:
-        drawn = f"seed {curve.seeds[0]} ± standard deviation over {curve.episodes} episodes"
-    else:
-        statistic = "mean" if count < 4 else "interquartile mean"
-        drawn = f"{statistic} of {count} seeds, {seed_band(curve.returns.T)[2]}"
-    strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
-    runs = {other.run for other in curves}
-    name = [_name(curve.run, runs)] if len(runs) > 1 else []
-    return ", ".join([*name, *strategy, drawn])
+        return f"seed {curve.seeds[0]} ± standard deviation over {curve.episodes} episodes"
+    return f"{'mean' if count < 4 else 'interquartile mean'} of {count} seeds, {seed_band(curve.returns.T)[2]}"
+
+
+def _names(runs: Collection[Path]) -> dict[Path, str]:
+    """The shortest end of the path of each run that no other one has; nothing where there is only one."""
+    return {run: _name(run, runs) if len(runs) > 1 else "" for run in runs}
 
 
 def _name(run: Path, runs: Collection[Path]) -> str:
-    """The shortest end of the path `run` that no other of `runs` has."""
     count = 1
     while sum(other.parts[-count:] == run.parts[-count:] for other in runs) > 1:
         count += 1

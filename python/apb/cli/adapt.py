@@ -25,6 +25,9 @@ MAIN_JOB_INIT = "nearest"
 MAIN_JOB_TIMESTEPS = 30_000
 """Enough to see a HalfCheetah learn to run, and a few minutes on four cores, controls included."""
 
+BEGINNINGS = {"mean": ", from the train tasks' mean layers", "nearest": ", from the nearest train task's layers"}
+"""What is told of `adapter_init` where the layers are not drawn."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(AdaptSettings):
@@ -76,10 +79,10 @@ def run(options: Options) -> Outcome:
     named = options.run_dir and options.run_dir.absolute()  # before an env is made that changes the current folder
     # Imported here, so that a slip in the options is told before torch is loaded.
     from apb.adaptation import adapt
-    from apb.cli.controls import run_controls
+    from apb.cli.controls import PlannedControls, with_controls
     from apb.environments import EnvSource
     from apb.progress import ProgressBarCallback
-    from apb.runs import EXIT_STOPPED, RunFolder, numbered_folder
+    from apb.runs import RunFolder, numbered_folder
     from apb.strategies import STRATEGIES
 
     if options.env in STRATEGIES:
@@ -89,23 +92,21 @@ def run(options: Options) -> Outcome:
     settings = {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
     settings["adapter_init"] = options.adapter_init or (MAIN_JOB_INIT if main_job else AdaptSettings.adapter_init)
     source = EnvSource.resolve(options.env or MAIN_JOB_ENV, env_kwargs)
+    name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
+    name += BEGINNINGS.get(settings["adapter_init"], "")
     with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {options.strategy}"))
+        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {options.strategy}"))
         run_dir = named or stack.enter_context(numbered_folder(source.name, options.strategy))
+        controlled = options.controls or options.env is None
+        planned = [PlannedControls(run_dir, name, source, settings)] if controlled else []
         result = adapt(
             source,
             chosen_backbone(named_backbone, options.reading, options.init, options.seed, source),
             run_dir=run_dir,
-            callback=bar,
+            callback=[*planned, bar],
             **settings,
         )
-    summary = RunSummary.read(RunFolder.open(str(result.run_dir)))
-    outcome = summary.outcome(source.words)
-    if not summary.finished or not (options.controls or options.env is None):
-        return outcome
-    comparison = run_controls(summary.run_dir.absolute(), source, settings)
-    code = EXIT_STOPPED if comparison.stopped else outcome.exit_code
-    return Outcome({**outcome.data, "controls": comparison.to_json()}, [*outcome.shown, *comparison.shown()], code)
+    return with_controls(RunSummary.read(RunFolder.open(str(result.run_dir))), source.words, source)
 
 
 def chosen_backbone(

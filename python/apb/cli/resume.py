@@ -9,6 +9,7 @@ import gymnasium
 import tyro
 
 from apb.cli.arguments import JsonObject, env_hint, json_object, open_run
+from apb.cli.controls import Controls, with_controls
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.env_source import EnvSource
@@ -22,7 +23,8 @@ from apb.several_envs import is_several, source_again
 class Options:
     """Continue a run that was stopped or killed, from its last good checkpoint, to the end of its budget.
 
-    It ends with the same bytes as a run that was never interrupted. The result of a run that had ended is shown again.
+    It ends with the same bytes as a run that was never interrupted, and then goes on with its controls, if it has any.
+    The result of a run that had ended is shown again.
     """
 
     path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -48,13 +50,20 @@ def run(options: Options) -> Outcome:
     opened, path = open_run(options.path), options.path.absolute()  # before an env is made that changes the folder
     env = _env(options, opened.config)
     ended = opened.step is None and opened.result.is_file() and RunSummary.read(opened).finished
+    how = {
+        "num_threads": options.num_threads,
+        "device": options.device,
+        "replay_on_disk": options.replay_on_disk or None,
+    }
     # Whoever says how to go on must hear whether that is possible, which only a resume finds out.
-    given = (env, options.num_threads, options.device, options.replay_on_disk or None)
-    if not ended or any(each is not None for each in given):
-        _resume(opened, path, env, options)
+    if not ended or env is not None or any(each is not None for each in how.values()):
+        _resume(opened, path, env, how)
+    controls = Controls.read(opened.path)
+    left = not ended or (controls is not None and controls.left)
     summary = RunSummary.read(RunFolder.open(opened.path))
-    outcome = summary.outcome([] if env is None else env.words)
-    if not ended:
+    changed = {name: value for name, value in how.items() if value is not None}
+    outcome = with_controls(summary, [] if env is None else env.words, env, **changed)
+    if left:
         return outcome
     spent = f"its budget of {summary.result['timesteps']:,} steps"
     said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
@@ -65,22 +74,15 @@ def run(options: Options) -> Outcome:
     return Outcome(outcome.data, [said, *outcome.shown, *hint])
 
 
-def _resume(opened: RunFolder, path: Path, env: EnvSource | None, options: Options) -> None:
+def _resume(opened: RunFolder, path: Path, env: EnvSource | None, how: Mapping[str, Any]) -> None:
     from apb.progress import ProgressBarCallback
     from apb.resumption import resume
 
     with ProgressBarCallback(_title(opened.config)) as bar:
         try:
-            resume(
-                path,
-                env=env,
-                callback=bar,
-                num_threads=options.num_threads,
-                device=options.device,
-                replay_on_disk=options.replay_on_disk or None,
-            )
+            resume(path, env=env, callback=bar, **how)
         except (InvalidEnvError, UnknownNameError) as error:
-            if options.env is None:
+            if env is None:
                 error.add_note(env_hint(_identity(opened.config)))
             raise
 
