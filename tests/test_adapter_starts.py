@@ -1,6 +1,8 @@
 """Where an adaptation begins (`adapter_init`): drawn anew, at the identity, or where the train tasks ended."""
 
+import re
 from dataclasses import replace
+from functools import partial
 
 import apb
 import numpy as np
@@ -14,6 +16,8 @@ from apb.errors import ConfigError, MismatchError
 from apb.meta_settings import MetaSettings
 from apb.settings import AdaptSettings
 from apb.tasks import Task, get
+from meta_runs import meta_run
+from sized_envs import SizedEnv
 
 SPEEDS = (0.5, 2.0)
 
@@ -77,8 +81,21 @@ def test_a_reset_goes_back_to_the_same_beginning(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mean", "nearest"])
 def test_a_backbone_without_adapters_has_no_such_beginning(name):
-    with pytest.raises(ConfigError, match=rf"adapter_init = '{name}', but the backbone keeps no adapters"):
+    words = rf"adapter_init = '{name}', but the backbone keeps no adapters of train tasks: it was not meta-trained; "
+    with pytest.raises(ConfigError, match=words):
         apb.adapt("cheetah-vel/mier-hard:0", "random", adapter_init=name, total_timesteps=2)
+
+
+@pytest.mark.parametrize("name", ["mean", "nearest"])
+@pytest.mark.parametrize("sizes", [(3, 4), (3, 3)], ids=["of several sizes", "of one size"])
+def test_a_backbone_of_envs_that_are_no_tasks_of_one_family_says_why_it_keeps_no_adapters(name, sizes):
+    envs = [partial(SizedEnv, (size,)) for size in sizes]
+    psi = meta_run(envs, n_tasks=None, total_timesteps=80).backbone
+    told = re.escape(f"it was meta-trained on {psi.metadata['tasks']}, which are not tasks of one family; expected ")
+    with pytest.raises(ConfigError, match=f"{told}adapter_init='scratch' or adapter_init='identity'"):
+        apb.adapt(envs[0], psi, adapter_init=name, total_timesteps=2)
+    for start in ("scratch", "identity"):
+        apb.adapt(envs[0], psi, adapter_init=start, total_timesteps=2, learning_starts=2, eval_freq=0)
 
 
 def test_an_env_that_is_no_task_has_no_nearest_train_task_and_one_of_other_sizes_no_mean():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
+from apb.backbone_card import META_TRAINED
 from apb.errors import ConfigError, require_name
 from apb.tasks import Task
 
@@ -41,9 +42,14 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
         return lambda draw: draw_initial(backbone, shape, seed, draw, identity=True if name == "identity" else None)
     kept = backbone.adapters
     if kept is None:
+        told = backbone.metadata
+        why = "it was not meta-trained"
+        if told.get("kind") == META_TRAINED:
+            why = f"it was meta-trained on {told.get('tasks')}, which are not tasks of one family"
         raise ConfigError(
-            f"adapter_init = {name!r}, but the backbone keeps no adapters of train tasks; expected one that was "
-            "meta-trained, or adapter_init='scratch'"
+            f"adapter_init = {name!r}, but the backbone keeps no adapters of train tasks: {why}; expected "
+            "adapter_init='scratch' or adapter_init='identity', or a backbone that was meta-trained on tasks of one "
+            "family"
         )
     kept.require_fit(shape)
     if name == "mean":
@@ -52,7 +58,7 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
     if task is None:
         raise ConfigError(
             "adapter_init = 'nearest', but the env is no task of apb.tasks, of which the nearest train task could be "
-            "found; expected a task, or adapter_init='mean' or 'scratch'"
+            "found; expected a task, or adapter_init='mean' or adapter_init='scratch'"
         )
     parameters = kept.parameters[kept.nearest(task)]
     return lambda draw: parameters
