@@ -162,7 +162,7 @@ def test_functions_must_be_given_again_and_others_are_refused(tmp_path):
     run = {**RUN, "total_timesteps": 2 * 130, "run_dir": tmp_path / "run"}
     meta_train(given, small_backbone(), callback=StopAt(77), **run)
     stop = StopAt(-1)
-    with pytest.raises(InvalidEnvError, match=r"env 2 of the list was given .*; pass the list again"):
+    with pytest.raises(InvalidEnvError, match=r"env 2 of the list was given .*; pass the list again, env=\[\.\.\.\]"):
         resume(tmp_path / "run", callback=stop)
     with pytest.raises(InvalidEnvError, match="in the list env: env = 5 is a int; expected an id"):
         resume(tmp_path / "run", env=["Pendulum-v1", 5], callback=stop)

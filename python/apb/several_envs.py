@@ -77,7 +77,7 @@ class SeveralEnvs(EnvSource):
         if lost:
             raise InvalidEnvError(
                 f"env {', '.join(lost)} of the list was given as an object or a function, which no file can hold; pass "
-                "the list again"
+                "the list again, env=[...]"
             )
         named = [typed if typed is not None and is_own_id(typed, each) else None for each in recorded]
         for each, word in zip(recorded, named, strict=True):
@@ -222,4 +222,4 @@ def recorded_envs(identity: Mapping[str, Any]) -> list[dict[str, Any]]:
         pairs = [pair for pair in zip(envs, parts, strict=True) if all(isinstance(each, dict) for each in pair)]
         if len(pairs) == len(envs):
             return [env | {key: value for key, value in part.items() if value is not None} for env, part in pairs]
-    raise InvalidEnvError(f"the recorded envs are {envs!r:.100}; pass a list of the envs again")
+    raise InvalidEnvError(f"the recorded envs are {envs!r:.100}; pass the list again, env=[...]")
