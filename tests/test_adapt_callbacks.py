@@ -37,6 +37,10 @@ class Recorder(Callback):
         assert (path / "manifest.json").is_file()
         return self._heard("on_checkpoint", state)
 
+    def on_final_evaluation(self, state, tasks):
+        assert tasks == 1
+        self._heard("on_final_evaluation", state)
+
     def on_end(self, state):
         self._heard("on_end", state)
 
@@ -60,7 +64,8 @@ def test_hooks_are_called_in_order(tmp_path):
         expected.append(("on_step", step))
         if step % 100 == 0:
             expected += [("on_evaluation", step), ("on_checkpoint", step)]
-    expected += [("on_evaluation", 210), ("on_checkpoint", 210), ("on_end", 210)]
+    last = ("on_evaluation", "on_checkpoint", "on_final_evaluation", "on_end")
+    expected += [(hook, 210) for hook in last]
     assert recorder.calls == expected
     assert result.stopped_by == "budget"
 
@@ -78,6 +83,7 @@ def test_state_that_hooks_see_is_that_of_the_run(tmp_path):
     result = run(callback=Watch(), run_dir=tmp_path / "run", total_timesteps=90, log_freq=80, seed=7, n_seeds=2)
     last = states[-1]
     assert (last.timesteps, last.total_timesteps, last.seeds, last.run_dir) == (90, 90, (7, 8), tmp_path / "run")
+    assert (last.title, last.tasks) == ("Pendulum-v1, action_noise", (None, None))
     assert last.updates == 90 - 64 + 1
     assert states[0].metrics == {}
     assert last.metrics["timesteps"] == 80

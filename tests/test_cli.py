@@ -283,7 +283,8 @@ def test_tasks_are_announced_once_and_not_as_seeds(here, capsys):
     assert called.code == 0
     assert "when full, for 10 lanes with 10 transitions\n" in called.err
     (header,) = (line for line in called.err.splitlines() if "run folder" in line)
-    assert header.startswith("5 tasks of cheetah-vel, action_noise, seeds 0, 1 in each task, 100 steps in all, run ")
+    assert header.startswith("5 tasks of cheetah-vel/tavt, ")
+    assert "action_noise, seeds 0, 1 in each task, 10 steps per task and seed, 100 in all, run folder" in header
     assert header.count("5 tasks") == 1
 
 

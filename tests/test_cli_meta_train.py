@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,37 @@ def test_meta_train_ends_with_returns_on_all_lists_and_a_backbone_that_adapt_tak
     policy = apb.Policy.from_pretrained(json.loads(again.out)["policy"])
     assert policy.backbone.hash == Backbone.from_pretrained(run / "pretrained").hash
     assert list(again.json["controls"]["runs"]) == ["this run", "random backbone", "plain TD3"]
+
+
+def test_the_screen_names_the_tasks_counts_steps_in_one_way_and_announces_the_final_evaluation(here, capsys):
+    said = call(capsys, "meta-train", SPLIT, *FEW)
+    title = "2 tasks of cheetah-vel/mier-hard, meta-training"
+    header, *lines = [line for line in said.err.splitlines() if "replay" not in line]
+    assert header.startswith(f"{title}, 40 steps per task, 80 in all, run folder runs/")
+    for steps in (0, 30, 40):
+        assert any(
+            re.match(rf"{steps} steps per task: eval \S+ \(train:0 \S+, train:50 \S+\)$", line) for line in lines
+        )
+    assert any(line.startswith(f"{title}: 80/80 steps, ") for line in lines)
+    assert lines[-1] == f"{title}: final evaluation on 62 tasks", "2 train, 30 test and 30 OOD tasks"
+    assert "40 steps per task, 80 in all: " in said.out
+
+
+def test_a_family_alone_is_told_as_its_first_split_on_the_screen_and_in_the_name_of_the_folder(here, capsys):
+    said = call(capsys, "meta-train", "cheetah-vel", *FEW, "--eval-freq=0")
+    assert "2 tasks of cheetah-vel/pearl, meta-training, " in said.err
+    assert [folder.name for folder in (here / "runs").iterdir()] == ["cheetah-vel-pearl-meta-train-1"]
+    assert "2 tasks of cheetah-vel/pearl, " in said.out
+    (backbone,) = (here / "runs").glob("*/pretrained")
+    assert (
+        "# Backbone meta-trained on 2 tasks of cheetah-vel/pearl\n" in call(capsys, "backbones", "show", backbone).out
+    )
+
+
+def test_a_resumed_meta_training_has_the_title_that_it_had(here, capsys):
+    meta_run(n_tasks=2, total_timesteps=80, run_dir="run", callback=StopAt(30))
+    header = call(capsys, "resume", "run").err
+    assert "2 tasks of cheetah-vel/mier-hard, meta-training, 40 steps per task, 80 in all, run folder run\n" in header
 
 
 def test_the_result_for_programs_has_the_returns_of_each_task(tmp_path, monkeypatch, capsys):

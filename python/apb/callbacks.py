@@ -19,18 +19,22 @@ class RunState:
     """A read-only view of a run, passed to every hook.
 
     Attributes:
+        title: What runs, in words: "HalfCheetah-v5, param_noise", "20 tasks of cheetah-vel/mier-hard, meta-training".
         timesteps: Environment transitions so far, per lane.
-        total_timesteps: The budget.
+        total_timesteps: The budget, per lane.
         updates: Critic updates so far, per lane.
+        tasks: What the task of each lane is called now; None where the run has only one.
         seeds: The seed of each lane.
         metrics: The latest value of each metric, keyed as in the history ("train/critic_loss", ...).
         policies: The lanes' current noise-free policies: a function, since making them costs a little.
         run_dir: The run folder, or None.
     """
 
+    title: str
     timesteps: int
     total_timesteps: int
     updates: int
+    tasks: tuple[str | None, ...]
     seeds: tuple[int, ...]
     metrics: dict[str, float]
     policies: "PolicyMaker"
@@ -71,6 +75,10 @@ class Callback:
 
     def on_checkpoint(self, state: RunState, path: Path) -> bool | None:
         """After a checkpoint has been written to `path`; what this changes in `state_dict` is added to it."""
+
+    def on_final_evaluation(self, state: RunState, tasks: int) -> None:
+        """Before the evaluation with which a run ends that has spent its budget, on so many tasks in all: those of the
+        lanes, and of a meta-training the test and OOD tasks of its split."""
 
     def on_end(self, state: RunState) -> None:
         """After the last step, also when the run was stopped; not when it failed."""

@@ -27,6 +27,7 @@ from apb.env_making import (
 from apb.env_rows import EnvRows, Rows, close_env
 from apb.env_spaces import AnyEnv, AnyVectorEnv, flat_size, require_action_space, require_observation_space, spaces_of
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, UnknownNameError, counted, require_arguments
+from apb.lane_words import common_place
 from apb.tasks.splits import one_of
 from apb.vector_rows import VectorRows
 
@@ -101,9 +102,11 @@ class EnvSource:
 
     @property
     def name(self) -> str:
-        """What messages call the env: its task or tasks, its id, or the class of the env inside all wrappers."""
+        """What messages call the env: its task, or how many of a split, its id, or the class inside all wrappers."""
         if len(self.tasks) > 1:
-            return f"{len(self.tasks)} tasks of {self.tasks[0].family}"
+            family = self.tasks[0].family
+            place = common_place([task.label or "" for task in self.tasks])
+            return f"{len(self.tasks)} tasks of {place if place.startswith(f'{family}/') else family}"
         return (self.tasks[0].label if self.tasks else None) or self.env_id or self._class
 
     @property

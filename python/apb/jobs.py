@@ -58,6 +58,11 @@ class Job:
         """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""
         return result
 
+    @property
+    def unseen(self) -> int:
+        """How many tasks that nothing was learned on `finish` evaluates on."""
+        return 0
+
     def run(self, folder: Path | None) -> AdaptResult:
         """Do it from the beginning, in a new run in `folder` if there is one."""
         if self.source.running_statistics:
@@ -74,7 +79,7 @@ class Job:
             loop = self.loop()
             stack.callback(loop.close)
             if folder is None:
-                return run_to_end(loop, None, signals, self.finish)
+                return run_to_end(loop, None, signals, self.finish, self.unseen)
             config = {
                 "job": self.settings.job,
                 "env": self.source.name,
@@ -90,7 +95,7 @@ class Job:
             stack.enter_context(run.lock())
             writer = RunWriter(run, loop)
             stack.callback(writer.close)
-            return run_to_end(loop, writer, signals, self.finish)
+            return run_to_end(loop, writer, signals, self.finish, self.unseen)
 
 
 def resolve_device(options: dict[str, Any]) -> dict[str, Any]:

@@ -316,9 +316,11 @@ class LearningLoop:
         if not self.callbacks:
             return True
         state = RunState(
+            f"{self.source.name}, {self.settings.in_words}",
             self.timesteps,
             self.budget,
             self.learner.updates,
+            tuple(lane.task for lane in self.lanes),
             tuple(lane.seed for lane in self.lanes),
             dict(self.metrics),
             PolicyMaker(self.policies),

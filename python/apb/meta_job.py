@@ -138,15 +138,24 @@ class MetaJob(Job):
         kept = AdapterSet.of(adapters[0].shape, parameters, tasks)
         return replace(result.policies[0].backbone, adapters=kept)
 
+    @property
+    def unseen(self) -> int:
+        """See `Job`: those of the split's lists."""
+        return sum(map(len, self._unseen.values()))
+
+    @property
+    def _unseen(self) -> dict[str, tuple[Task, ...]]:
+        """Test and OOD tasks of the split; none where envs are of different kinds, so that no adapter is kept."""
+        lists = lists_of(self.about["split"], CONFIG_FILE) if self.source.tasks else {}
+        return {name: tasks for name, tasks in lists.items() if tasks and name in EVALUATED}
+
     def _zero_shot(self, result: AdaptResult, backbone: Backbone, check: Callable[[], object]) -> dict[str, ZeroShot]:
         names = tuple(str(lane["task"]) for lane in result.lanes)
         found = {"train": ZeroShot(names, result.final, "own")}
-        if backbone.adapters is not None:
-            options = {"n_eval_episodes": self.settings.n_eval_episodes, "seed": self.settings.seed}
-            for name, tasks in lists_of(self.about["split"], CONFIG_FILE).items():
-                if tasks and name in EVALUATED:
-                    threads = self.settings.num_threads
-                    found[name] = returns_on(tasks, backbone, **options, num_threads=threads, before_step=check)
+        options = {"n_eval_episodes": self.settings.n_eval_episodes, "seed": self.settings.seed}
+        for name, tasks in self._unseen.items():
+            threads = self.settings.num_threads
+            found[name] = returns_on(tasks, backbone, **options, num_threads=threads, before_step=check)
         return found
 
     def _metadata(self, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> dict[str, Any]:

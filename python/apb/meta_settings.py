@@ -31,6 +31,11 @@ class MetaSettings(LearningSettings):
     checkpoint_freq: Interval = 5_000
     """Timesteps of one task between checkpoints in the run folder; 0 for one at the end only. Ours."""
 
+    @property
+    def in_words(self) -> str:
+        """See `LearningSettings`."""
+        return "meta-training"
+
     def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
         """See `LearningSettings`: one for each task, drawn from `seed`, so that an adaptation with a small seed begins
         with other draws than any lane that its backbone was trained in."""

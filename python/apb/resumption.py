@@ -134,7 +134,7 @@ def resume(
         stack.callback(loop.close)
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
-        return run_to_end(loop, writer, signals, job.finish)
+        return run_to_end(loop, writer, signals, job.finish, job.unseen)
 
 
 def _require_same_backbone(run: RunFolder, config: Mapping[str, Any], backbone: Backbone) -> None:

@@ -214,10 +214,12 @@ def run_to_end(
     writer: RunWriter | None,
     signals: StopSignals,
     finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult] = lambda result, check: result,
+    unseen: int = 0,
 ) -> AdaptResult:
     """Run `loop` through the rest of its budget, writing to `writer` if there is one, unless one of `signals` stops it.
 
     `finish` makes of the result what is returned, before it is written; it is given what raises where a stop is wanted.
+    It evaluates on so many `unseen` tasks.
 
     Raises:
         SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
@@ -225,7 +227,7 @@ def run_to_end(
     """
     run = _Run(loop, writer, signals)
     with _telling_what_is_kept(writer):
-        result = _ended(run, finish)
+        result = _ended(run, finish, unseen)
     if writer is not None:
         writer.result(result.to_json())
     loop.emit("on_end")
@@ -241,13 +243,14 @@ def _telling_what_is_kept(writer: RunWriter | None) -> Iterator[None]:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
 
 
-def _ended(run: _Run, finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult]) -> AdaptResult:
+def _ended(run: _Run, finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult], unseen: int) -> AdaptResult:
     """Run to the end and evaluate; the result with all that `finish` makes of it, and how the time was spent."""
     loop, check = run.loop, run.signals.check
     final: tuple[EvalResult, ...] = ()
     try:
         stopped_by = run.to_end()
         if loop.settings.eval_freq and stopped_by == BUDGET:
+            loop.emit("on_final_evaluation", len({lane.task for lane in loop.lanes}) + unseen)
             final = tuple(loop.evaluate(rng.Stream.FINAL_EPISODE, check))
     except StopRequested as request:
         stopped_by = str(request)  # all else is saved, and a resume makes this evaluation

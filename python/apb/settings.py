@@ -120,6 +120,11 @@ class LearningSettings(ABC):
         if self.policy_starts is None:
             object.__setattr__(self, "policy_starts", 5_000 if self.adapter_init in LEARNED_STARTS else 0)
 
+    @property
+    def in_words(self) -> str:
+        """What is done in the env, for titles."""
+        return self.strategy
+
     @abstractmethod
     def lane_seeds(self, tasks: int) -> list[tuple[int, ...]]:
         """The seeds of each task's lanes."""

@@ -35,7 +35,7 @@ class Options(MetaSettings):
     """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
     sqrt(2)."""
     run_dir: Path | None = None
-    """Run folder, new or empty. Default: the first free runs/<tasks>-meta-train-<n>."""
+    """Run folder, new or empty. Default: the first free runs/<split or tasks>-meta-train-<n>."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
 
@@ -56,12 +56,12 @@ def run(options: Options) -> Outcome:
     if not options.tasks:
         raise ConfigError("apb meta-train expects SPLIT, the tasks to train on: cheetah-vel/mier-hard, for example")
     given = options.tasks[0] if len(options.tasks) == 1 else options.tasks
-    _, tasks = train_tasks(given, options.n_tasks)
+    split, tasks = train_tasks(given, options.n_tasks)
     source = resolve_all(tasks)
     backbone = chosen_backbone(options.backbone, options.reading, options.init, options.seed, source)
     settings = {field.name: getattr(options, field.name) for field in fields(MetaSettings)}
     with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBarCallback(f"{' '.join(options.tasks)}, meta-training"))
-        run_dir = named or stack.enter_context(numbered_folder("-".join(options.tasks), "meta-train"))
+        bar = stack.enter_context(ProgressBarCallback())
+        run_dir = named or stack.enter_context(numbered_folder(str(split or "-".join(options.tasks)), "meta-train"))
         meta_train(given, backbone, run_dir=run_dir, callback=bar, **settings)
     return RunSummary.read(RunFolder.open(str(run_dir))).outcome()

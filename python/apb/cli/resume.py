@@ -65,7 +65,7 @@ def run(options: Options) -> Outcome:
     outcome = with_controls(summary, [] if env is None else env.words, env, **changed)
     if left:
         return outcome
-    spent = f"its budget of {summary.result['timesteps']:,} steps"
+    spent = f"its budget of {summary.steps}"
     said = f"{short_path(opened.path)} has spent {spent}; nothing is left to do"
     identity = _identity(opened.config)
     # No command that may come next names a list.
@@ -78,7 +78,7 @@ def _resume(opened: RunFolder, path: Path, env: EnvSource | None, how: Mapping[s
     from apb.progress import ProgressBarCallback
     from apb.resumption import resume
 
-    with ProgressBarCallback(_title(opened.config)) as bar:
+    with ProgressBarCallback() as bar:
         try:
             resume(path, env=env, callback=bar, **how)
         except (InvalidEnvError, UnknownNameError) as error:
@@ -99,7 +99,3 @@ def _env(options: Options, config: Mapping[str, Any]) -> EnvSource | None:
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     identity = config.get("env_identity")
     return identity if isinstance(identity, dict) else {}
-
-
-def _title(config: Mapping[str, Any]) -> str:
-    return f"{config.get('env')}, {config.get('strategy')}"

@@ -16,6 +16,7 @@ from apb.cli.backbones import adaptation
 from apb.cli.outcome import Outcome
 from apb.errors import ApbError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
+from apb.lane_words import kind_of_lane
 from apb.meta_settings import MetaSettings
 from apb.plotting import CURVE_FILE
 from apb.runs import (
@@ -116,6 +117,13 @@ class RunSummary:
         return EXIT_STOPPED if str(self.result["stopped_by"]).startswith("SIG") else 0
 
     @property
+    def steps(self) -> str:
+        """The environment steps that were made, in words: of each lane, and of all together."""
+        steps, lanes = int(self.result["timesteps"]), len(self.lanes)
+        each = f"{steps:,} steps per {kind_of_lane([task for task, _ in self.lanes])}"
+        return each if lanes == 1 else f"{each}, {lanes * steps:,} in all"
+
+    @property
     def timesteps_per_second(self) -> float:
         """Environment steps of all lanes per second of wall time."""
         return len(self.lanes) * float(self.result["timesteps"]) / max(float(self.result["wall_time"]), 1e-9)
@@ -143,7 +151,7 @@ class RunSummary:
 
     def shown(self, words: Sequence[str]) -> list[RenderableType]:
         """A table of returns, where the time went, the files, and the commands that may come next."""
-        timesteps, wall_time = int(self.result["timesteps"]), float(self.result["wall_time"])
+        wall_time = float(self.result["wall_time"])
         curve = self.run_dir / CURVE_FILE
         run = shlex.join([str(self.run_dir), *words])
         if self.finished and self._backbone is not None:
@@ -158,8 +166,8 @@ class RunSummary:
             f"{self.config['env']}, {self.config['strategy']}: {title}",
             *([self._table()] if self.latest else []),
             *self._zero_shot(),
-            f"{timesteps:,} steps per {self._lane} in {wall_time:,.1f} s: {self.timesteps_per_second:,.0f} steps/s;"
-            f" time went to {self._profile()}",
+            f"{self.steps}: {wall_time:,.1f} s, {self.timesteps_per_second:,.0f} steps/s; time went to"
+            f" {self._profile()}",
             *told(self.result["systems"]),
             *([] if self.finished else [f"stopped by {self.result['stopped_by']} before its end"]),
             f"policy: {self.policy}",
@@ -185,10 +193,6 @@ class RunSummary:
     @property
     def _several_tasks(self) -> bool:
         return self.lanes[0][0] is not None
-
-    @property
-    def _lane(self) -> str:
-        return "task and seed" if self._several_tasks else "seed"
 
     def _table(self) -> Table:
         table = Table()
