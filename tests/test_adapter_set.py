@@ -207,6 +207,14 @@ def test_the_card_of_a_backbone_that_keeps_no_adapters_suggests_no_beginning_tha
     assert "nearest" not in card
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.3, "1 second"), (59, "59 seconds"), (89.2, "90 seconds"), (95, "2 minutes"), (3700, "62 minutes")],
+)
+def test_a_card_tells_the_time_of_a_short_run_in_seconds(seconds, words):
+    assert f"| wall time | {words} |" in backbone_card(replace(BACKBONE, metadata={"wall_time": seconds}))
+
+
 def test_a_card_leaves_out_what_is_not_known():
     card = backbone_card(Backbone.random(0, input_size=4, hidden_sizes=(6, 5)))
     assert "None" not in card

@@ -260,8 +260,18 @@ def test_the_card_of_a_folder_is_shown(trained, capsys):
         assert words in called.out
 
 
+def test_backbones_names_the_split_that_each_was_trained_on(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = call(capsys, "backbones").out
+    for folder in apb.shipped.shipped().values():
+        told = Backbone.from_pretrained(folder).metadata
+        split = told["split"]
+        assert (f"{told['n_tasks']} tasks of {split['name']}" if split else told["tasks"]) in out
+
+
 @pytest.mark.parametrize("arguments", [["show"], ["show", "a", "b"], ["a", "b"]])
 def test_other_words_than_show_and_a_name_are_refused(capsys, arguments):
     called = call(capsys, "backbones", *arguments)
     assert called.code == 2
-    assert "expected nothing, or `show` and one name or folder" in called.err
+    assert "expected nothing, or `show` and one name or folder; the package has " in called.err
+    assert all(name in called.err for name in apb.shipped.shipped())

@@ -1,8 +1,10 @@
 """`backbone_card`: the README.md in the folder of a meta-trained backbone: what it is, what it is for, its limits."""
 
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from apb import files
+from apb.errors import counted
 
 if TYPE_CHECKING:
     from apb.backbone import Backbone
@@ -37,7 +39,7 @@ def backbone_card(backbone: "Backbone") -> str:
         "they are": ", ".join(names),
         "split": split and f"{split.get('name')}, SHA-256 `{split.get('sha256')}`",
         "timesteps": steps and f"{steps:,} in all",
-        "wall time": seconds and f"{seconds / 60:.0f} minutes",
+        "wall time": seconds and (f"{seconds / 60:.0f} minutes" if seconds >= 90 else counted(ceil(seconds), "second")),
         "seed": told.get("seed"),
         "architecture": f"{sizes}, reading {'A' if backbone.input_activation else 'B'}, "
         f"{backbone.num_parameters:,} parameters",

@@ -1,7 +1,8 @@
 """`apb backbones`: the meta-trained backbones of the package, and the card of one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import RenderableType
@@ -41,7 +42,8 @@ def run(options: Options) -> Outcome:
             return Outcome(backbone.description() | kept, [backbone_card(backbone)])
         case _:
             raise ConfigError(
-                f"apb backbones {' '.join(options.words)!r}: expected nothing, or `show` and one name or folder"
+                f"apb backbones {' '.join(options.words)!r}: expected nothing, or `show` and one name or folder; the "
+                f"package has {', '.join(shipped())}"
             )
 
 
@@ -54,10 +56,17 @@ def _list() -> Outcome:
         told = backbone.metadata
         returns = ", ".join(f"{each['mean']:.1f}" for each in (told.get("returns") or {}).values())
         sizes = "-".join(map(str, backbone.layer_sizes))
-        table.add_row(name, str(told.get("tasks")), f"{told.get('total_timesteps', 0):,}", sizes, returns)
+        table.add_row(name, _trained_on(told), f"{told.get('total_timesteps', 0):,}", sizes, returns)
     following = ["apb backbones show NAME", *(adaptation(each, name) for name, each in backbones.items())]
     shown: list[RenderableType] = [table, "next:", *(f"  {command}" for command in following)]
     return Outcome({name: each.description() for name, each in backbones.items()}, shown)
+
+
+def _trained_on(told: Mapping[str, Any]) -> str:
+    """The number of all its train tasks, and their split; what the metadata call them, where they are of none."""
+    split = told.get("split")
+    number = len(told.get("task_names") or ()) or told.get("n_tasks")
+    return f"{number} tasks of {split['name']}" if split else str(told.get("tasks"))
 
 
 def adaptation(backbone: Backbone, name: str) -> str:
