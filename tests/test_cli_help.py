@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from itertools import pairwise
 
 import apb
@@ -31,6 +32,7 @@ def test_help_lists_every_verb_and_the_exit_codes(capsys, arguments):
     assert all(f"  {verb} " in called.out for verb in VERBS)
     assert "exit codes:" in called.out
     assert max(map(len, called.out.splitlines())) <= 80
+    assert f"alone, {adapt.MAIN_JOB_BACKBONE} to an unseen speed" in called.out
 
 
 @pytest.mark.parametrize("asked", ["--version", "-v", "-V", "version"])
@@ -226,6 +228,29 @@ def test_a_message_comes_with_its_notes(here, monkeypatch, capsys):
     error.add_note("and noted")
     monkeypatch.setattr("apb.cli.info.run", failing_with(error))
     assert call(capsys, "info").err == "apb: error: told\nand noted\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "typed"),
+    [
+        ("or replay_on_disk=True", "or --replay-on-disk"),
+        ("pass eval_freq=0.", "pass --eval-freq 0."),
+        ("adapter_init='mean' or adapter_init='scratch'", "--adapter-init mean or --adapter-init scratch"),
+        ("strategy='my own'", "--strategy 'my own'"),
+        ("keep_best=False, trainable_backbone=False", "--no-keep-best, no --trainable-backbone"),
+        ("seed = 3; `resume(RUN, env=[...])`, --device=cuda, my_seed=1, 'runs/seed=3'", None),
+    ],
+)
+def test_a_message_says_options_as_they_are_typed(said, typed, monkeypatch, capsys):
+    def run(options):
+        warnings.warn(said, apb.ApbWarning, stacklevel=1)
+        raise apb.RunFolderError(said)
+
+    monkeypatch.setattr("apb.cli.adapt.run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        called = call(capsys, "adapt")
+    assert called.err == f"apb: warning: {typed or said}\napb: error: {typed or said}\n"
 
 
 def test_an_unexpected_error_shows_its_traceback_and_exits_with_1(here, monkeypatch, capsys):

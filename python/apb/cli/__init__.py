@@ -8,13 +8,14 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import ModuleType
 
 from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 
 VERBS = {
-    "adapt": "adapt a backbone to an env; without arguments, to HalfCheetah-v5",
+    "adapt": "adapt a backbone to an env; alone, cheetah-vel to an unseen speed",
     "meta-train": "learn a backbone over many tasks, to be adapted to others",
     "eval": "evaluate the policy of a run, or a saved policy",
     "resume": "continue a run that was stopped or killed, exactly",
@@ -96,7 +97,7 @@ def _dispatch(given: list[str]) -> int:
         return EXIT_OK
     if verb not in VERBS:
         raise UnknownNameError(f"there is no verb {verb!r}; {nearest(verb, VERBS)}; `apb --help` explains them")
-    from apb.cli.parsing import parse
+    from apb.cli.parsing import as_typed, parse
 
     try:
         module = _module(verb)
@@ -110,9 +111,10 @@ def _dispatch(given: list[str]) -> int:
             " osmesa (`apt install libosmesa6`) or disable"
         ) from error
     options = parse(module.Options, verb, rest, EXIT_CODES)
+    say = partial(as_typed, module.Options)
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _log_shown():
-        warnings.showwarning = _WarningPrinter()
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _log_shown(), _errors_said(say):
+        warnings.showwarning = _WarningPrinter(say)
         outcome = module.run(options)
     outcome.print(as_json=options.json)
     sys.stdout.flush()
@@ -177,14 +179,26 @@ def _log_shown() -> Iterator[None]:
         log.setLevel(level)
 
 
-class _WarningPrinter:
-    """Prints each warning once, wherever it comes from, without the colours that Gymnasium gives its own."""
+@contextlib.contextmanager
+def _errors_said(say: Callable[[str], str]) -> Iterator[None]:
+    """Let the messages of errors be what `say` makes of them."""
+    try:
+        yield
+    except ApbError as error:
+        error.args = (say(str(error)),)
+        raise
 
-    def __init__(self) -> None:
+
+class _WarningPrinter:
+    """Prints each warning once, wherever it comes from, as `say` makes it, without the colours that Gymnasium gives its
+    own."""
+
+    def __init__(self, say: Callable[[str], str]) -> None:
+        self._say = say
         self._printed: set[str] = set()
 
     def __call__(self, message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-        text = _COLOUR.sub("", str(message)).removeprefix("WARN: ")
+        text = self._say(_COLOUR.sub("", str(message)).removeprefix("WARN: "))
         if text not in self._printed:
             print(f"apb: warning: {text}", file=sys.stderr)
         self._printed.add(text)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import inspect
 import re
+import shlex
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,6 +110,22 @@ def how_to_say(verb: str, word: str) -> str:
     if verb == "adapt" and word in STRATEGIES:
         return f"did you mean `--strategy {word}`?"
     return f"give the option first that it is a value of: see `apb {verb} --help`"
+
+
+def as_typed(options: type, text: str) -> str:
+    """A message of the library with what it says to pass as one types it: `device='cpu'` as `--device cpu`."""
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    named = [name for name, field in fields.items() if tyro.conf.Positional not in get_args(field.type)]
+
+    def typed(found: re.Match[str]) -> str:
+        name, quoted, bare = found.groups()
+        option = f"--{name.replace('_', '-')}"
+        if fields[name].type is not bool:
+            return f"{option} {shlex.quote(quoted or bare or '')}"
+        off = f"--no-{option[2:]}" if fields[name].default else f"no {option}"
+        return option if bare == "True" else off
+
+    return re.sub(rf"(?<![\w./'\"-])({'|'.join(named)})=(?:'([^']*)'|([\w.+-]*\w))", typed, text)
 
 
 def _check_names(options: type, verb: str, arguments: Sequence[str]) -> None:
