@@ -205,6 +205,13 @@ def test_every_public_name_has_a_docstring_and_a_place_in_the_docs(public):
     assert re.search(rf"\bapb\.{public}\b", text)
 
 
+def test_the_list_of_public_names_is_complete():
+    text = TEXTS[ROOT / "docs" / "concepts.md"].partition("\nThe public names are ")[2]
+    errors = [row[0] for row in table_rows(TEXTS[ROOT / "docs" / "troubleshooting.md"], "## Errors")]
+    listed = set(re.findall(r"`apb\.(\w+)`", " ".join([text, *errors, "`apb.ApbError`"])))
+    assert listed == set(apb.__all__)
+
+
 FEW = ["--total-timesteps", "220", "--learning-starts", "200"]
 ARGUMENTS = {
     "adapt_and_deploy": ["--env", "Pendulum-v1", *FEW, "--strategy", "param_noise"],

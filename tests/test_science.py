@@ -115,6 +115,15 @@ def test_the_page_of_scales_is_what_its_command_makes_of_the_returns_and_the_raw
     assert (f"**Not finished: {missing} of {len(scales.SCALED_TASKS)} tasks.**" in page) == (missing > 0)
 
 
+def test_the_largest_difference_of_the_exact_case_is_told_on_both_pages():
+    results = ROOT / "docs" / "results"
+    page = (results / "permuted-state" / "exact.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| cheetah")]
+    largest = max(abs(float(original) - float(permuted)) for _, _, original, permuted, _, _ in rows)
+    assert f"up to {largest:.3f}:" in page
+    assert f"at most {largest:.3f} in returns" in " ".join((results / "README.md").read_text().split())
+
+
 def test_how_likely_a_method_is_ahead_is_what_numpy_makes_of_the_raw_files(report):
     curves = report.read_curves("random-backbone")
     head, _, *rows = [

@@ -68,7 +68,7 @@ def main() -> int:
         f"Made by `python -m benchmarks.science.exact`. The backbone `{BACKBONE}` acts with the adapter of the nearest",
         f"train task, {EPISODES} episodes from the same starts. Then the observations come in another order: with the",
         "columns of the pre-layer in that order the frozen backbone returns the same, as the paper's theorem says,",
-        f"up to {farthest:.2g}: sums in another order round otherwise, and contacts let such differences grow.",
+        f"up to {farthest:.3f}: sums in another order round otherwise, and contacts let such differences grow.",
         "The last column is what the policy returns with the pre-layer as it was.",
         "",
         "| task | original order | another order, permuted pre-layer | another order, pre-layer as it was |",
