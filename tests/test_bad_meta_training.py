@@ -1,6 +1,7 @@
 """What `meta_train` refuses, before any work is lost: tasks, options and run folders that cannot be meant."""
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from typing import ClassVar
@@ -59,6 +60,8 @@ LIST = [f"{SPLIT}/train:3", f"{SPLIT}/train:4"]
         (SPLIT, "3", ConfigError, r"n_tasks = '3' is a str; expected an integer in \[2, 4096\]"),
         (LIST, 3, ConfigError, "n_tasks = 3, but the list has 2 tasks; leave n_tasks out"),
         ([LIST[0], LIST[0]], None, ConfigError, f"{SPLIT}/train:3 twice; expected different ones"),
+        ("Hopper-v5,Walker2d-v5", None, ConfigError, "one name; .* in a shell with spaces .*: Hopper-v5 Walker2d-v5$"),
+        (["Ant-v5", f"{SPLIT}, Hopper-v5"], None, ConfigError, f"one name; .* spaces between them: {SPLIT} Hopper-v5$"),
         ([LIST[0], 4], None, InvalidEnvError, "4 .*; expected "),
         ([LIST[0], f"{SPLIT}/train:100"], None, UnknownNameError, "has 100 tasks; expected a number from 0 to 99"),
     ],
@@ -137,12 +140,14 @@ def edit_config(run_dir, change):
     path.write_text(json.dumps(config))
 
 
-def test_a_run_folder_that_is_full_is_left_alone(tmp_path):
+def test_a_run_folder_that_is_full_is_left_alone_and_told_before_anything_is_announced(tmp_path, caplog):
     run(run_dir=tmp_path / "run", total_timesteps=20)
     before = contents(tmp_path / "run")
+    caplog.set_level(logging.INFO, "apb")
     with pytest.raises(RunFolderError, match=r"is not empty .*; expected a new or empty folder"):
         meta_run(run_dir=tmp_path / "run")
     assert contents(tmp_path / "run") == before
+    assert not caplog.records
 
 
 def test_a_run_folder_in_use_is_left_alone(tmp_path):

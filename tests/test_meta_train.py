@@ -136,9 +136,11 @@ def test_without_a_number_twenty_tasks_are_used_or_all_there_are():
     assert len(meta_run(f"{SPLIT}/train", n_tasks=None, total_timesteps=100).lanes) == 100
 
 
-def test_a_split_in_a_list_stands_for_its_train_tasks_as_it_does_alone():
-    _, chosen = train_tasks([SPLIT, "cheetah-vel/tavt"], None)
-    assert chosen == [*get(SPLIT).train, *get("cheetah-vel/tavt").train]
+def test_a_split_or_a_family_in_a_list_stands_for_the_tasks_that_it_stands_for_alone():
+    alone = [task for name in (SPLIT, "cheetah-vel/tavt", "ant-goal") for task in train_tasks(name, None)[1]]
+    _, chosen = train_tasks([SPLIT, get("cheetah-vel/tavt"), "ant-goal", "Hopper-v5"], None)
+    assert chosen == [*alone, "Hopper-v5"]
+    assert len(train_tasks([f"{SPLIT}/train", "Hopper-v5"], None)[1]) == 101
 
 
 @pytest.mark.parametrize(

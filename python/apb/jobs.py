@@ -18,7 +18,7 @@ from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted
 from apb.loop import LearningLoop
 from apb.persistence import RunWriter
 from apb.runner import AdaptResult, run_to_end
-from apb.runs import RunFolder, StopSignals
+from apb.runs import RunFolder, StopSignals, require_new_folder
 from apb.settings import LearningSettings
 from apb.simulation import BatchedEnv
 
@@ -65,6 +65,8 @@ class Job:
 
     def run(self, folder: Path | None) -> AdaptResult:
         """Do it from the beginning, in a new run in `folder` if there is one."""
+        if folder is not None:
+            require_new_folder(folder)  # before anything is made or announced
         if self.source.running_statistics:
             warnings.warn(
                 f"env {self.source.name} is wrapped in {' and '.join(self.source.running_statistics)}, whose running "

@@ -20,7 +20,7 @@ class MetaSettings(LearningSettings):
     50,000 for each of 20."""
     n_tasks: Annotated[int | None, Range(2, MAX_LANES)] = None
     """How many of the train tasks of a split, evenly spread over its list; of a list all are used. Default: 20, or all
-    if there are fewer. Ours: the paper does not tell its number."""
+    if there are fewer, also of a split in a list. Ours: the paper does not tell its number."""
     learning_starts: Interval = 2_000
     """Timesteps of each task with uniformly random actions before learning starts. 2,000 in PEARL's code."""
     max_grad_norm: Annotated[float, Range(0, 1e6)] = 10.0

@@ -17,7 +17,8 @@ N_TASKS = 20
 
 
 def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> tuple[Split | None, Sequence[EnvLike]]:
-    """The split that was given, if it was one, and the tasks to train on: of a split evenly spread over its list.
+    """The split that was given, if it was one, and the tasks to train on: of a split evenly spread over its list. In a
+    list each split stands for as many of its tasks as alone without `n_tasks`.
 
     Raises:
         ConfigError, UnknownNameError: there are none, or less than two, or less than `n_tasks`.
@@ -26,15 +27,12 @@ def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> 
     split: Split | None = None
     chosen: Sequence[EnvLike]
     if isinstance(given, str) and given not in gymnasium.registry:
-        splits = splits_of(given) if given in FAMILIES else ()
-        found = get(f"{given}/{splits[0]}" if splits else given)
+        found = _meant(given)
     if isinstance(found, Split):
         most = len(found.train)
         if n_tasks is not None and not 2 <= n_tasks <= max(2, most):
             raise ConfigError(f"n_tasks = {n_tasks}; expected 2 to {most}, as many as {found} has train tasks")
-        wanted = min(N_TASKS, most) if n_tasks is None else n_tasks
-        # Evenly spread, since some lists are ordered.
-        split, chosen = found, tuple(found.train[number * most // wanted] for number in range(wanted))
+        split, chosen = found, _spread(found, n_tasks)
     elif isinstance(found, str | Task) or not isinstance(found, Sequence):
         raise ConfigError(
             f"tasks = {given!r:.100}; expected a split such as 'cheetah-vel/mier-hard', or a list of tasks: a backbone "
@@ -55,11 +53,29 @@ def train_tasks(given: str | Split | Sequence[EnvLike], n_tasks: int | None) -> 
     return split, chosen
 
 
+def _meant(name: str) -> Split | Task | tuple[Task, ...]:
+    """What a name stands for: see `apb.tasks.get`; a family alone for its first split."""
+    if "," in name:
+        raise ConfigError(
+            f"tasks = {name!r:.100} is one name; expected several as a list, or in a shell with spaces between them: "
+            f"{' '.join(name.replace(',', ' ').split()):.100}"
+        )
+    splits = splits_of(name) if name in FAMILIES else ()
+    return get(f"{name}/{splits[0]}" if splits else name)
+
+
+def _spread(split: Split, n_tasks: int | None = None) -> tuple[Task, ...]:
+    """So many of its train tasks, evenly spread, since some lists are ordered."""
+    most = len(split.train)
+    wanted = min(N_TASKS, most) if n_tasks is None else n_tasks
+    return tuple(split.train[number * most // wanted] for number in range(wanted))
+
+
 def _named(given: EnvLike) -> Sequence[EnvLike]:
-    """What a name in a list stands for: a split for its train tasks, as it does alone."""
-    found: Any = get(given) if isinstance(given, str) and is_task_name(given) else given
+    """What an entry of a list stands for."""
+    found: Any = _meant(given) if isinstance(given, str) and ("," in given or is_task_name(given)) else given
     if isinstance(found, Split):
-        return found.train
+        return _spread(found)
     return found if isinstance(found, tuple) else (found,)
 
 

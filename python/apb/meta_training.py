@@ -35,8 +35,9 @@ def meta_train(
     Args:
         tasks: A split by its name, "cheetah-vel/mier-hard", of which `n_tasks` train tasks are used, evenly spread over
             the list, or with `resample_tasks` so many at a time; a family's name stands for its first split. Or an
-            `apb.tasks.Split`, or a list of tasks or names of tasks, all of which are used. The list may have any envs
-            that `adapt` takes, such as ["Hopper-v5", "Walker2d-v5"]: they may observe and act in different numbers.
+            `apb.tasks.Split`, or a list of tasks or names of tasks, all of which are used; a split in it stands for 20
+            of its train tasks, as it does alone. The list may have any envs that `adapt` takes, such as ["Hopper-v5",
+            "Walker2d-v5"]: they may observe and act in different numbers.
         backbone: What to begin with: see `adapt`. Default: a random one of reading B, drawn from `seed`.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.

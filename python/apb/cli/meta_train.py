@@ -25,7 +25,7 @@ class Options(MetaSettings):
 
     tasks: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPLIT", help_behavior_hint="")] = ()
     """FAMILY/SPLIT, on train tasks of which it is trained, as "cheetah-vel/mier-hard"; FAMILY alone is its first split;
-    or several tasks or envs: see `apb tasks`."""
+    or several splits, tasks or envs, with spaces between them: see `apb tasks`."""
     backbone: str = "random"
     """What to begin with: "random", the name of a backbone of the package, or the folder of a saved one."""
     reading: Reading = DEFAULT_READING

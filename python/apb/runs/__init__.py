@@ -7,6 +7,7 @@ from apb.runs.folder import (
     last_good_checkpoint,
     latest_name,
     numbered_folder,
+    require_new_folder,
     short_path,
     writing,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "numbered_folder",
     "read_evaluations",
     "read_history",
+    "require_new_folder",
     "require_unbegun",
     "required_systems",
     "short_path",

@@ -58,8 +58,8 @@ class RunFolder:
         Raises `RunFolderError` when `path` is not an empty folder or cannot be written.
         """
         dump_json(config)  # refuse an unwritable configuration before anything exists
-        try:
-            run = cls(path)
+        run = cls(path)
+        with _begun_in(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
             _require_empty(run.path)
             with run.lock():
@@ -72,12 +72,6 @@ class RunFolder:
                     prepare(run.path)
                 write_json_atomic(run.path / "config.json", config)
                 sync(run.path.parent)
-        except RunFolderError:
-            raise
-        except OSError as error:
-            raise RunFolderError(
-                f"run_dir = {str(path)!r} cannot be written: {error}; make room, or choose another place"
-            ) from error
         return run
 
     @classmethod
@@ -276,6 +270,26 @@ def writing(run: Path, what: Path) -> Iterator[None]:
         raise RunFolderError(
             f"{what} cannot be written: {reason.strerror or reason}; {last_good_checkpoint(run)}; make room, or make "
             f"it a place that you may write to, and continue with `apb resume {shlex.quote(str(run))}`"
+        ) from error
+
+
+def require_new_folder(path: Path) -> None:
+    """Raise `RunFolderError` when there is something at `path` in whose place no run may begin."""
+    with _begun_in(path):
+        if path.exists():
+            _require_empty(path)
+
+
+@contextmanager
+def _begun_in(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block, in which a run begins in `path`, into a `RunFolderError`."""
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except OSError as error:
+        raise RunFolderError(
+            f"run_dir = {str(path)!r} cannot be written: {error}; make room, or choose another place"
         ) from error
 
 
