@@ -298,7 +298,7 @@ def test_a_warning_of_gymnasium_is_shown_once_without_its_colours_and_the_header
     assert len(warned) == 1
     assert warned[0].startswith("apb: warning: Using the latest versioned environment `Pendulum-v1`")
     assert "\x1b" not in warned[0]
-    assert any(line.startswith("Pendulum-v1, action_noise, seeds 0, 1") for line in lines)
+    assert any(line.startswith("Pendulum-v1, random backbone, action_noise, seeds 0, 1, ") for line in lines)
 
 
 def test_warnings_are_one_line(finished, tmp_path, capsys):
