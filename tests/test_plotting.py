@@ -1,5 +1,8 @@
 """What learning curves promise: they show the numbers of the run folders, and say what they show."""
 
+import json
+
+import apb.plotting
 import numpy as np
 import pytest
 from apb.errors import ApbError, ConfigError, RunFolderError
@@ -35,6 +38,20 @@ def drawn(monkeypatch):
     monkeypatch.setattr(Axes, "fill_between", record_fill)
     monkeypatch.setattr(Axes, "legend", record_legend)
     return lines, bands, texts
+
+
+@pytest.fixture
+def figure(monkeypatch):
+    """A function that returns the last picture of a test."""
+    figures = []
+    save = apb.plotting.save_figure
+
+    def record_save(figure, target):
+        figures.append(figure)
+        return save(figure, target)
+
+    monkeypatch.setattr(apb.plotting, "save_figure", record_save)
+    return lambda: figures[-1]
 
 
 def test_a_curve_holds_mean_and_deviation_of_every_evaluation(tmp_path):
@@ -134,6 +151,37 @@ def test_each_env_has_a_panel_of_its_own(tmp_path, drawn):
     plot_runs(runs, tmp_path / "a.png")
     named = [(title, [label[0] for label in legend]) for title, legend in drawn[2]["panels"]]
     assert named == [("Hopper-v5, action_noise", ["a", "c"]), ("Pendulum-v1, action_noise", ["b"])]
+
+
+def write_tasks(folder, number):
+    """A run of so many tasks, with two evaluations of each."""
+    write_run(folder, np.zeros((2, number, 2)), seeds=range(number))
+    path = folder / "evaluations.jsonl"
+    records = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(each | {"task": f"task:{each['seed']}"}) + "\n" for each in records))
+    return folder
+
+
+def test_of_a_hundred_tasks_twenty_have_panels_evenly_spread_and_a_title_says_so(tmp_path, drawn, figure):
+    plot_runs([write_tasks(tmp_path / "run", 100)], tmp_path / "a.png")
+    assert [title for title, _ in drawn[2]["panels"]] == [f"task:{number}, action_noise" for number in range(0, 100, 5)]
+    assert figure().get_suptitle() == "20 of 100 tasks, evenly spread"
+    assert max(figure().get_size_inches() * figure().dpi) < 3000
+
+
+def test_of_twenty_tasks_all_have_panels(tmp_path, drawn, figure):
+    plot_runs([write_tasks(tmp_path / "run", 20)], tmp_path / "a.png")
+    assert [title for title, _ in drawn[2]["panels"]] == [f"task:{number}, action_noise" for number in range(20)]
+    assert figure().get_suptitle() == ""
+
+
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_the_timesteps_of_a_run_that_was_stopped_early_are_told_once_each(tmp_path, figure, evaluations):
+    plot_runs([write_run(tmp_path / "run", GENERATOR.normal(size=(evaluations, 1, 2)), every=1)], tmp_path / "a.png")
+    (axes,) = figure().axes
+    low, high = axes.get_xlim()
+    told = [label.get_text() for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+    assert told == ["0", "1"][:evaluations]
 
 
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])

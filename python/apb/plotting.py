@@ -24,6 +24,9 @@ MAX_MARKED_POINTS = 25
 MOST_PANELS = 6
 """Panels one below the other; more of them stand in several columns."""
 
+MOST_ENVS = 20
+"""Envs or tasks of which there are panels, as many as a meta-training has by default; of more, evenly spread ones."""
+
 CONFIG = {"env": TEXT, "strategy": TEXT}
 """What a curve needs of a run's configuration."""
 
@@ -106,10 +109,11 @@ def _numbered(records: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str
 def plot_runs(run_dirs: Sequence[str | Path], path: str | Path, labels: Sequence[str] | None = None) -> Path:
     """Draw the learning curves of one run or of several, one colour each, into the picture `path`; returns it.
 
-    Each env or task has a panel of its own, since returns in different ones cannot be compared. A run of
-    one seed is a line with a band of one standard deviation over the evaluation's episodes. A run of several shows each
-    seed as a thin line, and their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval or, of
-    fewer than five, their range.
+    Each env or task has a panel of its own, since returns in different ones cannot be compared; of more than 20, as
+    many that are evenly spread over them have one, and a title tells of how many. A run of one seed is a line with a
+    band of one standard deviation over the evaluation's episodes. A run of several shows each seed as a thin line, and
+    their mean (interquartile mean from four seeds on) with its 95 % bootstrap interval or, of fewer than five, their
+    range.
 
     Args:
         run_dirs: Run folders, at least one. One that is given twice is drawn once.
@@ -131,10 +135,14 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path, labels: Sequence
     if labels is not None:
         names |= {curve.run: label for of_run, label in zip(read, labels, strict=True) for curve in of_run}
     envs = list(dict.fromkeys(curve.env for curve in curves))
-    columns = -(-len(envs) // MOST_PANELS)
-    lines = -(-len(envs) // columns)
+    count = min(len(envs), MOST_ENVS)
+    columns = -(-count // MOST_PANELS)
+    lines = -(-count // columns)
     figure = new_figure(8 * columns, 5 * lines, dpi=150 if columns == 1 else 80)
-    for panel, env in enumerate(envs, start=1):
+    if count < len(envs):
+        figure.suptitle(f"{count} of {len(envs)} tasks, evenly spread")
+    for panel in range(1, count + 1):
+        env = envs[(panel - 1) * len(envs) // count]
         axes = figure.add_subplot(lines, columns, panel)
         together = [curve for curve in curves if curve.env == env]
         for number, curve in enumerate(together):
@@ -169,11 +177,13 @@ def _draw(axes: "Axes", curve: LearningCurve, color: str, label: str, name_seeds
 
 def _decorate(axes: "Axes", curves: Sequence[LearningCurve], legend_title: str) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     strategies = {curve.strategy for curve in curves}
     axes.set_title(", ".join([curves[0].env, *(strategies if len(strategies) == 1 else ())]))
     axes.set_xlabel("environment steps per seed (timesteps)")
     axes.set_ylabel("return per episode (undiscounted sum of rewards)")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     axes.grid(alpha=0.3)
