@@ -263,7 +263,7 @@ def test_records_policies_and_card_name_the_tasks_of_their_time(tmp_path):
     metadata = Backbone.from_pretrained(run_dir / "pretrained").metadata
     assert (metadata["task_names"], metadata["n_tasks"]) == (learned, 3)
     card = (run_dir / "pretrained" / "README.md").read_text()
-    assert f"{len(learned)} tasks, 3 tasks of hopper-mass at a time" in card
+    assert f"{len(learned)} tasks, 3 tasks of hopper-mass/tavt at a time" in card
     assert f"| they are | {', '.join(learned)} |" in card
     assert "| adapters of the train tasks | those of the last 3, included |" in card
 
