@@ -198,7 +198,7 @@ class RunSummary:
         table = Table()
         columns = {"task": [str(task) for task, _ in self.lanes]} if self._several_tasks else {}
         columns["seed"] = [str(seed) for _, seed in self.lanes]
-        columns["untrained"] = [_text(self.untrained.get(lane)) for lane in self.lanes]
+        columns["before learning"] = [_text(self.untrained.get(lane)) for lane in self.lanes]
         if self.result["final"]:
             episodes = len(self.result["final"][0]["returns"])
             columns[f"final, {counted(episodes, 'new episode')}"] = [_text(final) for final in self.result["final"]]
