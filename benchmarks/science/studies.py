@@ -53,6 +53,11 @@ does better than that: on task 0 plain TD3 has 35 after 100,000 steps, and no ac
 METHODS = {
     "meta": Method("APB, meta-trained backbone", META, FROM_SCRATCH),
     "meta-nearest": Method("APB, meta-trained backbone, from the nearest task's adapter", META, FROM_NEAREST),
+    "nearest-trained": Method(
+        "all layers trained, from the meta-trained backbone and the nearest task's adapter",
+        META,
+        FROM_NEAREST | {"trainable_backbone": True},
+    ),
     "meta-pre": Method("APB, meta-trained backbone, pre-layer only", META, FROM_SCRATCH | {"learned_layers": "pre"}),
     "meta-post": Method("APB, meta-trained backbone, post-layer only", META, FROM_SCRATCH | {"learned_layers": "post"}),
     "meta-5": Method("APB, backbone of 5 tasks", {"pretrained": "runs/{family}-5/pretrained"}, FROM_SCRATCH),
@@ -209,6 +214,14 @@ STUDIES = {
         (0, 1, 2, 3, 4),
         (10_000, 30_000, 50_000),
         "random",
+    ),
+    "freezing": Study(
+        "What freezing is worth where learning begins with a policy: the same start, with all layers trained",
+        dict.fromkeys((f"cheetah-vel/mier-hard:{number}" for number in range(3)), 50_000),
+        ("meta-nearest", "nearest-trained", "random"),
+        (0, 1, 2, 3, 4),
+        (10_000, 30_000, 50_000),
+        "meta-nearest",
     ),
     "meta-hopper-rand-params": Study(
         "A meta-trained backbone on hoppers of other bodies than it was trained on",
