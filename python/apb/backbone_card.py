@@ -91,8 +91,8 @@ in `docs/results` of its repository.
 
 ## Intended use and limits
 
-It is meant for tasks of the family that it was trained on, in simulation. It knows no sizes of observations or actions,
-so it can be put into any other env, but nothing was measured there. Whether it is worth more than a random backbone on
+It is meant for tasks like those that it was trained on, in simulation. It knows no sizes of observations or actions, so
+it can be put into any other env, but nothing was measured there. Whether it is worth more than a random backbone on
 a task is to be measured against one (`apb.adapt(task, "random")`), with several seeds. A policy around it has no safety
 constraints.
 
