@@ -47,8 +47,8 @@ FROM_NEAREST = FROM_SCRATCH | {"adapter_init": "nearest", "learning_starts": 0, 
 Chosen on train tasks of cheetah-vel/mier-hard; the learning rates, batches and noise are those of the others."""
 
 HOPPERS = (2, 8, 11)
-"""The first three OOD bodies that stand for 34 steps or more when nothing acts. Of half of them no policy is known that
-does better than that: on task 0 plain TD3 has 35 after 100,000 steps, and no action 29."""
+"""The first three OOD bodies that stand for 34 steps or more when nothing acts. Most of those that fall sooner do so
+whatever acts: on task 0 plain TD3 has 35 after 100,000 steps, and no action 29."""
 
 METHODS = {
     "meta": Method("APB, meta-trained backbone", META, FROM_SCRATCH),
