@@ -37,7 +37,8 @@ def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys, 
     called = call(capsys, *TWO_SEEDS)
     run = f"runs/apb-tests-Point-v0-{AdaptSettings.strategy}-1"
     assert called.code == 0
-    for words in ("before learning", "final, 2 new episodes", "120 steps per seed", f"apb render {run}", f"apb eval {run}"):
+    told = ("before learning", "final, 2 new episodes", "120 steps per seed")
+    for words in (*told, f"apb render {run}", f"apb eval {run}"):
         assert words in called.out
     announced = "apb: replay: 7 kB when full, for 2 lanes with 120 transitions\n"
     assert called.err.index(announced) < called.err.index(f"run folder {run}")

@@ -14,6 +14,17 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The time in seconds, `now`, that bars go by, on a terminal of 120 columns."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("apb.progress.time", clock)
+    return clock
+
+
 def state(timesteps, total=1000, seeds=(0,), updates=1, tasks=None):
     """Of a run with these lanes; `tasks` are the names of theirs, where there are several."""
     named = tuple(tasks or [None] * len(seeds))
@@ -68,18 +79,14 @@ def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch):
 
 
 @pytest.mark.parametrize("file", [io.StringIO, Terminal])
-def test_rate_and_time_left_are_of_the_last_half_minute_of_learning(file, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    now = 0.0
-    monkeypatch.setattr("apb.progress.time", SimpleNamespace(monotonic=lambda: now))
+def test_rate_and_time_left_are_of_the_last_half_minute_of_learning(file, clock):
     shown = file()
     bar = ProgressBarCallback("Env-v0", shown)
     bar.on_start(state(0, updates=0))
     said = {}
     for timesteps in range(1, 701):
         # 300 random steps in no time, then 10 steps per second, and from the 600th on 2 per second.
-        now += 0.0001 if timesteps <= 300 else 0.1 if timesteps <= 600 else 0.5
+        clock.now += 0.0001 if timesteps <= 300 else 0.1 if timesteps <= 600 else 0.5
         bar.on_step(state(timesteps, updates=max(0, timesteps - 300)))
         if bar._bar is not None:
             bar._bar.refresh()
@@ -200,39 +207,31 @@ def test_a_task_that_is_called_by_all_its_values_does_not_make_a_line_of_any_len
 
 
 @pytest.mark.parametrize("file", [io.StringIO, Terminal])
-def test_steps_rate_and_time_left_are_those_of_all_lanes(file, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    now = 0.0
-    monkeypatch.setattr("apb.progress.time", SimpleNamespace(monotonic=lambda: now))
+def test_steps_rate_and_time_left_are_those_of_all_lanes(file, clock):
     shown = file()
     with ProgressBarCallback("tasks", shown) as bar:
         bar.on_start(state(0, seeds=(1, 2, 3)))
         for timesteps in range(1, 501):
-            now += 0.1
+            clock.now += 0.1
             bar.on_step(state(timesteps, seeds=(1, 2, 3)))
     assert re.search(r"1,500/3,000 steps,? +30 steps/s,? +0:00:50 left", shown.getvalue())
 
 
 @pytest.mark.parametrize("file", [io.StringIO, Terminal])
-def test_the_final_evaluation_is_announced_and_the_rate_stays_that_of_the_steps(file, monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    now = 0.0
-    monkeypatch.setattr("apb.progress.time", SimpleNamespace(monotonic=lambda: now))
+def test_the_final_evaluation_is_announced_and_the_rate_stays_that_of_the_steps(file, clock):
     shown = file()
     with ProgressBarCallback("tasks", shown) as bar:
         bar.on_start(state(0))
         for timesteps in range(1, 1001):
-            now += 0.1
+            clock.now += 0.1
             bar.on_step(state(timesteps))
-        now += 60
+        clock.now += 60
         bar.on_evaluation(state(1000), [SimpleNamespace(mean=-5.0)])
         bar.on_final_evaluation(state(1000), 62)
         during = len(shown.getvalue())
         if bar._bar is not None:
             bar._bar.refresh()
-        now += 60
+        clock.now += 60
         bar.on_end(state(1000))
     said = shown.getvalue()
     if file is Terminal:

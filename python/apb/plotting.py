@@ -134,6 +134,7 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path, labels: Sequence
     names = _names({curve.run for curve in curves})
     if labels is not None:
         names |= {curve.run: label for of_run, label in zip(read, labels, strict=True) for curve in of_run}
+    common = _in_common(curves)
     envs = list(dict.fromkeys(curve.env for curve in curves))
     count = min(len(envs), MOST_ENVS)
     columns = -(-count // MOST_PANELS)
@@ -146,8 +147,9 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path, labels: Sequence
         axes = figure.add_subplot(lines, columns, panel)
         together = [curve for curve in curves if curve.env == env]
         for number, curve in enumerate(together):
-            _draw(axes, curve, f"C{number % 10}", _label(curve, curves, names), name_seeds=len(together) == 1)
-        _decorate(axes, together, _in_common(curves))
+            label = _label(curve, curves, names[curve.run], common)
+            _draw(axes, curve, f"C{number % 10}", label, name_seeds=len(together) == 1)
+        _decorate(axes, together, common)
     save_figure(figure, target)
     return target
 
@@ -196,11 +198,11 @@ def _decorate(axes: "Axes", curves: Sequence[LearningCurve], legend_title: str) 
     legend.get_frame().set_linewidth(0)
 
 
-def _label(curve: LearningCurve, curves: Sequence[LearningCurve], names: Mapping[Path, str]) -> str:
+def _label(curve: LearningCurve, curves: Sequence[LearningCurve], name: str, common: str) -> str:
     """What the legend calls a curve: the run and strategy where there are several, and what is not said of all."""
     strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
-    drawn = [] if _in_common(curves) else [_drawn(curve)]
-    return ", ".join([*filter(None, [names[curve.run]]), *strategy, *drawn])
+    drawn = [] if common else [_drawn(curve)]
+    return ", ".join([*filter(None, [name]), *strategy, *drawn])
 
 
 def _in_common(curves: Sequence[LearningCurve]) -> str:

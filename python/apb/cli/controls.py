@@ -1,6 +1,7 @@
 """`Controls`: the runs that an adaptation is compared with, around a random backbone and plain TD3. Its folder keeps
 which they are, so that `apb resume` goes on with them too."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Controls:
         return [control for control in self.runs if _result(self._folder(control))["stopped_by"] != BUDGET]
 
     def run(self, source: "EnvSource", **options: Any) -> str | None:
-        """Run what is left, or go on with it, and draw the curves of all into one picture.
+        """Run what is left, or go on with it.
 
         Args:
             source: The env of the run.
@@ -131,11 +132,11 @@ class Controls:
         """The picture of all that have been evaluated; None where none was."""
         from apb.plotting import plot_runs
 
-        names = {THIS_RUN: self.name} | {name: name for name in self.folders if name != THIS_RUN}
-        evaluated = {folder: names[name] for name, folder in self.folders.items() if _returns(folder)}
-        return (
-            plot_runs(list(evaluated), self.run_dir / PICTURE, labels=list(evaluated.values())) if evaluated else None
-        )
+        evaluated = {name: folder for name, folder in self.folders.items() if _returns(folder)}
+        if not evaluated:
+            return None
+        labels = [self.name if name == THIS_RUN else name for name in evaluated]
+        return plot_runs(list(evaluated.values()), self.run_dir / PICTURE, labels)
 
 
 class PlannedControls(Callback):
@@ -176,7 +177,6 @@ def with_controls(summary: RunSummary, words: list[str], source: "EnvSource | No
     controls = Controls.read(summary.run_dir.absolute())
     if controls is None or not controls.runs:
         return outcome
-    go_on = f"  {' '.join(['apb resume', str(summary.run_dir), *words])}"
     if not summary.finished:
         names = " and ".join(NAMES[control] for control in controls.left)
         return Outcome(outcome.data, [*outcome.shown, *([f"then {names} follow"] if names else [])], outcome.exit_code)
@@ -194,7 +194,8 @@ def with_controls(summary: RunSummary, words: list[str], source: "EnvSource | No
     if picture is not None:
         shown.append(f"curves: {short_path(picture)}")
     if stopped is not None:
-        shown += [f"{NAMES[stopped]} was stopped before its end; to go on:", go_on]
+        go_on = shlex.join(["apb", "resume", str(summary.run_dir), *words])
+        shown += [f"{NAMES[stopped]} was stopped before its end; to go on:", f"  {go_on}"]
     code = outcome.exit_code if stopped is None else EXIT_STOPPED
     return Outcome({**outcome.data, "controls": data}, [*outcome.shown, *shown], code)
 
