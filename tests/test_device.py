@@ -10,6 +10,8 @@ from adapt_runs import run, strategies
 from apb import ConfigError, resume
 from crashes import Crash, CrashAt
 from emulated_device import CUDA, emulated_cuda
+from learning import small_backbone
+from meta_runs import meta_run
 from run_files import assert_same_outcome, outcome
 
 EVERYTHING = {
@@ -42,6 +44,21 @@ def test_cuda_learns_what_a_cpu_learns(options, trainable_backbone):
         np.testing.assert_allclose(policy.adapter.parameters, expected.adapter.parameters, rtol=0, atol=2e-4)
         assert np.abs(policy.adapter.parameters - drawn.adapter.parameters).max() > 2e-3, "the tolerance is far below"
     assert [e["timesteps"] for e in on_cuda.evaluations] == [e["timesteps"] for e in on_cpu.evaluations]
+
+
+@pytest.mark.parametrize("envs", ["cheetah-vel/mier-hard", ["Pendulum-v1", "MountainCarContinuous-v0"]], ids=str)
+def test_cuda_meta_trains_what_a_cpu_does(envs):
+    others = ("n_seeds", "normalize_observations", "segment_length")
+    options = {name: value for name, value in EVERYTHING.items() if name not in others}
+    options |= {"total_timesteps": 360, "n_tasks": 2}
+    on_cpu, on_cuda = (meta_run(envs, **options, device=device) for device in ("cpu", "cuda"))
+    initial = small_backbone().tensors()
+    learned, expected = on_cuda.backbone.tensors(), on_cpu.backbone.tensors()
+    for name, values in expected.items():
+        np.testing.assert_allclose(learned[name], values, rtol=0, atol=2e-4, err_msg=name)
+    assert max(np.abs(learned[name] - value).max() for name, value in initial.items()) > 2e-3
+    for ours, theirs in zip(on_cuda.adapters, on_cpu.adapters, strict=True):
+        np.testing.assert_allclose(ours.parameters, theirs.parameters, rtol=0, atol=2e-4)
 
 
 @strategies

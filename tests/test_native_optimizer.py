@@ -216,7 +216,7 @@ def test_the_step_for_other_devices_is_the_native_one_within_the_bound_of_both()
     for step in (1, 2, 10, 3000):
         vectors = state(rng, 3000)
         expected, tensors = adam_exactly(vectors, step, 0.01), [torch.from_numpy(v.copy()) for v in vectors]
-        torch_adam_step(*tensors, step, 0.01)
+        torch_adam_step(*tensors, torch.tensor(step, dtype=torch.float64), 0.01)
         _native.adam_step(*vectors, step, 0.01)
         for at, (_, bound) in zip((0, 2, 3), expected, strict=True):
             assert np.all(np.abs(vectors[at].astype(np.float64) - tensors[at].numpy()) <= 2 * bound)

@@ -184,7 +184,7 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_
     adapters = td3.adapters()
     for number in range(4):
         td3.update(draw_batch(1, seed=number))
-    assert td3.lane_backbone(0) is backbone
+    assert td3.backbones() == [backbone]
     assert same_arrays(before, backbone.tensors())
     assert small_backbone(reading).hash == hash_before == backbone.hash
     assert set(td3.actor) == {"pre.weight", "pre.bias", "post.weight", "post.bias"}
@@ -211,7 +211,7 @@ def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():
     td3 = make((1, 2), backbone, backbone_training="per_lane")
     for number in range(4):
         td3.update(draw_batch(2, seed=number))
-    trained = [td3.lane_backbone(lane) for lane in range(2)]
+    trained = td3.backbones()
     assert backbone.hash == hash_before
     assert len({backbone.hash, trained[0].hash, trained[1].hash}) == 3
     assert trained[0].input_activation

@@ -75,6 +75,7 @@ class Learner:
                 gather=gather,
             )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
+        self._adapters: NDArray[np.float32] | None = None
         self.sampling_seconds = 0.0
 
     def set_normalization(self, mean: NDArray[np.float64], inverse_std: NDArray[np.float64], clip: float) -> None:
@@ -88,16 +89,24 @@ class Learner:
     def update(self, replay: Replay, count: int) -> bool:
         """`count` updates of every lane from its own replay; whether the policies moved.
 
+        A GPU may still be at the last one when this returns: as long as nothing is asked of it, envs are simulated and
+        batches drawn at the same time.
+
         Raises:
-            DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update.
+            DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update. That of the last
+                update is looked at if the policies moved, else by the next call or `require_finite`.
         """
-        moved = []
+        moved = False
         with _one_torch_thread():
             for _ in range(count):
-                moved.append(self.td3.update(self._sample(replay)))
+                batch = self._sample(replay)
                 # Each time: the next loss may be of a batch without the cause, or, with a shared psi, of another lane.
                 self._check_losses()
-        return any(moved)
+                if self.td3.update(batch):
+                    moved, self._adapters = True, None
+            if moved:
+                self._check_losses()
+        return moved
 
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()
@@ -134,6 +143,7 @@ class Learner:
         Raises:
             DivergenceError: names what is not finite, and its lane and seed.
         """
+        self._check_losses()
         with _one_torch_thread():
             found = self.td3.finite()
         for group, finite in found.items():
@@ -150,15 +160,18 @@ class Learner:
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
         taken = {"actor_loss": self.td3.actor_adam.steps or self.resets, "critic_loss": self.updates}
-        return {name: getattr(self.td3, name).cpu().numpy() for name, steps in taken.items() if steps}
+        return {name: getattr(self.td3, name).cpu().numpy().copy() for name, steps in taken.items() if steps}
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""
         self.td3.reset(self.resets + 1)
+        self._adapters = None
 
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
-        return self.td3.adapters()
+        if self._adapters is None:
+            self._adapters = self.td3.adapters()
+        return self._adapters.copy()
 
     def own_adapters(self) -> list[NDArray[np.float32]]:
         """The adapter of each lane at the lane's own sizes, (n_k,)."""
@@ -177,6 +190,7 @@ class Learner:
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n)."""
         self.td3.set_adapters(parameters)
+        self._adapters = None
 
     @property
     def updates(self) -> int:
@@ -199,10 +213,11 @@ class Learner:
     def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
         """Continue from `state()` and the `counters()` that were saved with it."""
         self.td3.load_state(state, counters)
+        self._adapters = None
 
     def backbones(self) -> list[Backbone]:
-        """The backbone of each lane: K times the frozen or the shared one, or the trained copies."""
-        return [self.td3.lane_backbone(lane) for lane in range(len(self.td3.seeds))]
+        """See `TD3`."""
+        return self.td3.backbones()
 
 
 @contextmanager

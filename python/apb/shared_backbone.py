@@ -65,32 +65,28 @@ class SharedBackbone:
         self._native, self._pool = native, pool
         self._gather = gather
         self._initial = backbone
-        self._current: Backbone | None = None
 
     def step(self, scales: Tensor) -> None:
         """One step against the mean over all lanes of `parts`, each divided by its scale (k,); the target follows."""
         parts: Mapping[str, Tensor] = self.parts
         if self._gather is not None:
             parts, scales = self._gather(parts, scales)
-        weights = [1 / (len(scales) * max(scale, SMALLEST_SCALE)) for scale in scales.tolist()]
+        weights = (1 / (len(scales) * scales.double().clamp(min=SMALLEST_SCALE))).float()
         gradient = self._gradient.flat.zero_()
         for name, total in self._gradient.items():
             for part, weight in zip(parts[name], weights, strict=True):
-                total[0].add_(part, alpha=weight)
+                total[0].addcmul_(part, weight)
         if self._max_grad_norm:
             norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)  # in float32 the squares may overflow
             gradient.mul_((self._max_grad_norm / (norm + 1e-6)).clamp_(max=1))
         self.adam.step(self._gradient)
-        self._current = None
         polyak_step(self.target, self.layers, self._tau, native=self._native, pool=self._pool)
 
     @property
     def backbone(self) -> Backbone:
-        """psi as it is now: the same object until it changes."""
-        if self._current is None:
-            values = {name: value[0].cpu().numpy() for name, value in self.layers.items()}
-            self._current = self._initial.with_tensors(values, self._initial.metadata)
-        return self._current
+        """psi as it is now, a copy."""
+        values = {name: value[0].cpu().numpy() for name, value in self.layers.items()}
+        return self._initial.with_tensors(values, self._initial.metadata)
 
     def saved_layers(self) -> dict[str, FlatLayers]:
         """All layers that change, by the name that their state is saved under."""
@@ -100,8 +96,3 @@ class SharedBackbone:
             "backbone_adam.exp_avg": self.adam.exp_avg,
             "backbone_adam.exp_avg_sq": self.adam.exp_avg_sq,
         }
-
-    def loaded(self, steps: int) -> None:
-        """To be called when the `saved_layers` were overwritten with what they held after so many steps."""
-        self.adam.steps = steps
-        self._current = None

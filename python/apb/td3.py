@@ -8,6 +8,7 @@ learn psi together.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from apb import _native, rng
 from apb.adapter_shape import AdapterShape, learned_layers
 from apb.adapter_starts import Start, starts_of
 from apb.backbone import Backbone
+from apb.cuda_graphs import CudaGraphs
 from apb.lane_noise import LaneNoise
 from apb.lane_stacks import LaneStacks
 from apb.layer_stack import Chain, Gradients
@@ -158,6 +160,8 @@ class TD3:
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
         self.critics_adam = Adam(self.critics, critic_rate, native=self._native, pool=pool)
+        self._drawn_at = 0
+        self._graphs = CudaGraphs(self.device) if self.device.type == "cuda" else None
 
     @staticmethod
     def required_bytes(backbone: Backbone, shape: AdapterShape, lanes: int, batch_size: int) -> int:
@@ -182,9 +186,29 @@ class TD3:
         Returns:
             Whether the policies moved.
         """
-        s = self.settings
         self.updates += 1
-        noise = torch.from_numpy(self._noise.normal(self.updates)).to(self.device)
+        due = self.updates % self.settings.policy_delay == 0
+        policies_move = due and self.updates - self._drawn_at > self.settings.policy_starts
+        noise = torch.from_numpy(self._noise.normal(self.updates))
+        step = partial(self._step, due, policies_move)
+        inputs = (*(getattr(batch, name) for name in Batch.__slots__), noise)
+        if self._graphs is None:
+            step(*inputs)
+        else:
+            self._graphs.run((due, policies_move), step, *inputs)
+        return policies_move
+
+    def _step(self, due: bool, policies_move: bool, *inputs: Tensor) -> None:
+        """What an update does on the device: fit for `CudaGraphs`.
+
+        Args:
+            due: Whether the targets of the critics move.
+            policies_move: Whether the policies do, and their targets.
+            inputs: The fields of a `Batch`, and standard normal noise (K, B, act).
+        """
+        s = self.settings
+        *fields, noise = inputs
+        batch = Batch(*fields)
         noise = (noise * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
         # y = r + gamma d min_j Q'_j(s', clip(pi'(s') + noise))
         next_action = self._act(self._pi_target, batch.next_observation).add_(noise).clamp_(-1, 1)
@@ -192,23 +216,20 @@ class TD3:
         y = batch.reward + s.gamma * batch.not_terminated * q_next
         # L = sum_j mean (Q_j(s, a) - y)^2
         error = self._values(self._q, batch.observation, batch.action) - y.unsqueeze(1)
-        self.critic_loss = error.square().mean(dim=2).sum(dim=1)
+        torch.sum(error.square().mean(dim=2), dim=1, out=self.critic_loss)
         self._stacks.critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
         self.critics_adam.step(self._critics_gradient)
-        due = self.updates % s.policy_delay == 0
-        policies_move = due and self.critics_adam.steps > s.policy_starts
         if policies_move:
             self._update_actor(batch.observation)
             self._follow(self.target_actor, self.actor)
         if due:
             self._follow(self.target_critics, self.critics)
-        return policies_move
 
     def _update_actor(self, observation: Tensor) -> None:
         # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
         action = self._act(self._pi, observation)
         q = self._stacks.first_critics.forward(self._q_first, critic_inputs(observation, action, 1))
-        self.actor_loss = -q.mean(dim=(1, 2))
+        torch.neg(q.mean(dim=(1, 2)), out=self.actor_loss)
         slope = self._stacks.first_critics.input_gradient(
             self._q_first, torch.full_like(q, -1 / self.settings.batch_size)
         )
@@ -246,7 +267,7 @@ class TD3:
         Args:
             draw: Number of the draw; 0 at the start of a run, then one more at each periodic reset.
         """
-        self.resets = draw
+        self.resets, self._drawn_at = draw, self.updates
         actor, critics = self._draw(draw)
         for layers, values in (
             (self.actor, actor),
@@ -282,14 +303,17 @@ class TD3:
         """Overwrite the adapters with flat vectors (K, n); optimisers and targets stay."""
         self.actor.load(self.shape.split(parameters))
 
-    def lane_backbone(self, lane: int) -> Backbone:
-        """The backbone of one lane: the frozen one, the shared one, or the lane's trained copy."""
-        if self._shared is not None:
-            return self._shared.backbone
-        if self.backbone_training == "frozen":
-            return self.backbone
-        values = {name: self.actor[name][lane].cpu().numpy() for name in self.backbone.tensors()}
-        return self.backbone.with_tensors(values, {"kind": "trained with the task"})
+    def backbones(self) -> list[Backbone]:
+        """The backbone of each lane: K times the frozen or the shared one, or the trained copies."""
+        if self.backbone_training != "per_lane":
+            return [self.backbone if self._shared is None else self._shared.backbone] * len(self.seeds)
+        trained = {name: self.actor[name].cpu().numpy() for name in self.backbone.tensors()}
+        return [
+            self.backbone.with_tensors(
+                {name: value[lane] for name, value in trained.items()}, {"kind": "trained with the task"}
+            )
+            for lane in range(len(self.seeds))
+        ]
 
     def state(self) -> dict[str, NDArray[np.float32]]:
         """All tensors that an exact continuation needs, by name, each with the lane axis in front, of length 1 for what
@@ -312,12 +336,8 @@ class TD3:
 
     def counters(self) -> dict[str, int]:
         """All integers that an exact continuation needs."""
-        return {
-            "updates": self.updates,
-            "resets": self.resets,
-            "actor_steps": self.actor_adam.steps,
-            "critic_steps": self.critics_adam.steps,
-        } | ({} if self._shared is None else {"backbone_steps": self._shared.adam.steps})
+        steps = {name: adam.steps for name, adam in self._optimisers().items()}
+        return {"updates": self.updates, "resets": self.resets, **steps}
 
     def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
         """Continue from `state()` and the `counters()` that were saved with it."""
@@ -325,11 +345,16 @@ class TD3:
         self.updates = counters["updates"]
         for group, layers in self._saved_layers().items():
             layers.load({name: state[f"{group}.{name}"] for name in layers})
-        self.actor_adam.steps, self.critics_adam.steps = counters["actor_steps"], counters["critic_steps"]
-        if self._shared is not None:
-            self._shared.loaded(counters["backbone_steps"])
-        self.actor_loss = torch.from_numpy(state["actor_loss"].copy()).to(self.device)
-        self.critic_loss = torch.from_numpy(state["critic_loss"].copy()).to(self.device)
+        for name, adam in self._optimisers().items():
+            adam.steps = counters[name]
+        self._drawn_at = self.updates - counters["critic_steps"]
+        for name, loss in (("actor_loss", self.actor_loss), ("critic_loss", self.critic_loss)):
+            loss.copy_(torch.from_numpy(state[name].copy()))
+
+    def _optimisers(self) -> dict[str, Adam]:
+        """All of them, by the name that their number of steps is saved under."""
+        own = {"actor_steps": self.actor_adam, "critic_steps": self.critics_adam}
+        return own if self._shared is None else own | {"backbone_steps": self._shared.adam}
 
     def _saved_layers(self) -> dict[str, FlatLayers]:
         """All layers that change, by the name that their state is saved under."""
