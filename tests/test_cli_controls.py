@@ -133,6 +133,16 @@ def test_a_run_that_is_stopped_goes_on_with_its_controls_wherever_that_was(saved
     assert "plain TD3" in again.out
 
 
+def test_a_control_that_was_killed_while_its_folder_was_being_made_is_begun_in_it(saved, here, capsys):
+    whole = call(capsys, "adapt", ENV, "--backbone", saved, "--controls", *FEW, "--json").json
+    run, killed = (here / runs_of(whole)[name]["run_dir"] for name in ("this run", "plain TD3"))
+    command = (killed / "command.txt").read_bytes()
+    shutil.rmtree(killed)
+    killed.mkdir()
+    (killed / "command.txt").write_bytes(command)
+    assert evaluations(call(capsys, "resume", run, "--json").json) == evaluations(whole)
+
+
 @pytest.mark.filterwarnings("ignore:SIGTERM. the state of env:apb.ApbWarning")
 def test_a_control_that_was_not_run_to_its_end_is_told_with_the_steps_that_it_has(saved, here, capsys, monkeypatch):
     arguments = ("adapt", ENV, "--backbone", saved, "--controls", *FEW)

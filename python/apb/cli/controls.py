@@ -118,7 +118,7 @@ class Controls:
         for control in self.left:
             folder = self._folder(control)
             with ProgressBarCallback(f"{source.name}, {NAMES[control]}") as bar:
-                if folder.exists():
+                if RunFolder.has_begun(folder):
                     result = resume(folder, env=source, callback=bar, **options)
                 else:
                     backbone = _backbone(control, source, self.settings)
@@ -218,8 +218,8 @@ def _table(told: Mapping[str, Mapping[str, Any]]) -> RenderableType:
 
 def _result(folder: Path) -> dict[str, Any]:
     """What the run in the folder came to; no steps where it has not begun, or was killed."""
-    path = RunFolder.open(folder).result if folder.exists() else None
-    if path is None or not path.is_file():
+    path = RunFolder(folder).result
+    if not path.is_file():
         return {"timesteps": 0, "stopped_by": None}
     return require_fields(
         read_json(path),
@@ -238,7 +238,7 @@ def _returns(folder: Path) -> dict[str, float]:
     """The interquartile mean over lanes of the mean return over all evaluations, and of the last one; empty where there
     is none."""
     by_lane: dict[tuple[Any, Any], list[float]] = {}
-    for record in read_evaluations(folder) if folder.exists() else ():
+    for record in read_evaluations(folder):
         by_lane.setdefault((record.get("task"), record["seed"]), []).append(record["eval/mean_reward"])
     if not by_lane:
         return {}

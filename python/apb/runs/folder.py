@@ -88,13 +88,18 @@ class RunFolder:
         if not os.path.lexists(place):
             near = nearest_path(place, DEFAULT_ROOT)
             raise RunFolderError(f"{str(place)!r} does not exist{near}; expected the folder of a run")
-        if not (place / "config.json").is_file():
+        if not cls.has_begun(place):
             raise RunFolderError(
                 f"{str(given)!r} is not a run: {place / 'config.json'} does not exist; expected a run folder, one of"
                 " its checkpoints/<step> folders, or a manifest.json in one (a run that was killed while its folder was"
                 " being made has to be started again, which it can be in the same folder)"
             )
         return cls(place, step)
+
+    @staticmethod
+    def has_begun(path: Path) -> bool:
+        """Whether there is a run in this folder; not where one was killed while the folder was being made."""
+        return (path / "config.json").is_file()
 
     def record_system(self) -> None:
         """Write `system_info.json`: what the run is begun on."""
