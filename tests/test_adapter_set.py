@@ -175,7 +175,9 @@ def test_the_card_of_a_meta_trained_backbone_tells_what_it_is_and_lies_in_its_fo
         "wall_time": 125.0,
         "seed": 7,
         "system": {"mujoco": "4.0.0"},
-        "returns": {"ood": {"mean": -3.25, "adapters": "nearest", "tasks": ["a"], "returns": [-3.25]}},
+        "returns": {
+            "ood": {"mean": -3.25, "adapters": "nearest", "tasks": ["a", "b", "c"], "returns": [-9, -1.5, -3.25]}
+        },
     }
     folder = kept(**told).save_pretrained(tmp_path / "b")
     card = (folder / "README.md").read_text()
@@ -190,9 +192,9 @@ def test_the_card_of_a_meta_trained_backbone_tells_what_it_is_and_lies_in_its_fo
         BACKBONE.hash,
         "3, included",
         "mujoco 4.0.0",
-        "| ood (1) | -3.2 | nearest |",
+        "| ood (3) | -3.2 | nearest |",
         "Intended use and limits",
-        'apb.adapt("cheetah-vel/mier-hard:0", "path/to/this/folder", adapter_init="nearest")',
+        'apb.adapt("b", "path/to/this/folder", adapter_init="nearest")',
         'Without `adapter_init` they are\ndrawn anew, from `"scratch"`',
         "is loaded by its name",
         "`docs/results`",
@@ -215,6 +217,11 @@ def test_a_card_tells_the_time_of_a_short_run_in_seconds(seconds, words):
     assert f"| wall time | {words} |" in backbone_card(replace(BACKBONE, metadata={"wall_time": seconds}))
 
 
+def test_a_card_suggests_a_task_of_the_split_where_none_was_evaluated():
+    card = backbone_card(kept(split={"name": "cheetah-vel/mier-hard", "sha256": "abc"}))
+    assert 'apb.adapt("cheetah-vel/mier-hard:0", ' in card
+
+
 def test_a_card_leaves_out_what_is_not_known():
     card = backbone_card(Backbone.random(0, input_size=4, hidden_sizes=(6, 5)))
     assert "None" not in card
@@ -222,7 +229,17 @@ def test_a_card_leaves_out_what_is_not_known():
 
 
 @pytest.mark.parametrize(
-    "odd", ["text", 3, [1], {}, None, {"train": {}}, {"train": {"returns": 3, "mean": "x"}}], ids=str
+    "odd",
+    [
+        "text",
+        3,
+        [1],
+        {},
+        None,
+        {"train": {}},
+        {"train": {"returns": 3, "mean": "x"}, "ood": {"returns": ["x"], "tasks": [1]}},
+    ],
+    ids=str,
 )
 def test_whatever_the_metadata_hold_a_card_is_made(odd):
     told = dict.fromkeys(("tasks", "split", "total_timesteps", "wall_time", "system", "returns", "task_names"), odd)

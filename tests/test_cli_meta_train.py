@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apb
 import gymnasium
+import numpy as np
 import pytest
 from apb.backbone import Backbone
 from apb.cli import main
@@ -57,7 +58,8 @@ def test_meta_train_ends_with_returns_on_all_lists_and_a_backbone_that_adapt_tak
         assert words in printed
     *_, show, adapt = (line.split() for line in printed.strip().splitlines())
     assert "kind" in call(capsys, *show[1:], "--json").out
-    assert adapt[:3] == ["apb", "adapt", f"{SPLIT}:0"]
+    assert adapt[:2] == ["apb", "adapt"]
+    assert adapt[2] in Backbone.from_pretrained(run / "pretrained").metadata["returns"]["ood"]["tasks"]
     assert adapt[-3:] == ["--adapter-init", "nearest", "--controls"]
     options = ["--total-timesteps=30", "--learning-starts=20", "--policy-starts=0", "--batch-size=8", "--eval-freq=0"]
     again = call(capsys, *adapt[1:], *options, "--json")
@@ -242,8 +244,8 @@ def test_backbones_lists_what_the_package_ships(capsys):
     for name in apb.shipped.shipped():
         backbone = Backbone.from_pretrained(name)
         start = " --adapter-init nearest" if backbone.adapters else ""
-        split = backbone.metadata["split"]
-        task = f"{split['name']}:0" if split else "ENV"
+        ood = backbone.metadata["returns"].get("ood")
+        task = ood["tasks"][np.argmax(ood["returns"])] if ood else "ENV"
         assert f"  apb adapt {task} --backbone {name}{start} --controls" in called.out.splitlines()
 
 

@@ -22,9 +22,15 @@ The two layers are drawn anew, from `"scratch"`: this backbone keeps none of tho
 
 
 def example_task(backbone: "Backbone") -> str | None:
-    """A task that it was not trained on, of the same split, if that is one of the package's and the metadata tell."""
+    """A task that it was not trained on, of the same split, if that is one of the package's and the metadata tell: the
+    OOD task with the highest return before anything is learned, since with bodies that fall at once nothing is seen."""
     split = _of(dict, backbone.metadata.get("split"))
-    return f"{split.get('name')}:0" if split.get("sha256") is not None else None
+    if split.get("sha256") is None:
+        return None
+    ood = _of(dict, _of(dict, backbone.metadata.get("returns")).get("ood"))
+    pairs = zip(_of(list, ood.get("returns")), _of(list, ood.get("tasks")), strict=False)
+    found = [(_of(float, return_), task) for return_, task in pairs if isinstance(task, str)]
+    return max(found)[1] if found else f"{split.get('name')}:0"
 
 
 def backbone_card(backbone: "Backbone") -> str:
