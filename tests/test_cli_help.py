@@ -98,6 +98,9 @@ def test_help_does_not_wait_for_torch(arguments):
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 BAD_INPUTS = [
+    (["adapt", ""], "env = ''"),
+    (["adapt", "Pendulum-v1", "--backbone", ""], "path = '' is no name"),
+    (["adapt", "Pendulum-v1", "--adapter-init", ""], "adapter_init = '' is unknown"),
     (["adpt"], "did you mean 'adapt'"),
     (["evaluate"], "did you mean 'eval'"),
     (["adapt", "--stratgey", "param_noise"], "--strategy"),

@@ -224,6 +224,7 @@ def test_damaged_returns_in_the_result_are_told(trained, capsys, damaged):
         ([SPLIT, "--resample-tasks"], "resample_tasks = True without reset_interval"),
         ([SPLIT, "--n-seeds", "2"], "--n-seeds"),
         ([SPLIT, "--backbone", "no-such"], "no-such"),
+        ([SPLIT, "--backbone", ""], "= '' is no name"),
         ([SPLIT, "--backbone", "no-such", "--reading", "A"], "--reading A describes a random backbone"),
         ([], "expects SPLIT"),
     ],

@@ -46,7 +46,12 @@ def test_an_env_that_changes_the_current_folder_does_not_move_the_run(here):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("a\0b", "has a NUL character in it"), (3, "is a int; expected text or a pathlib.Path"), (b"a", "is a bytes")],
+    [
+        ("", "expected that of a file or folder"),
+        ("a\0b", "has a NUL character in it"),
+        (3, "is a int; expected text or a pathlib.Path"),
+        (b"a", "is a bytes"),
+    ],
     ids=repr,
 )
 def test_what_no_folder_can_be_called_is_refused(name, words, here):

@@ -203,6 +203,8 @@ def require_path(argument: str, value: object) -> Path:
     name = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(name, str):
         raise ConfigError(f"{argument} = {value!r:.100} is a {type(value).__name__}; expected text or a pathlib.Path")
+    if not name:
+        raise ConfigError(f"{argument} = '' is no name; expected that of a file or folder (the current one is '.')")
     if "\0" in name:
         raise ConfigError(f"{argument} = {name!r:.100} has a NUL character in it; expected the name of a folder")
     return Path(name)

@@ -88,10 +88,15 @@ def run(options: Options) -> Outcome:
     if options.env in STRATEGIES:
         raise UnknownNameError(f"{options.env!r} is a strategy, no env; {how_to_say('adapt', options.env)}")
     main_job = options.env is None and options.backbone is None
-    named_backbone = options.backbone or (MAIN_JOB_BACKBONE if main_job else "random")
+    # An empty word is one that was given, as by a variable that is not set, and is no default.
+    env = MAIN_JOB_ENV if options.env is None else options.env
+    named_backbone = options.backbone
+    if named_backbone is None:
+        named_backbone = MAIN_JOB_BACKBONE if main_job else "random"
     settings = {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
-    settings["adapter_init"] = options.adapter_init or (MAIN_JOB_INIT if main_job else AdaptSettings.adapter_init)
-    source = EnvSource.resolve(options.env or MAIN_JOB_ENV, env_kwargs)
+    if options.adapter_init is None:
+        settings["adapter_init"] = MAIN_JOB_INIT if main_job else AdaptSettings.adapter_init
+    source = EnvSource.resolve(env, env_kwargs)
     name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
     name += BEGINNINGS.get(settings["adapter_init"], "")
     with ExitStack() as stack:

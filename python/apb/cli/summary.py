@@ -197,7 +197,8 @@ class RunSummary:
     def _table(self) -> Table:
         table = Table()
         columns = {"task": [str(task) for task, _ in self.lanes]} if self._several_tasks else {}
-        columns["seed"] = [str(seed) for _, seed in self.lanes]
+        if not self._several_tasks or len(set(columns["task"])) < len(self.lanes):
+            columns["seed"] = [str(seed) for _, seed in self.lanes]
         columns["before learning"] = [_text(self.untrained.get(lane)) for lane in self.lanes]
         if self.result["final"]:
             episodes = len(self.result["final"][0]["returns"])
