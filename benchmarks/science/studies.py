@@ -218,7 +218,7 @@ STUDIES = {
     "freezing": Study(
         "What freezing is worth where learning begins with a policy: the same start, with all layers trained",
         dict.fromkeys((f"cheetah-vel/mier-hard:{number}" for number in range(3)), 50_000),
-        ("meta-nearest", "nearest-trained", "random"),
+        ("meta-nearest", "nearest-trained", "random", "td3-scale"),
         (0, 1, 2, 3, 4),
         (10_000, 30_000, 50_000),
         "meta-nearest",
@@ -250,7 +250,7 @@ STUDIES = {
     "layers": Study(
         "Which of the two linear layers are worth learning",
         dict.fromkeys((f"ant-goal/ldm:{number}" for number in range(2)), 50_000),
-        ("meta", "meta-pre", "meta-post", "random"),
+        ("meta", "meta-pre", "meta-post", "random", "td3-scale"),
         (0, 1, 2),
         (10_000, 30_000, 50_000),
         "meta",
@@ -258,7 +258,7 @@ STUDIES = {
     "coverage": Study(
         "How many tasks a backbone was trained on: 5, 15 or 30",
         dict.fromkeys((f"hopper-rand-params/apb-ood:{number}" for number in HOPPERS), 50_000),
-        ("meta-5", "meta-15", "meta", "random"),
+        ("meta-5", "meta-15", "meta", "random", "td3-scale"),
         (0, 1, 2, 3, 4),
         (10_000, 30_000, 50_000),
         "random",
