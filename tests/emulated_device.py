@@ -80,7 +80,7 @@ class EmulatedGraph:
         self.calls = []
 
     @contextmanager
-    def record(self):
+    def record(self, **options):
         """Stands in for `torch.cuda.graph`: within, nothing is done that is seen afterwards."""
         recorder = _Recorder(self.calls)
         type(self).recording = self
@@ -103,6 +103,11 @@ class EmulatedGraph:
                     place.copy_(value)
 
 
+aten = torch.ops.aten
+UNRECORDABLE = (aten._local_scalar_dense, aten.nonzero, aten._unique2, aten.equal, aten.lift_fresh, aten.index)
+"""Operations that read a value, or make a size of it, or bring numbers from the host."""
+
+
 class _Recorder(TorchDispatchMode):
     """Writes down calls, what is in the memory that they write to, and the tensors that they make."""
 
@@ -112,6 +117,8 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func.overloadpacket in UNRECORDABLE:
+            require_no_waiting(func)
         given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
         made = {tensor.untyped_storage().data_ptr() for tensor in self.made}
         for tensor in _tensors((args, kwargs)):
@@ -136,6 +143,9 @@ def emulated_cuda():
         is_available=lambda: True,
         device_count=lambda: 1,
         device=nullcontext,
+        stream=nullcontext,
+        Stream=mock.MagicMock,
+        current_stream=mock.MagicMock,
         CUDAGraph=EmulatedGraph,
         graph=EmulatedGraph.record,
         set_sync_debug_mode=set_sync_debug_mode,

@@ -11,6 +11,7 @@ from apb.cuda_graphs import CudaGraphs
 from apb.errors import DivergenceError
 from apb.learner import Learner
 from apb.meta_settings import MetaSettings
+from apb.settings import AdaptSettings
 from emulated_device import emulated_cuda
 from learning import filled_replay, same_arrays, small_backbone, small_settings, small_shape
 
@@ -18,9 +19,13 @@ SEEDS = (3, 14, 15)
 
 
 @pytest.fixture(autouse=True)
-def cuda():
-    with nullcontext() if torch.cuda.is_available() else emulated_cuda():
+def cuda(request):
+    emulated = getattr(request, "param", None) == "emulated" or not torch.cuda.is_available()
+    with emulated_cuda() if emulated else nullcontext():
         yield
+
+
+on_the_emulated_device = pytest.mark.parametrize("cuda", ["emulated"], indirect=True)
 
 
 @pytest.fixture
@@ -61,15 +66,65 @@ def test_a_program_that_is_run_is_a_program_that_is_called(replayed):
     assert len(set(map(id, replayed))) == 2
 
 
-def test_a_program_that_asks_for_a_value_is_refused_when_it_is_recorded():
+ASKING = {
+    "item": lambda x: x.sum().item(),
+    "branch": lambda x: 1 if x.sum() > 0 else 0,
+    "list": lambda x: x.tolist(),
+    "copy": lambda x: x.cpu(),
+    "mask": lambda x: x[x > 0],
+    "nonzero": lambda x: x.nonzero(),
+    "equal": lambda x: torch.equal(x, x),
+    "from the host": lambda x: x + torch.tensor([1.0, 2.0, 3.0], device="cuda"),
+    "of the cpu": lambda x: x.copy_(torch.ones(3)),
+}
+
+
+@on_the_emulated_device  # on a GPU a recording that fails spoils the process for other tests
+@pytest.mark.parametrize("program", ASKING.values(), ids=ASKING)
+def test_a_program_that_asks_for_a_value_is_refused_when_it_is_recorded(program):
     graphs = CudaGraphs(torch.device("cuda"))
-
-    def program(given):
-        given.sum().item()
-
     graphs.run("asking", program, torch.ones(3))
-    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
-        graphs.run("asking", program, torch.ones(3))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not permitted when stream is capturing") as raised:
+            graphs.run("asking", program, torch.ones(3))
+        assert "APB_CUDA_GRAPHS=0" in raised.value.__notes__[0]
+
+
+def test_recording_can_be_turned_off(monkeypatch, replayed):
+    monkeypatch.setenv("APB_CUDA_GRAPHS", "0")
+    off, replay = learner("cuda"), filled_replay(SEEDS)
+    off.update(replay, 5)
+    assert replayed == []
+    monkeypatch.delenv("APB_CUDA_GRAPHS")
+    on = learner("cuda")
+    on.update(replay, 5)
+    assert len(replayed) == 3
+    for name, expected in off.state().items():
+        np.testing.assert_allclose(on.state()[name], expected, rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+def test_what_shards_exchange_on_the_host_is_not_recorded(replayed):
+    calls = []
+
+    def gather(parts, scales):
+        calls.append(scales.cpu().tolist())
+        return parts, scales
+
+    sharded = learner("cuda", backbone_training="shared", of=MetaSettings, gather=gather)
+    sharded.update(filled_replay(SEEDS), 8)
+    assert len(calls) == 4
+    assert replayed == []
+
+
+@on_the_emulated_device
+def test_steps_that_are_not_taken_are_told():
+    on_cuda, replay = learner("cuda"), filled_replay(SEEDS)
+    on_cuda.update(replay, 4)
+    on_cuda.require_finite()
+    with mock.patch.object(torch.cuda.CUDAGraph, "replay"):
+        on_cuda.update(replay, 2)
+    with pytest.raises(RuntimeError, match="has taken 4 steps of the critics; expected 6"):
+        on_cuda.require_finite()
 
 
 LEARNERS = {
@@ -81,10 +136,10 @@ LEARNERS = {
 }
 
 
-def learner(device, reading="B", backbone_training="frozen", of=None, **changes):
-    backbone = small_backbone(reading)
-    settings = small_settings(**({} if of is None else {"of": of}), **changes)
-    return Learner(backbone, small_shape(backbone), SEEDS, settings, backbone_training=backbone_training, device=device)
+def learner(device, reading="B", backbone_training="frozen", of=AdaptSettings, gather=None, **changes):
+    backbone, settings = small_backbone(reading), small_settings(of, **changes)
+    options = {"backbone_training": backbone_training, "gather": gather, "device": device}
+    return Learner(backbone, small_shape(backbone), SEEDS, settings, **options)
 
 
 @pytest.mark.parametrize("options", LEARNERS.values(), ids=LEARNERS)
@@ -111,6 +166,7 @@ def test_updates_that_are_launched_as_graphs_are_those_of_a_cpu(options, replaye
     assert len(set(map(id, replayed))) == variants
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_an_update_that_moves_no_policy_is_not_waited_for():
     """From its launch to the next action, so that envs are simulated meanwhile."""
     on_cuda, replay = learner("cuda", policy_delay=3), filled_replay(SEEDS)

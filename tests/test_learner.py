@@ -140,16 +140,16 @@ def test_a_loss_that_is_not_finite_names_lane_seed_and_update():
     with pytest.raises(
         DivergenceError, match=r"the critic_loss of lane 2 \(seed 15\) is inf at update 3; .*learning_rate"
     ):
-        learner.update(replay, 2)
+        learner.update(replay, 1)
 
 
-@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("count", [1, 5, 10])
 def test_a_divergence_is_told_of_its_own_lane_and_update_however_many_are_asked_for_at_once(count):
     """A backbone that all learn would take it to the first lane, and later updates to the actor's loss."""
     learner, replay = make(backbone_training="shared", of=MetaSettings), filled_replay(SEEDS)
     replay.table[2, :, :10] *= 1e20
     with pytest.raises(DivergenceError, match=r"the critic_loss of lane 2 \(seed 15\) is inf at update 1; "):
-        [learner.update(replay, count) for _ in range(2)]
+        learner.update(replay, count)
 
 
 def test_gradients_whose_squares_overflow_are_told_of_their_lane_where_what_is_learned_is_looked_at():

@@ -1,9 +1,18 @@
 """`CudaGraphs`: programs of tensor operations on a GPU, each recorded once and from then on launched as a whole."""
 
+import os
 from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
+
+SWITCH = "APB_CUDA_GRAPHS"
+"""The environment variable that turns recording off, by 0."""
+
+
+def recording_wanted() -> bool:
+    """Whether `SWITCH` is not 0."""
+    return os.environ.get(SWITCH) != "0"
 
 
 class CudaGraphs:
@@ -27,6 +36,10 @@ class CudaGraphs:
         self._device = device
         self._inputs: tuple[Tensor, ...] = ()
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph | None] = {}
+        with torch.cuda.device(device):
+            # Of its own: torch's for recording is of whatever device it was first used on, and its libraries' buffers,
+            # which recordings on it share, go with the first of these that is freed.
+            self._stream = torch.cuda.Stream()
 
     def run(self, name: Hashable, program: Callable[..., None], *inputs: Tensor) -> None:
         """Queue a program on the device.
@@ -36,19 +49,39 @@ class CudaGraphs:
             program: Takes the inputs.
             inputs: Tensors of the device or the CPU, of the same shapes for all programs and at every run; free to be
                 overwritten afterwards.
+
+        Raises:
+            RuntimeError: the program cannot be recorded; with a note on `SWITCH`.
         """
         with torch.cuda.device(self._device):
             self._inputs = self._inputs or tuple(torch.empty_like(given, device=self._device) for given in inputs)
             for mine, given in zip(self._inputs, inputs, strict=True):
                 mine.copy_(given)
+            current = torch.cuda.current_stream()
             if name not in self._graphs:
                 self._graphs[name] = None
-                program(*self._inputs)
+                self._stream.wait_stream(current)
+                with torch.cuda.stream(self._stream):
+                    program(*self._inputs)
+                current.wait_stream(self._stream)
                 return
             graph = self._graphs[name]
             if graph is None:
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
-                    program(*self._inputs)
-                self._graphs[name] = graph
+                graph = self._graphs[name] = self._recorded(program)
             graph.replay()
+
+    def _recorded(self, program: Callable[..., None]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),  # goes back to it even where the recording fails
+                torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                program(*self._inputs)
+        except RuntimeError as error:
+            error.add_note(
+                f"updates cannot be recorded as a CUDA graph here; set {SWITCH}=0 in the environment to launch their "
+                "operations one by one, and please report this"
+            )
+            raise
+        return graph

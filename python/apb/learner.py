@@ -76,6 +76,7 @@ class Learner:
             )
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self._adapters: NDArray[np.float32] | None = None
+        self._checked_to = 0
         self.sampling_seconds = 0.0
 
     def set_normalization(self, mean: NDArray[np.float64], inverse_std: NDArray[np.float64], clip: float) -> None:
@@ -93,8 +94,8 @@ class Learner:
         batches drawn at the same time.
 
         Raises:
-            DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update. That of the last
-                update is looked at if the policies moved, else by the next call or `require_finite`.
+            DivergenceError: a loss became NaN or infinite; names the lane, its seed and the update. On a GPU that of a
+                last update that did not move the policies is looked at by the next call, or by `require_finite`.
         """
         moved = False
         with _one_torch_thread():
@@ -104,7 +105,7 @@ class Learner:
                 self._check_losses()
                 if self.td3.update(batch):
                     moved, self._adapters = True, None
-            if moved:
+            if moved or self.td3.device.type == "cpu":
                 self._check_losses()
         return moved
 
@@ -128,12 +129,16 @@ class Learner:
             return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
 
     def _check_losses(self) -> None:
+        """Of the last update, unless they were looked at before."""
+        if self._checked_to == self.updates:
+            return
         for name, losses in self.losses().items():
             for lane in np.flatnonzero(~np.isfinite(losses)).tolist():
                 raise DivergenceError(
                     f"the {name} of {self._owner(lane)} is {losses[lane]} at update {self.updates}; expected a finite "
                     f"number: {ADVICE}"
                 )
+        self._checked_to = self.updates
 
     def require_finite(self) -> None:
         """Check all that changes as lanes learn, the optimisers' moments too: where the square of a gradient is not
@@ -143,8 +148,9 @@ class Learner:
         Raises:
             DivergenceError: names what is not finite, and its lane and seed.
         """
-        self._check_losses()
         with _one_torch_thread():
+            self._check_losses()
+            self.td3.require_taken()
             found = self.td3.finite()
         for group, finite in found.items():
             for lane in np.flatnonzero(~finite).tolist():
@@ -213,7 +219,7 @@ class Learner:
     def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
         """Continue from `state()` and the `counters()` that were saved with it."""
         self.td3.load_state(state, counters)
-        self._adapters = None
+        self._adapters, self._checked_to = None, 0
 
     def backbones(self) -> list[Backbone]:
         """See `TD3`."""

@@ -20,7 +20,7 @@ from apb import _native, rng
 from apb.adapter_shape import AdapterShape, learned_layers
 from apb.adapter_starts import Start, starts_of
 from apb.backbone import Backbone
-from apb.cuda_graphs import CudaGraphs
+from apb.cuda_graphs import CudaGraphs, recording_wanted
 from apb.lane_noise import LaneNoise
 from apb.lane_stacks import LaneStacks
 from apb.layer_stack import Chain, Gradients
@@ -161,7 +161,9 @@ class TD3:
         self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
         self.critics_adam = Adam(self.critics, critic_rate, native=self._native, pool=pool)
         self._drawn_at = 0
-        self._graphs = CudaGraphs(self.device) if self.device.type == "cuda" else None
+        # What shards exchange need not be of the device alone, and only that can be recorded.
+        recorded = self.device.type == "cuda" and gather is None and recording_wanted()
+        self._graphs = CudaGraphs(self.device) if recorded else None
 
     @staticmethod
     def required_bytes(backbone: Backbone, shape: AdapterShape, lanes: int, batch_size: int) -> int:
@@ -189,7 +191,7 @@ class TD3:
         self.updates += 1
         due = self.updates % self.settings.policy_delay == 0
         policies_move = due and self.updates - self._drawn_at > self.settings.policy_starts
-        noise = torch.from_numpy(self._noise.normal(self.updates))
+        noise = torch.from_numpy(self._noise.normal(self.updates)).to(self.device)
         step = partial(self._step, due, policies_move)
         inputs = (*(getattr(batch, name) for name in Batch.__slots__), noise)
         if self._graphs is None:
@@ -333,6 +335,12 @@ class TD3:
             .numpy()
             for group, layers in self._saved_layers().items()
         }
+
+    def require_taken(self) -> None:
+        """Raise `RuntimeError` unless the critics have taken as many steps on the device as it was asked for."""
+        taken, asked = self.critics_adam.steps, self.updates - self._drawn_at
+        if taken != asked:
+            raise RuntimeError(f"{self.device} has taken {taken} steps of the critics; expected {asked}")
 
     def counters(self) -> dict[str, int]:
         """All integers that an exact continuation needs."""
