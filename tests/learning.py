@@ -1,14 +1,12 @@
 """Small backbones, batches, replays and settings for the tests of what learns."""
 
-from dataclasses import fields
-
 import numpy as np
 import torch
 from apb.adapter import AdapterShape
 from apb.backbone import Backbone
 from apb.replay import Batch, Replay
 from apb.settings import AdaptSettings
-from apb.td3 import TD3Settings
+from apb.td3_settings import TD3Settings
 
 OBSERVATION_SIZE, ACTION_SIZE = 5, 2
 
@@ -25,8 +23,7 @@ def small_shape(backbone):
 
 
 def small_settings(of=AdaptSettings, **changes):
-    settings = of.from_options({"batch_size": 16, **changes})
-    return TD3Settings(**{field.name: getattr(settings, field.name) for field in fields(TD3Settings)})
+    return TD3Settings.of(of.from_options({"batch_size": 16, **changes}))
 
 
 def draw_batch(lanes, batch_size=16, seed=0, terminated=0.3):

@@ -17,7 +17,8 @@ from apb.memory import available_memory, require_room
 from apb.replay import Batch, Replay
 from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather
-from apb.td3 import TD3, TD3Settings
+from apb.td3 import TD3
+from apb.td3_settings import TD3Settings
 
 ADVICE = "look at the scale of the observations or rewards, or lower learning_rate"
 """What to do about a divergence."""

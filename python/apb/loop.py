@@ -29,7 +29,7 @@ from apb.policy import Policy
 from apb.replay import Replay
 from apb.settings import LearningSettings
 from apb.strategies import StrategyContext, strategy_named
-from apb.td3 import TD3Settings
+from apb.td3_settings import TD3Settings
 from apb.threads import available_cpus
 
 RECENT_EPISODES = 100
@@ -90,7 +90,7 @@ class LearningLoop:
             backbone,
             self.shape,
             seeds,
-            TD3Settings(**{name: getattr(settings, name) for name in TD3Settings.__dataclass_fields__}),
+            TD3Settings.of(settings),
             own_shapes=own_shapes,
             starts=starts_of(settings.adapter_init, backbone, own_shapes, seeds, tasks),
             backbone_training=settings.backbone_training,

@@ -7,7 +7,6 @@ learn psi together.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -36,23 +35,7 @@ from apb.optimizer import Adam, polyak_step
 from apb.replay import Batch
 from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather, SharedBackbone
-
-
-@dataclass(frozen=True)
-class TD3Settings:
-    """Hyper-parameters of TD3; `AdaptSettings` documents each and has the defaults."""
-
-    learning_rate: float
-    critic_learning_rate: float | None
-    batch_size: int
-    tau: float
-    gamma: float
-    policy_delay: int
-    target_policy_noise: float
-    target_noise_clip: float
-    policy_starts: int
-    max_grad_norm: float
-    learned_layers: str
+from apb.td3_settings import TD3Settings
 
 
 class TD3:
@@ -310,12 +293,8 @@ class TD3:
         if self.backbone_training != "per_lane":
             return [self.backbone if self._shared is None else self._shared.backbone] * len(self.seeds)
         trained = {name: self.actor[name].cpu().numpy() for name in self.backbone.tensors()}
-        return [
-            self.backbone.with_tensors(
-                {name: value[lane] for name, value in trained.items()}, {"kind": "trained with the task"}
-            )
-            for lane in range(len(self.seeds))
-        ]
+        lanes = [{name: value[lane] for name, value in trained.items()} for lane in range(len(self.seeds))]
+        return [self.backbone.with_tensors(values, {"kind": "trained with the task"}) for values in lanes]
 
     def state(self) -> dict[str, NDArray[np.float32]]:
         """All tensors that an exact continuation needs, by name, each with the lane axis in front, of length 1 for what
