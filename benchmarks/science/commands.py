@@ -35,7 +35,7 @@ def _words(name: str, value: Any) -> list[str]:
 def commands(study: Study) -> list[str]:
     """Markdown: what to type for each method."""
     env, budget = next(iter(study.budgets.items()))
-    lines = [NOTE, "", "```sh"]
+    lines = [NOTE, "", "```sh", *(["# first", *study.before] if study.before else [])]
     for method in study.methods:
         label, options = METHODS[method].label, METHODS[method].options
         words = command_of(Cell(env, method, study.seeds[0], budget))

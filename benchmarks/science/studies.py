@@ -166,6 +166,7 @@ class Study:
         report_at: Timesteps at which tables give the return.
         control: The method that the others are tested against.
         published: For each env, what TD3's authors publish.
+        before: Commands that make what the methods begin with, where the package does not ship it.
     """
 
     title: str
@@ -175,6 +176,7 @@ class Study:
     report_at: tuple[int, ...]
     control: str
     published: dict[str, "Published"] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
 
     def cells(self) -> Iterator["Cell"]:
         """All runs; seed by seed, so that a part of the study is already a fair comparison."""
@@ -256,12 +258,18 @@ STUDIES = {
         "meta",
     ),
     "coverage": Study(
-        "How many tasks a backbone was trained on: 5, 15 or 30",
+        "How many tasks a backbone was trained on: 5, 15 or, as the shipped one, 30",
         dict.fromkeys((f"hopper-rand-params/apb-ood:{number}" for number in HOPPERS), 50_000),
         ("meta-5", "meta-15", "meta", "random", "td3-scale"),
         (0, 1, 2, 3, 4),
         (10_000, 30_000, 50_000),
         "random",
+        before=tuple(
+            f"apb meta-train hopper-rand-params/apb-ood --n-tasks {tasks} --total-timesteps {50_000 * tasks} "
+            "--learning-rate 1e-3 --batch-size 100 --learning-starts 2500 "
+            f"--run-dir runs/hopper-rand-params-{tasks}"
+            for tasks in (5, 15)
+        ),
     ),
     "permuted-state": Study(
         "The exact case: observations in another order",
