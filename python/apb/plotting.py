@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apb.errors import ConfigError, RunFolderError
+from apb.errors import ConfigError, RunFolderError, counted
 from apb.files import TEXT, require_fields
 from apb.pictures import new_figure, require_picture, save_figure
 from apb.runs import RunFolder, read_evaluations
@@ -215,7 +215,7 @@ def _drawn(curve: LearningCurve) -> str:
     """Of which seeds the line is, and what its band is."""
     count = len(curve.seeds)
     if count == 1:
-        return f"seed {curve.seeds[0]} ± standard deviation over {curve.episodes} episodes"
+        return f"seed {curve.seeds[0]} ± standard deviation over {counted(curve.episodes, 'episode')}"
     return f"{'mean' if count < 4 else 'interquartile mean'} of {count} seeds, {seed_band(curve.returns.T)[2]}"
 
 
