@@ -9,7 +9,12 @@ from apb.cli import main
 from apb.runs import RunFolder
 from cli_runs import TWO_SEEDS, register_env
 from envs_for_tests import CountedPendulum
+from hypothesis import settings
 from policies import make_policy
+
+# How long an example takes is of the machine and what else it does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")
