@@ -141,7 +141,7 @@ def arrays_in(result):
                 yield from arrays_in(part)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(MODES), st.integers(0, 2**20), st.lists(st.booleans(), min_size=3, max_size=3))
 def test_what_was_returned_or_given_never_changes_later(mode, seed, flags):
     env = batched(FALLING, 3, autoreset_mode=mode, max_episode_steps=6)
@@ -162,7 +162,7 @@ def test_what_was_returned_or_given_never_changes_later(mode, seed, flags):
     assert all(same_bits(array, copy) for array, copy in held)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(MODES), st.integers(0, 2**20))
 def test_writing_into_what_was_returned_changes_nothing_in_the_simulation(mode, seed):
     kept, spoilt = (batched(FALLING, 3, autoreset_mode=mode, max_episode_steps=6) for _ in range(2))
@@ -277,7 +277,7 @@ def test_a_family_of_a_user_ends_after_its_own_horizon():
 # --- seeds -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=4), st.integers(1, 4), st.data())
 def test_a_start_depends_on_the_rows_seed_and_the_number_of_the_episode_alone(seeds, episodes, data):
     env = BatchedEnv("cheetah-dir", len(seeds), num_threads=1, autoreset_mode="disabled")

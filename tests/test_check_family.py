@@ -265,7 +265,7 @@ def test_without_a_model_it_is_said_that_no_simulation_was_checked(wrong):
 @given(
     default=st.floats(-3, 3) | st.just(float("nan")), low=st.floats(-3, 3), high=st.floats(-3, 3), inside=st.booleans()
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_parameter_is_right_if_its_default_lies_between_its_bounds(default, low, high, inside):
     low, high = (min(low, high), max(low, high)) if inside else (low, high)
     faults, _ = findings(family(**parameters(limit=Parameter("m", default, low, high))), rows=2, steps=1)

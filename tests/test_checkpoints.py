@@ -54,7 +54,7 @@ def assert_equal_states(found: Any, wanted: Any) -> None:
         assert found == wanted
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(STATES)
 def test_any_nested_state_comes_back(tmp_path: Path, state: dict[str, Any]) -> None:
     write_state(tmp_path, state)

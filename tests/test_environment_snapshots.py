@@ -89,7 +89,7 @@ def test_what_an_env_reads_between_two_steps_is_restored_too(env_id):
 
 
 @given(st.integers(0, 120))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_walking_robots_continue_with_the_same_bits_from_any_step(before):
     for env_id in ("Ant-v5", "Humanoid-v5", "Walker2d-v5"):
         assert_continues_the_same(EnvSource.resolve(env_id), before, 12, slots=1)

@@ -22,7 +22,7 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(JSON)
 def test_json_comes_back_equal(tmp_path: Path, value: Any) -> None:
     files.write_json_atomic(tmp_path / "j", value)

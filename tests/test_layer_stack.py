@@ -16,7 +16,7 @@ ROUNDING = {"rtol": 2e-5, "atol": 2e-5}
 
 
 @pytest.mark.parametrize("make", [NativeLayerStack, torch_stack])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 4),
     st.integers(1, 9),

@@ -25,7 +25,7 @@ def cases(draw: st.DrawFn) -> tuple[Case, np.random.Generator]:
 
 
 @given(drawn=cases(), batch=st.integers(0, 70))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_actions_equal_the_equation_within_the_bound_of_rounding(drawn: tuple[Case, Any], batch: int) -> None:
     case, rng = drawn
     members = len(case.adapters)
@@ -53,7 +53,7 @@ def test_actions_equal_those_of_torch_within_the_bound_of_both() -> None:
 
 
 @given(drawn=cases(), batch=st.integers(1, 70), threads=st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_row_has_the_same_bits_alone_in_any_batch_and_on_any_threads(
     drawn: tuple[Case, Any], batch: int, threads: int
 ) -> None:
@@ -74,7 +74,7 @@ def test_a_row_has_the_same_bits_alone_in_any_batch_and_on_any_threads(
 
 
 @given(drawn=cases(), batch=st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_float64_views_of_any_strides_give_the_same_as_float32_copies(drawn: tuple[Case, Any], batch: int) -> None:
     case, rng = drawn
     members = len(case.adapters)

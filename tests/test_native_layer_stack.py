@@ -25,7 +25,7 @@ def assert_same_bits(found: list[F32], expected: list[F32]) -> None:
 
 
 @given(cases())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_results_of_integers_are_exactly_those_of_the_equations(case: Case) -> None:
     """Also where the input of a ReLU is 0: its gradient is 0 there."""
     case = rounded(case)
@@ -42,7 +42,7 @@ def test_results_of_integers_are_exactly_those_of_the_equations(case: Case) -> N
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_results_equal_the_equations_within_the_bound_of_rounding(case: Case) -> None:
     expected = case.expected()
     assume(np.isfinite(expected[0][1]).all())
@@ -64,13 +64,13 @@ def test_instruction_sets_agree_within_the_bound_of_rounding() -> None:
 
 
 @given(cases(), st.sampled_from([1, 2, 3, 7]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_results_are_the_same_bits_for_any_number_of_threads(case: Case, threads: int) -> None:
     assert_same_bits(case.results(_native.ThreadPool(threads)), case.results())
 
 
 @given(cases())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_network_computes_beside_others_what_it_computes_alone(case: Case) -> None:
     together = case.results()
     for network in range(case.networks):
@@ -78,7 +78,7 @@ def test_a_network_computes_beside_others_what_it_computes_alone(case: Case) -> 
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_row_has_the_same_outputs_and_input_gradient_alone_and_at_any_place(case: Case, seed: int) -> None:
     out, below = case.results()[:2]
     rows = case.x.shape[1]
@@ -90,7 +90,7 @@ def test_a_row_has_the_same_outputs_and_input_gradient_alone_and_at_any_place(ca
 
 
 @given(cases())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_shared_layer_is_the_same_as_a_copy_for_each_network(case: Case) -> None:
     def copies(array: F32) -> F32:
         return np.tile(array, (case.networks // len(array), *[1] * (array.ndim - 1)))
@@ -108,7 +108,7 @@ def test_a_shared_layer_is_the_same_as_a_copy_for_each_network(case: Case) -> No
 
 
 @given(cases(), st.sampled_from([-2, -1, 2, 3]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_networks_may_lie_apart_in_memory_and_in_any_order(case: Case, step: int) -> None:
     def apart(array: F32, step: int = step) -> F32:
         wide = np.full((len(array) * abs(step), *array.shape[1:]), np.nan, np.float32)
@@ -130,7 +130,7 @@ def test_networks_may_lie_apart_in_memory_and_in_any_order(case: Case, step: int
 
 
 @given(cases(), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_gradients_may_be_asked_for_in_any_order_again_and_for_some_layers(case: Case, data: st.DataObject) -> None:
     out, below, *gradients = case.results()
     pairs = list(zip(gradients[::2], gradients[1::2], strict=True))
@@ -152,7 +152,7 @@ def test_gradients_may_be_asked_for_in_any_order_again_and_for_some_layers(case:
 
 
 @given(cases(), st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_not_finite_stays_in_its_row_and_its_network(case: Case, value: float, data: st.DataObject) -> None:
     clean = case.results()
     network = data.draw(st.integers(0, case.networks - 1))

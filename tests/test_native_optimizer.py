@@ -52,7 +52,7 @@ def adam_exactly(
 
 
 @given(SEEDS, LENGTHS, st.integers(1, 20_000), st.sampled_from([0.0, 1e-5, 3e-4, 0.1, 1.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_step_of_adam_is_its_equation_within_the_bound_of_rounding(seed, n, step, rate) -> None:
     theta, g, m, v = before = state(np.random.default_rng(seed), n)
     expected = adam_exactly([array.copy() for array in before], step, rate)
@@ -98,7 +98,7 @@ def test_every_one_of_many_steps_is_that_of_torchs_adam_within_the_bound_of_both
 
 
 @given(SEEDS, LENGTHS, st.sampled_from([0.0, 0.005, 0.3, 0.4999999, 0.5, 0.9, 1.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_polyak_step_is_torchs_lerp_and_its_equation_within_the_bound_of_rounding(seed, n, tau) -> None:
     target, source, *_ = state(np.random.default_rng(seed), n)
     tau = float(np.float32(tau))
@@ -114,7 +114,7 @@ def test_a_polyak_step_is_torchs_lerp_and_its_equation_within_the_bound_of_round
 
 
 @given(SEEDS, LENGTHS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_share_of_one_is_exactly_the_source_and_a_share_of_zero_exactly_the_target(seed, n) -> None:
     target, source, *_ = state(np.random.default_rng(seed), n)
     kept = target.copy()
@@ -161,7 +161,7 @@ def test_results_are_the_same_bits_for_any_number_of_threads(optimise: Optimise,
 
 @BOTH
 @given(SEEDS, LENGTHS, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_slice_of_the_vectors_has_the_same_bits_as_the_whole_and_its_neighbours_stay(optimise, seed, n, data) -> None:
     vectors = state(np.random.default_rng(seed), n)
     first = data.draw(st.integers(0, n - 1))

@@ -26,7 +26,7 @@ def normal(key: U64, counter: U64, count: int) -> NDArray[np.float32]:
 
 
 @given(key=KEYS, counter=COUNTERS, count=st.integers(0, 2100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_raw_words_are_those_of_numpy(key: U64, counter: U64, count: int) -> None:
     expected = np.random.Philox(key=key, counter=counter).random_raw(count)
     np.testing.assert_array_equal(raw(key, counter, count), expected)
@@ -34,7 +34,7 @@ def test_raw_words_are_those_of_numpy(key: U64, counter: U64, count: int) -> Non
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(key=KEYS, counter=COUNTERS, count=st.integers(0, 2100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_uniform_numbers_are_those_of_numpy(dtype: type, key: U64, counter: U64, count: int) -> None:
     out = np.empty(count, dtype)
     _native.philox_uniform(key, counter, out)
@@ -44,7 +44,7 @@ def test_uniform_numbers_are_those_of_numpy(dtype: type, key: U64, counter: U64,
 
 
 @given(key=KEYS, counter=COUNTERS, count=st.integers(0, 2100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_normal_numbers_are_a_function_of_the_raw_words(key: U64, counter: U64, count: int) -> None:
     """z = r cos θ, r sin θ; r of u = fl(k) / 2^31 + 1 / 2^32 in float32, everything after it in float64 here."""
     words = raw(key, counter, (count + 1) // 2)
@@ -58,7 +58,7 @@ def test_normal_numbers_are_a_function_of_the_raw_words(key: U64, counter: U64, 
 
 
 @given(key=KEYS, count=st.integers(0, 1500))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_shorter_draw_is_the_start_of_a_longer_one(key: U64, count: int) -> None:
     counter = np.zeros(4, np.uint64)
     np.testing.assert_array_equal(normal(key, counter, count), normal(key, counter, 1500)[:count])

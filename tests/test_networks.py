@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 ROUNDING = {"rtol": 2e-5, "atol": 2e-5}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(1, 4),
     st.integers(1, 9),

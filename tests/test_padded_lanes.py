@@ -112,7 +112,7 @@ def test_a_lane_that_is_padded_learns_what_it_learns_alone(reading, training, na
                     np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20)), min_size=1, max_size=4),
     st.integers(1, 20),
@@ -207,7 +207,7 @@ def test_a_lane_beside_other_envs_goes_the_way_that_it_goes_alone(options):
     assert_lanes_learned_what_they_learn_alone(resolve_all(ENVS), **options)
 
 
-@settings(deadline=None, max_examples=5, phases=[Phase.generate])
+@settings(max_examples=5, phases=[Phase.generate])
 @given(
     st.lists(
         st.tuples(st.integers(1, 40), st.integers(1, 20), st.floats(-5, -0.1), st.floats(0.1, 5)),

@@ -24,7 +24,7 @@ def rows_of(replay, lane):
     return [tuple(replay.table[lane, (position - size + i) % capacity]) for i in range(size)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 3),
     st.integers(1, 12),
@@ -55,7 +55,7 @@ def test_a_ring_holds_the_latest_valid_transitions_in_order(lanes, capacity, obs
         assert rows_of(replay, lane) == list(expected[lane])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True), st.integers(0, 2**40), st.integers(1, 40)
 )

@@ -56,7 +56,7 @@ def assert_reads_back(folder: Path, segments: tuple[Segment, ...], ring: Ring) -
         assert getattr(found, name).tobytes() == getattr(ring, name).tobytes(), name
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     capacity=st.integers(1, 9),
     saves=st.lists(st.tuples(st.booleans(), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=6),

@@ -16,7 +16,7 @@ NAMES = [f"{family}/{name}" for family in tasks.FAMILIES for name in tasks.split
 HARD = tasks.get("cheetah-vel/mier-hard")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_every_label_leads_back_to_an_equal_task(data):
     split = tasks.get(data.draw(st.sampled_from(NAMES)))
@@ -227,7 +227,6 @@ def test_a_user_can_make_a_split(own_family):
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_every_name_of_a_task_is_told_from_an_id(data):
     name = data.draw(st.sampled_from(NAMES))
     assert tasks.is_task_name(name)

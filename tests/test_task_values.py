@@ -18,7 +18,7 @@ COPIES = [copy.copy, copy.deepcopy, dataclasses.replace, lambda task: pickle.loa
 GOAL = [0.5, -0.25]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_copy_of_a_task_is_the_task_with_its_label_and_one_that_is_pickled_is_small(data):
     names = [f"{family}/{name}" for family in tasks.FAMILIES for name in tasks.splits_of(family)]

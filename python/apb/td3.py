@@ -143,6 +143,7 @@ class TD3:
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
         self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
         self.critics_adam = Adam(self.critics, critic_rate, native=self._native, pool=pool)
+        # The update after which the critics were drawn: how many steps they took, without asking the device.
         self._drawn_at = 0
         # What shards exchange need not be of the device alone, and only that can be recorded.
         recorded = self.device.type == "cuda" and gather is None and recording_wanted()
