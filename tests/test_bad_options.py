@@ -149,7 +149,7 @@ def test_an_unknown_option_is_answered_with_the_nearest_name():
     ("option", "misspelt", "meant", "known"),
     [
         ("strategy", "parm_noise", "param_noise", "action_noise, param_noise"),
-        ("adapter_init", "neares", "nearest", "identity, mean, nearest, scratch"),
+        ("adapter_init", "neares", "nearest", "identity, mean, nearest, predicted, scratch, shared"),
         ("learned_layers", "posts", "post", "both, post, pre"),
     ],
 )

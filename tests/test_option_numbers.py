@@ -8,9 +8,10 @@ from typing import get_args
 import numpy as np
 import pytest
 from apb import ConfigError
+from apb.ranges import range_of
 from apb.settings import AdaptSettings
 
-KINDS = {field.name: get_args(field.type)[0] for field in fields(AdaptSettings) if field.type not in (bool, str)}
+KINDS = {field.name: get_args(field.type)[0] for field in fields(AdaptSettings) if range_of(field) is not None}
 FLOATS = [name for name, kind in KINDS.items() if kind in (float, float | None)]
 
 

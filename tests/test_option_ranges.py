@@ -1,7 +1,7 @@
 """Every option has a range or a stated kind, in its type alone: what is checked, and what the help tells."""
 
 from dataclasses import dataclass, fields
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
 from apb.cli.parsing import _field_docs
@@ -14,14 +14,23 @@ from cli_runs import call
 SETTINGS = (AdaptSettings, MetaSettings)
 OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
-NAMES = {"strategy", "device", "adapter_init", "learned_layers"}
-FLAGS = {"trainable_backbone", "normalize_observations", "keep_best", "replay_on_disk", "resample_tasks"}
+NAMES = {"strategy", "device", "learned_layers"}
+WORDS = {"adapter_init", "predictor_input", "predictor_target"}
+FLAGS = {
+    "trainable_backbone",
+    "normalize_observations",
+    "keep_best",
+    "replay_on_disk",
+    "resample_tasks",
+    "layer_predictor",
+}
 
 
 def test_every_option_has_a_docstring_and_a_range_or_is_a_flag_or_a_name():
     assert {name for name, field in OPTIONS.items() if field.type is str} == NAMES
+    assert {name for name, field in OPTIONS.items() if get_origin(field.type) is Literal} == WORDS
     assert {name for name, field in OPTIONS.items() if field.type is bool} == FLAGS
-    assert RANGES.keys() == OPTIONS.keys() - NAMES - FLAGS
+    assert RANGES.keys() == OPTIONS.keys() - NAMES - WORDS - FLAGS
     for settings in SETTINGS:
         docs = {name for parent in settings.__mro__ for name in _field_docs(parent)}
         assert docs == {field.name for field in fields(settings)}

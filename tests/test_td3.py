@@ -127,7 +127,7 @@ def test_buffers_are_kept_for_batches_and_the_last_other_number_of_rows_only(mon
             alive.add(self)
             made.append(rows)
 
-    monkeypatch.setattr("apb.lane_stacks.NativeLayerStack", Counted)
+    monkeypatch.setattr("apb.layer_stack.NativeLayerStack", Counted)
     td3 = make()
     batch = list(alive)
     values = {rows: td3.values(torch.zeros(1, rows, 5)) for rows in (2, 3, 16, 3, 4)}

@@ -11,6 +11,7 @@ from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
 from apb.errors import ConfigError, UnknownNameError, nearest_name, nearest_path, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
+from apb.methods import with_method
 from apb.runner import AdaptResult
 from apb.settings import AdaptSettings, LearningSettings
 from apb.shipped import shipped
@@ -26,6 +27,7 @@ def adapt(
     *,
     env_kwargs: Mapping[str, Any] | None = None,
     eval_env: EnvLike | EnvSource | None = None,
+    method: str = "apb",
     run_dir: str | Path | None = None,
     callback: CallbackLike = None,
     **options: Any,
@@ -41,6 +43,9 @@ def adapt(
         env_kwargs: Arguments of `gymnasium.make`, with an id.
         eval_env: Env to evaluate in. Default: made like `env`; needed where `env` is an object that cannot be made a
             second time.
+        method: "apb" learns by TD3. "flap" takes no gradient: the mean layers of the backbone's train tasks act for
+            `total_timesteps` (then 200 by default, one episode), from which layers are predicted; the backbone has to
+            be meta-trained by FLAP. To go on from them by TD3 give adapter_init="predicted" in its place.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.
         **options: Fields of `AdaptSettings`: strategy, total_timesteps, seed, n_seeds, device, eval_freq, ...
@@ -56,7 +61,8 @@ def adapt(
     """
     # Before any env is made, which may change the current folder.
     folder = None if run_dir is None else require_path("run_dir", run_dir).absolute()
-    settings = AdaptSettings.from_options(resolve_device(options), inspect.signature(adapt).parameters)
+    chosen_options = with_method(AdaptSettings.job, method, resolve_device(options))
+    settings = AdaptSettings.from_options(chosen_options, inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
     chosen = resolve_backbone(backbone, source, settings.seed)

@@ -95,33 +95,43 @@ class AdapterSet:
         Raises:
             MismatchError: `task` is of another family than all of them, or has other switches.
         """
-        from apb.tasks import Task
-
         family = task.made_family
-        own = {
-            number: Task(each["family"], each["arguments"])
-            for number, each in enumerate(self.tasks)
-            if each["family"] == task.family
-        }
-        among = [number for number, each in own.items() if each.made_family == family]
-        if not among:
-            names = ", ".join(sorted({each["family"] for each in self.tasks}))
-            raise MismatchError(
-                f"task {task} is of another family than the tasks that the backbone was meta-trained on ({names}), or "
-                "has other switches; expected one of them: begin with the mean of the adapters, or with new ones"
-            )
+        own = self.of_family(task)
+        among = list(own)
 
         def points(of: "Task", parameter: str) -> NDArray[np.float64]:
             return family.parameters[parameter].coordinates(family.rows(of.values, 1)[parameter])
 
         squares = np.zeros(len(among))
         for name in family.parameters:
-            known = np.concatenate([points(own[number], name) for number in among])
+            known = np.concatenate([points(each, name) for each in own.values()])
             variance = known.var(axis=0).sum()
             # What is the same in all tasks tells none of them from another; its deviation is no more than rounding.
             if variance > (_SAME * np.abs(known).max()) ** 2:
                 squares += ((known - points(task, name)) ** 2).sum(axis=1) / variance
         return among[int(squares.argmin())]
+
+    def of_family(self, task: "Task") -> "dict[int, Task]":
+        """The set's own tasks of the family of `task`, with the same switches, by their numbers.
+
+        Raises:
+            MismatchError: there is none.
+        """
+        from apb.tasks import Task
+
+        own = {
+            number: Task(each["family"], each["arguments"])
+            for number, each in enumerate(self.tasks)
+            if each["family"] == task.family
+        }
+        found = {number: each for number, each in own.items() if each.made_family == task.made_family}
+        if not found:
+            names = ", ".join(sorted({each["family"] for each in self.tasks}))
+            raise MismatchError(
+                f"task {task} is of another family than the tasks that the backbone was meta-trained on ({names}), or "
+                "has other switches; expected one of them: begin with the mean of the adapters, or with new ones"
+            )
+        return found
 
     def description(self) -> dict[str, Any]:
         """JSON values: with `parameters`, all that `from_description` needs."""

@@ -1,6 +1,7 @@
 """`starts_of`: where the adapter of each lane begins: drawn anew, or as the train tasks of the backbone left theirs."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,16 @@ from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
 from apb.errors import ConfigError, require_name
+from apb.settings import AdapterInit
 from apb.tasks import Task
 
 Start = Callable[[int], NDArray[np.float32]]
 """The flat parameters (n,) of a lane for the draw of a number: 0 at the start of a run, one more at each reset."""
 
-ADAPTER_INITS = ("scratch", "identity", "mean", "nearest")
+ADAPTER_INITS: tuple[str, ...] = get_args(AdapterInit)
 """Drawn anew, as `Adapter.initial` says (the paper's text); the same with an identity before the backbone, whatever its
-reading; the mean of the adapters of the backbone's train tasks; that of the nearest train task."""
+reading; the same with one draw for all lanes, that of the first; the mean of the adapters of the backbone's train
+tasks; that of the nearest train task; the mean, until others are predicted (see `apb.flap.predicted_start`)."""
 
 
 def starts_of(
@@ -34,12 +37,14 @@ def starts_of(
             MismatchError: the adapters are of other sizes, or of another family.
     """
     require_name("adapter_init", name, ADAPTER_INITS)
+    if name == "shared":
+        seeds = [seeds[0]] * len(seeds)
     return [_start(name, backbone, *lane) for lane in zip(shapes, seeds, tasks, strict=True)]
 
 
 def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: Task | None) -> Start:
-    if name in ("scratch", "identity"):
-        return lambda draw: draw_initial(backbone, shape, seed, draw, identity=True if name == "identity" else None)
+    if name in ("scratch", "identity", "shared"):
+        return lambda draw: draw_initial(backbone, shape, seed, draw, identity=None if name == "scratch" else True)
     kept = backbone.adapters
     if kept is None:
         told = backbone.metadata
@@ -52,7 +57,9 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
             "family"
         )
     kept.require_fit(shape)
-    if name == "mean":
+    if name == "predicted" and task is not None:
+        kept.of_family(task)
+    if name in ("mean", "predicted"):
         mean = kept.mean()
         return lambda draw: mean
     if task is None:

@@ -24,6 +24,7 @@ from apb.errors import (
     require_integer,
     require_path,
 )
+from apb.flap.layer_predictor import TENSORS, LayerPredictor
 from apb.shipped import shipped
 
 Reading = Literal["A", "B"]
@@ -50,6 +51,7 @@ class Backbone:
         input_activation: whether psi begins with a ReLU (reading A of the paper) or with `W_1` (reading B).
         metadata: JSON values that travel with the file, such as the family, seed and steps it was trained with.
         adapters: Those of the tasks that it was meta-trained on, if they are kept; see `apb.adapt`'s `adapter_init`.
+        predictor: What predicts the layers of other tasks, if it was meta-trained by FLAP; beside `adapters`.
     """
 
     weights: tuple[NDArray[np.float32], ...]
@@ -57,6 +59,7 @@ class Backbone:
     input_activation: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
     adapters: AdapterSet | None = None
+    predictor: LayerPredictor | None = None
 
     def __post_init__(self) -> None:
         weights = tuple(_frozen(w, f"weights[{i}]", 2) for i, w in enumerate(self.weights))
@@ -186,6 +189,9 @@ class Backbone:
         if self.adapters is not None:
             config["adapters"] = self.adapters.description()
             tensors[adapter_set.TENSOR] = self.adapters.parameters
+        if self.predictor is not None:
+            config["predictor"] = self.predictor.description()
+            tensors |= {f"{TENSORS}{name}": array for name, array in self.predictor.tensors().items()}
         if self.metadata.get("kind") == META_TRAINED:
             texts["README.md"] = backbone_card(self)
         return files.write_folder(path, config, tensors, texts)
@@ -212,11 +218,15 @@ class Backbone:
             path = known[path]
         config, tensors = files.read_folder(path, FORMAT, FORMAT_VERSION)
         parameters = tensors.pop(adapter_set.TENSOR, None)
+        predicting = {name.removeprefix(TENSORS): tensors.pop(name) for name in [*tensors] if name.startswith(TENSORS)}
         backbone = cls.from_description(config, tensors, str(path))
         if parameters is None:
             return backbone
         kept = AdapterSet.from_description(config.get("adapters"), parameters, backbone, str(path))
-        return replace(backbone, adapters=kept)
+        predictor = None
+        if predicting:
+            predictor = LayerPredictor.from_description(config.get("predictor"), predicting, kept.shape, str(path))
+        return replace(backbone, adapters=kept, predictor=predictor)
 
     def description(self) -> dict[str, Any]:
         """JSON values about the architecture and weights: with `tensors()`, all that `from_description` needs."""

@@ -111,7 +111,8 @@ def require_name(argument: str, value: object, known: Iterable[str]) -> str:
     """Return `value` if it is one of the `known` names; else raise `UnknownNameError`, with the nearest."""
     names = set(known)
     if not isinstance(value, str) or value not in names:
-        raise UnknownNameError(f"{argument} = {value!r:.100} is unknown; {nearest(str(value), names)}")
+        word = value if isinstance(value, str) else ""
+        raise UnknownNameError(f"{argument} = {_shown(value)} is unknown; {nearest(word, names)}")
     return value
 
 

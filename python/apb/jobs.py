@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from gymnasium.vector import VectorEnv
 
-from apb import spaces
+from apb import _native, spaces
 from apb.backbone import Backbone
 from apb.callbacks import Callback
+from apb.companions import Companion
 from apb.environments import EnvSource
 from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted
+from apb.flap.predicted_start import PredictedStart
+from apb.learner import Learner
 from apb.loop import LearningLoop
 from apb.persistence import RunWriter
 from apb.runner import AdaptResult, run_to_end
@@ -48,13 +51,19 @@ class Job:
     def loop(self) -> LearningLoop:
         """What does it; to be closed."""
         eval_source = eval_source_of(self.source, self.given_eval, self.settings)
-        return LearningLoop(self.source, eval_source, self.backbone, self.settings, self.callbacks, self.resampled)
+        return LearningLoop(
+            self.source, eval_source, self.backbone, self.settings, self.callbacks, self.resampled, self.companions
+        )
+
+    def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
+        """See `LearningLoop`."""
+        return [PredictedStart(learner, self.backbone)] if self.settings.adapter_init == "predicted" else []
 
     def resampled(self, reset: int) -> EnvSource | None:
         """See `LaneEnvs`: lanes keep their tasks."""
         return None
 
-    def finish(self, result: AdaptResult, check: Callable[[], object]) -> AdaptResult:
+    def finish(self, loop: LearningLoop, result: AdaptResult, check: Callable[[], object]) -> AdaptResult:
         """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""
         return result
 

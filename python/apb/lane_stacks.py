@@ -5,7 +5,7 @@ import torch
 from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
-from apb.layer_stack import LayerStack, NativeLayerStack, TorchLayerStack
+from apb.layer_stack import LayerStack, NativeLayerStack, layer_stack
 from apb.networks import critic_sizes
 
 
@@ -60,9 +60,7 @@ class LaneStacks:
 
     def _stack(self, sizes: tuple[int, ...], relus: tuple[bool, ...], twins: int, rows: int) -> LayerStack:
         networks = twins * self._lanes
-        if self._native:
-            return NativeLayerStack(sizes, relus, networks, rows, self._pool)
-        return TorchLayerStack(sizes, relus, networks, rows, self._device)
+        return layer_stack(sizes, relus, networks, rows, device=self._device, native=self._native, pool=self._pool)
 
     @staticmethod
     def required_bytes(backbone: Backbone, shape: AdapterShape, lanes: int, batch_size: int) -> int:

@@ -78,7 +78,7 @@ def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
             f"total_timesteps = {total}{part} is less than one step of {slots} simulations per lane; expected at "
             f"least {slots} for each, or a smaller population_size"
         )
-    if budget <= settings.learning_starts:
+    if settings.gradient_steps and budget <= settings.learning_starts:
         warnings.warn(
             f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: all "
             "actions are random and nothing is learned; give a larger budget or a smaller learning_starts",

@@ -89,6 +89,22 @@ class NativeLayerStack(LayerStack):
         return self._below
 
 
+def layer_stack(
+    sizes: Sequence[int],
+    relus: Sequence[bool],
+    networks: int,
+    rows: int,
+    *,
+    device: torch.device,
+    native: bool,
+    pool: "_native.ThreadPool | None" = None,
+) -> LayerStack:
+    """A `LayerStack` of the kind that is for the device: see there."""
+    if native:
+        return NativeLayerStack(sizes, relus, networks, rows, pool)
+    return TorchLayerStack(sizes, relus, networks, rows, device)
+
+
 def _arrays(pairs: Gradients) -> list[Any]:
     """The NumPy views of pairs of tensors."""
     return [pair and (pair[0].numpy(), pair[1].numpy()) for pair in pairs]

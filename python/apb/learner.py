@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import Start
 from apb.backbone import Backbone
+from apb.companions import Companion
 from apb.errors import DivergenceError, counted
 from apb.memory import available_memory, require_room
 from apb.replay import Batch, Replay
@@ -33,6 +35,9 @@ class Learner:
     Args:
         backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, pool, gather: see
             `TD3`.
+
+    Attributes:
+        companions: What takes part in it beside TD3, in order; put there before anything is learned.
 
     Raises:
         ConfigError: on a CPU, there is not as much memory as networks, their buffers and batches take.
@@ -79,6 +84,7 @@ class Learner:
         self._adapters: NDArray[np.float32] | None = None
         self._checked_to = 0
         self.sampling_seconds = 0.0
+        self.companions: list[Companion] = []
 
     def set_normalization(self, mean: NDArray[np.float64], inverse_std: NDArray[np.float64], clip: float) -> None:
         """Normalise sampled observations from now on: mean and inverse_std (K, obs), as `Normalizer` does for
@@ -104,8 +110,10 @@ class Learner:
                 batch = self._sample(replay)
                 # Each time: the next loss may be of a batch without the cause, or, with a shared psi, of another lane.
                 self._check_losses()
-                if self.td3.update(batch):
+                if now := self.td3.update(batch):
                     moved, self._adapters = True, None
+                for companion in self.companions:
+                    companion.learn(batch, now)
             if moved or self.td3.device.type == "cpu":
                 self._check_losses()
         return moved
@@ -113,6 +121,8 @@ class Learner:
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()
         batch = replay.sample(self.updates)
+        for companion in self.companions:
+            companion.prepare(batch)
         batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
         batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start
@@ -136,8 +146,8 @@ class Learner:
         for name, losses in self.losses().items():
             for lane in np.flatnonzero(~np.isfinite(losses)).tolist():
                 raise DivergenceError(
-                    f"the {name} of {self._owner(lane)} is {losses[lane]} at update {self.updates}; expected a finite "
-                    f"number: {ADVICE}"
+                    f"the {name} of {self._owner(lane, len(losses))} is {losses[lane]} at update {self.updates}; "
+                    f"expected a finite number: {ADVICE}"
                 )
         self._checked_to = self.updates
 
@@ -155,24 +165,38 @@ class Learner:
             found = self.td3.finite()
         for group, finite in found.items():
             for lane in np.flatnonzero(~finite).tolist():
-                owner = self._owner(lane) if len(finite) == len(self.td3.seeds) else "all lanes"
                 raise DivergenceError(
-                    f"{group} of {owner} has overflowed by update {self.updates}, and parameters stopped moving; "
-                    f"expected finite numbers: {ADVICE}"
+                    f"{group} of {self._owner(lane, len(finite))} has overflowed by update {self.updates}, and "
+                    f"parameters stopped moving; expected finite numbers: {ADVICE}"
                 )
 
-    def _owner(self, lane: int) -> str:
-        return f"lane {lane} (seed {self.td3.seeds[lane]})"
+    def _owner(self, lane: int, count: int) -> str:
+        """Whose the entry of a lane is in an array of so many entries: one for each lane, or what all lanes share."""
+        return f"lane {lane} (seed {self.td3.seeds[lane]})" if count == len(self.td3.seeds) else "all lanes"
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
         taken = {"actor_loss": self.td3.actor_adam.steps or self.resets, "critic_loss": self.updates}
-        return {name: getattr(self.td3, name).cpu().numpy().copy() for name, steps in taken.items() if steps}
+        losses = {name: getattr(self.td3, name).cpu().numpy().copy() for name, steps in taken.items() if steps}
+        return losses | {name: loss for companion in self.companions for name, loss in companion.losses().items()}
+
+    def warmed_up(self, replay: Replay) -> bool:
+        """The steps before learning are over; whether that moved the policies."""
+        with _one_torch_thread():
+            moved = [companion.warmed_up(replay) for companion in self.companions]  # all of them
+        return any(moved)
+
+    @property
+    def acts_in_warmup(self) -> bool:
+        """Whether the policies act before learning starts, in place of random actions."""
+        return any(companion.acts_in_warmup for companion in self.companions)
 
     def reset(self) -> None:
         """Periodic reset: new adapters, critics, targets and optimisers for every lane; the replay stays."""
         self.td3.reset(self.resets + 1)
         self._adapters = None
+        for companion in self.companions:
+            companion.reset()
 
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
@@ -209,18 +233,27 @@ class Learner:
         """Periodic resets so far."""
         return self.td3.resets
 
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """All arrays that an exact continuation needs, by name; see `TD3.state`."""
-        return self.td3.state()
+    def begin_with(self, parameters: NDArray[np.float32]) -> None:
+        """Overwrite the adapters and those of the target policies with flat vectors (K, n), before anything is
+        learned."""
+        self.td3.begin_with(parameters)
+        self._adapters = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All arrays that an exact continuation needs, by name; see `TD3.state` and `Companion.state`."""
+        own = {f"{each.name}.{name}": array for each in self.companions for name, array in each.state().items()}
+        return self.td3.state() | own
 
     def counters(self) -> dict[str, int]:
         """All integers that an exact continuation needs."""
         return self.td3.counters()
 
-    def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
+    def load_state(self, state: dict[str, NDArray[Any]], counters: dict[str, int]) -> None:
         """Continue from `state()` and the `counters()` that were saved with it."""
         self.td3.load_state(state, counters)
         self._adapters, self._checked_to = None, 0
+        for companion in self.companions:
+            companion.load_state({name: state[f"{companion.name}.{name}"] for name in companion.state()})
 
     def backbones(self) -> list[Backbone]:
         """See `TD3`."""

@@ -16,6 +16,7 @@ from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
 from apb.callbacks import Callback, PolicyMaker, RunState, save_states
+from apb.companions import Companion
 from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
 from apb.errors import DivergenceError, SimulationError
@@ -35,6 +36,9 @@ from apb.threads import available_cpus
 RECENT_EPISODES = 100
 """Episodes that "rollout/ep_rew_mean" averages over, as in SB3."""
 
+Companions = Callable[[Learner, _native.ThreadPool], list[Companion]]
+"""Makes what takes part beside a learner, with so many native threads."""
+
 PHASES = ("simulation", "forward", "sampling", "update", "evaluation", "checkpoint")
 """What `LearningLoop.profile` tells apart; the remainder of the wall time is "rest"."""
 
@@ -49,6 +53,7 @@ class LearningLoop:
         settings: All options.
         callbacks: Hooks.
         resampled: The tasks that the lanes take at a reset. Default: they keep theirs.
+        companions: What takes part in the learning beside TD3. Default: nothing.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class LearningLoop:
         settings: LearningSettings,
         callbacks: Sequence[Callback] = (),
         resampled: Resampled = lambda reset: None,
+        companions: Companions = lambda learner, pool: [],
     ) -> None:
         self._begun = time.perf_counter()
         self.settings = settings
@@ -97,6 +103,7 @@ class LearningLoop:
             device=settings.device,
             pool=pool,
         )
+        self.learner.companions = companions(self.learner, pool)
         capacity = min(settings.buffer_size, self.budget)
         self.replay = Replay(
             seeds, capacity, observation_size, action_size, settings.batch_size, pool, settings.replay_on_disk
@@ -138,7 +145,7 @@ class LearningLoop:
 
     @property
     def warming_up(self) -> bool:
-        """Whether actions are still random, as they are at first in every task."""
+        """Whether nothing is learned yet, and actions are random, unless the learner has them be the policies'."""
         return self.timesteps - self.envs.since < self.settings.learning_starts
 
     def start(self) -> None:
@@ -155,7 +162,9 @@ class LearningLoop:
         interval = self.settings.reset_interval
         if interval and self.timesteps // interval > self.learner.resets:
             self._reset()
-        actions = self._warmup.uniform(self.steps).copy() if self.warming_up else self._strategy_actions()
+        warming_up = self.warming_up
+        random = warming_up and not self.learner.acts_in_warmup
+        actions = self._warmup.uniform(self.steps).copy() if random else self._strategy_actions()
         acted = time.perf_counter()
         transition = self.simulations.step(actions)
         stepped = time.perf_counter()
@@ -179,6 +188,8 @@ class LearningLoop:
         self._episode_ended = bool(transition.episodes)
         self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
+        if warming_up and not self.warming_up and self.learner.warmed_up(self.replay):
+            self.strategy.reset()
         # A lane may have nothing to learn from yet: one in which each first step has blown up so far.
         ready = not self.warming_up and self.replay.size.all()
         if ready and self._placed(lambda: self.learner.update(self.replay, count * self.settings.gradient_steps)):

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.actors import LaneActors
+from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
+from apb.env_spaces import flat_size
 from apb.environments import EnvSource, Simulations
 from apb.errors import ConfigError
 from apb.evaluation import EvalResult, parallel_episodes, run_episodes
+from apb.flap.rollouts import predicted_adapters
 from apb.tasks import Task
 
 
@@ -22,7 +25,8 @@ class ZeroShot:
     Attributes:
         tasks: What the tasks are called.
         results: Of each task.
-        adapters: Which adapters acted: "own" (of the train tasks themselves) or "nearest" (the nearest train task's).
+        adapters: Which adapters acted: "own" (of the train tasks themselves), "nearest" (the nearest train task's) or
+            "predicted" (from one rollout, by FLAP).
     """
 
     tasks: tuple[str, ...]
@@ -44,7 +48,8 @@ def returns_on(
     num_threads: int | None = None,
     before_step: Callable[[], object] = lambda: None,
 ) -> ZeroShot:
-    """Evaluate on each task the policy of the nearest of the backbone's train tasks.
+    """Evaluate on each task the policy that is predicted for it, if the backbone has a predictor, else that of the
+    nearest of its train tasks.
 
     Args:
         tasks: Of the family that it was meta-trained on.
@@ -59,18 +64,36 @@ def returns_on(
     """
     if backbone.adapters is None:
         raise ConfigError("the backbone has no adapters; expected one that was meta-trained")
-    chosen = [backbone.adapters.nearest(task) for task in tasks]
-    parameters: NDArray[np.float32] = backbone.adapters.parameters[chosen][:, None]
+    if backbone.predictor is None:
+        parameters = backbone.adapters.parameters[[backbone.adapters.nearest(task) for task in tasks]]
+    else:
+        parameters = predicted_adapters(tasks, backbone, seed=seed, num_threads=num_threads, before_step=before_step)
+    options = {"n_eval_episodes": n_eval_episodes, "seed": seed}
+    results = returns_with(parameters, tasks, backbone, **options, num_threads=num_threads, before_step=before_step)
+    return ZeroShot(tuple(map(str, tasks)), results, "nearest" if backbone.predictor is None else "predicted")
+
+
+def returns_with(
+    parameters: NDArray[np.float32],
+    tasks: Sequence[Task],
+    backbone: Backbone,
+    *,
+    n_eval_episodes: int,
+    seed: int,
+    num_threads: int | None = None,
+    before_step: Callable[[], object] = lambda: None,
+) -> tuple[EvalResult, ...]:
+    """Evaluate adapters (K, n) around a backbone, each on its task; arguments as in `returns_on`."""
     source = EnvSource.resolve(list(tasks))
-    actors = LaneActors([backbone] * len(tasks), backbone.adapters.shape)
+    shape = AdapterShape.of(backbone, *(flat_size(s) for s in (source.observation_space, source.action_space)))
+    actors = LaneActors([backbone] * len(tasks), shape)
     slots = parallel_episodes(source, n_eval_episodes)
     seeds = [seed] * len(tasks)
 
     def act(observations: NDArray[np.float32]) -> NDArray[np.float32]:
         before_step()
-        return actors.forward(parameters, observations)
+        return actors.forward(parameters[:, None], observations)
 
     with Simulations(source, len(tasks), slots, seeds, rng.Stream.EVALUATE, num_threads) as simulations:
         returns, lengths = run_episodes(simulations, n_eval_episodes, act)
-    results = tuple(EvalResult(*pair) for pair in zip(returns, lengths, strict=True))
-    return ZeroShot(tuple(map(str, tasks)), results, "nearest")
+    return tuple(EvalResult(*pair) for pair in zip(returns, lengths, strict=True))

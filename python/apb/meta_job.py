@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from apb import _native
 from apb.adapter import Adapter
 from apb.adapter_set import AdapterSet
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
+from apb.companions import Companion
 from apb.environments import EnvSource
-from apb.errors import FileFormatError, counted
+from apb.errors import ConfigError, FileFormatError, counted
 from apb.files.model_folders import CONFIG_FILE
+from apb.flap.predictor_training import PredictorTraining
 from apb.jobs import Job
 from apb.lanes import names_of
+from apb.learner import Learner
+from apb.loop import LearningLoop
 from apb.meta_evaluation import ZeroShot, returns_on
 from apb.meta_lists import EVALUATED, lists_of
 from apb.meta_settings import MetaSettings
@@ -35,7 +40,8 @@ class MetaResult(AdaptResult):
     Attributes:
         backbone: The meta-trained psi, with the lanes' adapters and, in its metadata, what it was trained on.
         zero_shot: Of a run to the end of its budget on a split: returns on its lists "train" (with the tasks' own
-            adapters), "test" and "ood" (with those of the nearest train task), before anything is learned there.
+            adapters), "test" and "ood" (with predicted ones, or those of the nearest train task), before anything is
+            learned there by gradients.
     """
 
     backbone: Backbone
@@ -77,6 +83,11 @@ class MetaJob(Job):
 
     def __post_init__(self) -> None:
         # Told before anything is trained.
+        if self.settings.layer_predictor and not self.source.tasks:
+            raise ConfigError(
+                f"layer_predictor = True with {self.source.name}, which are not tasks of one family; expected a split "
+                "or tasks of one family of apb.tasks, whose layers are of one size and can be told apart by transitions"
+            )
         if "split" not in self.about:
             raise FileFormatError(f"{CONFIG_FILE} has no 'split'; put the file back as it was")
         pool = lists_of(self.about["split"], CONFIG_FILE).get("train", ())
@@ -104,10 +115,17 @@ class MetaJob(Job):
         names = [name for reset in before for name in names_of(self._tasks(reset))]
         return list(dict.fromkeys([*names, *(str(lane["task"]) for lane in result.lanes)]))
 
-    def finish(self, result: AdaptResult, check: Callable[[], object]) -> MetaResult:
+    def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
+        """See `Job`: the training of a predictor, if one is wanted."""
+        return [PredictorTraining(learner, self.settings, pool)] if self.settings.layer_predictor else []
+
+    def finish(self, loop: LearningLoop, result: AdaptResult, check: Callable[[], object]) -> MetaResult:
         """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent, and then what it
         returns is added to its metadata."""
         backbone = self._with_adapters(result)
+        for companion in loop.learner.companions:
+            if isinstance(companion, PredictorTraining):
+                backbone = replace(backbone, predictor=companion.predictor())
         zero_shot: dict[str, ZeroShot] = {}
         if result.stopped_by == BUDGET:
             backbone = self._published(backbone, result, zero_shot)

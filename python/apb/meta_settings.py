@@ -1,7 +1,7 @@
 """`MetaSettings`: every option of `meta_train` with its default and the source of it."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from apb.ranges import Range
 from apb.rng import Stream, derive_seed
@@ -25,6 +25,23 @@ class MetaSettings(LearningSettings):
     """Timesteps of each task with uniformly random actions before learning starts. 2,000 in PEARL's code."""
     max_grad_norm: Annotated[float, Range(0, 1e6)] = 10.0
     """Euclidean norm to which the backbone's gradient is scaled down where it is longer; 0: never. Ours."""
+    adapter_init: Literal["scratch", "identity", "shared"] = "scratch"
+    """Where the layers of the tasks begin, and begin anew after a reset: "scratch", drawn for each task; "identity", so
+    drawn with an identity before the backbone; "shared", so drawn once for all tasks."""
+    layer_predictor: bool = False
+    """Also train a network that predicts the learned layers of a task from single transitions in it, for
+    adaptations with adapter_init "predicted": what FLAP calls its adapter network."""
+    predictor_input: Literal["reward", "next_observation"] = "next_observation"
+    """What the predictor is given: observation, action and reward; or the next observation too."""
+    predictor_target: Literal["per_weight", "joint"] = "per_weight"
+    """What the predictor is trained towards: the layers less their mean over the tasks, each weight divided by its own
+    deviation over the tasks, or all by one number."""
+    predictor_width: Annotated[int, Range(1, 16_384)] = 300
+    """Numbers in each hidden layer of the predictor. 300 in PEARL's code."""
+    predictor_depth: Annotated[int, Range(1, 16)] = 3
+    """Hidden layers of the predictor. 3 in PEARL's code."""
+    predictor_batch_size: Annotated[int, Range(1, 1_000_000)] = 256
+    """Transitions per step of the predictor, those of all tasks together. Ours: those of one task in TD3's code."""
     resample_tasks: bool = False
     """At each reset (`reset_interval`) take other train tasks of the split, drawn from its list: each begins with an
     empty replay and `learning_starts` random steps. Off: the tasks stay. (The paper does not tell.)"""
@@ -49,11 +66,6 @@ class MetaSettings(LearningSettings):
     def normalize_observations(self) -> bool:
         """See `LearningSettings`: no, since a new task has none of the statistics through which psi was learned."""
         return False
-
-    @property
-    def adapter_init(self) -> str:
-        """See `LearningSettings`."""
-        return "scratch"
 
     @property
     def backbone_training(self) -> BackboneTraining:

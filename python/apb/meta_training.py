@@ -15,6 +15,7 @@ from apb.meta_job import MetaJob, MetaResult
 from apb.meta_lists import recorded
 from apb.meta_settings import MetaSettings
 from apb.meta_tasks import train_tasks
+from apb.methods import with_method
 from apb.resampling import require_resampling
 from apb.several_envs import resolve_all
 from apb.strategies import strategy_named
@@ -25,6 +26,7 @@ def meta_train(
     tasks: str | Split | Sequence[EnvLike],
     backbone: Backbone | str | Path | None = None,
     *,
+    method: str = "apb",
     run_dir: str | Path | None = None,
     callback: CallbackLike = None,
     **options: Any,
@@ -39,6 +41,8 @@ def meta_train(
             of its train tasks, as it does alone. The list may have any envs that `adapt` takes, such as ["Hopper-v5",
             "Walker2d-v5"]: they may observe and act in different numbers.
         backbone: What to begin with: see `adapt`. Default: a random one of reading B, drawn from `seed`.
+        method: "apb", or "flap": the post-layer of each task is all that it has of its own (a head), and a network is
+            trained that predicts it from transitions, for `adapt(..., method="flap")`. See docs/flap.md.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.
         **options: Fields of `MetaSettings`: total_timesteps, n_tasks, seed, device, eval_freq, ...
@@ -50,7 +54,8 @@ def meta_train(
         ApbError: in one of its kinds, as `adapt`; `ConfigError` for less than two tasks.
     """
     folder = None if run_dir is None else require_path("run_dir", run_dir).absolute()
-    settings = MetaSettings.from_options(resolve_device(options), inspect.signature(meta_train).parameters)
+    chosen_options = with_method(MetaSettings.job, method, resolve_device(options))
+    settings = MetaSettings.from_options(chosen_options, inspect.signature(meta_train).parameters)
     strategy = strategy_named(settings.strategy)
     split, chosen = train_tasks(tasks, settings.n_tasks)
     if settings.resample_tasks:

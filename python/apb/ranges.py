@@ -2,9 +2,9 @@
 
 from dataclasses import Field, dataclass
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
-from apb.errors import require_flag, require_integer, require_number, require_range
+from apb.errors import require_flag, require_integer, require_name, require_number, require_range
 from apb.threads import MAX_THREADS, require_threads
 
 
@@ -48,15 +48,18 @@ def range_of(field: "Field[Any]") -> Range | None:
 
 
 def checked(field: "Field[Any]", value: Any) -> Any:
-    """`value` as the field's type says, in plain Python: a flag, a number in its range, or None where that is a value.
+    """`value` as the field's type says, in plain Python: a flag, one of some words, a number in its range, or None
+    where that is a value.
 
     Text is returned as it is: which names there are is known where they are looked up. Raises `ConfigError`, and
-    `TypeError` for a field that is neither bool nor str nor has a range.
+    `UnknownNameError`, and `TypeError` for a field that is neither bool nor str nor has words or a range.
     """
     if field.type is str:
         return value
     if field.type is bool:
         return require_flag(field.name, value)
+    if get_origin(field.type) is Literal:
+        return require_name(field.name, value, get_args(field.type))
     allowed = range_of(field)
     if allowed is None:
         raise TypeError(f"{field.name}: {field.type} has no range; expected Annotated[{field.type}, Range(low, high)]")

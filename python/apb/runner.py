@@ -45,6 +45,8 @@ class AdaptResult:
             "checkpoint", and "rest" for all else).
         stopped_by: "budget", "callback", or the name of the signal.
         run_dir: The run folder, or None.
+        beside: What was done beside TD3: "predicted_start" has of an adaptation by FLAP from how many "transitions" of
+            each lane its layers were predicted, and the "seconds" that it took.
     """
 
     lanes: tuple[Mapping[str, int | str], ...]
@@ -58,6 +60,7 @@ class AdaptResult:
     profile: Mapping[str, float]
     stopped_by: str
     run_dir: Path | None
+    beside: Mapping[str, Mapping[str, Any]]
 
     def __repr__(self) -> str:
         final = ", ".join(map(str, self.final)) or "no final evaluation"
@@ -73,6 +76,7 @@ class AdaptResult:
             "profile": dict(self.profile),
             "lanes": [dict(lane) for lane in self.lanes],
             "final": [result.to_json() for result in self.final],
+            **self.beside,
         }
 
     @property
@@ -84,6 +88,10 @@ class AdaptResult:
     def adapter(self) -> Adapter:
         """The adapter of the first lane."""
         return self.policies[0].adapter
+
+
+Finish = Callable[[LearningLoop, AdaptResult, Callable[[], object]], AdaptResult]
+"""What follows the last step of a run; see `run_to_end`."""
 
 
 class _Run:
@@ -213,13 +221,13 @@ def run_to_end(
     loop: LearningLoop,
     writer: RunWriter | None,
     signals: StopSignals,
-    finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult] = lambda result, check: result,
+    finish: Finish = lambda loop, result, check: result,
     unseen: int = 0,
 ) -> AdaptResult:
     """Run `loop` through the rest of its budget, writing to `writer` if there is one, unless one of `signals` stops it.
 
-    `finish` makes of the result what is returned, before it is written; it is given what raises where a stop is wanted.
-    It evaluates on so many `unseen` tasks.
+    `finish` makes of the result what is returned, before it is written; it is given the loop, the result, and what
+    raises where a stop is wanted. It evaluates on so many `unseen` tasks.
 
     Raises:
         SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
@@ -243,7 +251,7 @@ def _telling_what_is_kept(writer: RunWriter | None) -> Iterator[None]:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
 
 
-def _ended(run: _Run, finish: Callable[[AdaptResult, Callable[[], object]], AdaptResult], unseen: int) -> AdaptResult:
+def _ended(run: _Run, finish: Finish, unseen: int) -> AdaptResult:
     """Run to the end and evaluate; the result with all that `finish` makes of it, and how the time was spent."""
     loop, check = run.loop, run.signals.check
     final: tuple[EvalResult, ...] = ()
@@ -266,9 +274,10 @@ def _ended(run: _Run, finish: Callable[[AdaptResult, Callable[[], object]], Adap
         {},
         stopped_by,
         loop.run_dir,
+        {each.name: told for each in loop.learner.companions if (told := each.told())},
     )
     before = loop.wall_time
-    result = finish(result, check)
+    result = finish(loop, result, check)
     wall_time = loop.wall_time
     loop.profile["evaluation"] += wall_time - before
     spent = loop.profile | {"rest": wall_time - sum(loop.profile.values())}

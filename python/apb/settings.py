@@ -20,7 +20,10 @@ Deviation = Annotated[float, Range(0, 10)]
 BackboneTraining = Literal["frozen", "per_lane", "shared"]
 """Who learns the backbone: nobody; each lane a copy of its own; or all lanes together one."""
 
-LEARNED_STARTS = ("mean", "nearest")
+AdapterInit = Literal["scratch", "identity", "shared", "mean", "nearest", "predicted"]
+"""Where adapters begin: see `apb.adapter_starts`."""
+
+LEARNED_STARTS = ("mean", "nearest", "predicted")
 """The values of `adapter_init` with which adapters begin with what was learned before."""
 
 FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run"
@@ -35,6 +38,7 @@ class LearningSettings(ABC):
     """
 
     job: ClassVar[str]  # the function whose options these are
+    adapter_init: str  # of each job its own: see `apb.adapter_starts.ADAPTER_INITS`
 
     strategy: str = "action_noise"
     """How the agent explores: "action_noise" or "param_noise"."""
@@ -88,8 +92,8 @@ class LearningSettings(ABC):
     """Critic updates per update of the policy and the targets. 2 in TD3's code."""
     policy_starts: Annotated[int | None, Range(0, MAX_TIMESTEPS)] = None
     """Updates of newly drawn critics before the first update of the policy. Default: 5,000 where adapters begin with
-    what was learned before ("mean", "nearest"), which critics that know nothing would undo: ours, chosen on train
-    tasks; else 0, as in TD3's code."""
+    what was learned before ("mean", "nearest", "predicted"), which critics that know nothing would undo: ours, chosen
+    on train tasks; else 0, as in TD3's code."""
     target_policy_noise: Deviation = 0.2
     """Standard deviation of the noise on target actions, in units of the normalised action. 0.2 in TD3's code."""
     target_noise_clip: Deviation = 0.5
@@ -140,11 +144,6 @@ class LearningSettings(ABC):
 
     @property
     @abstractmethod
-    def adapter_init(self) -> str:
-        """Where adapters begin: see `apb.adapter_starts.ADAPTER_INITS`."""
-
-    @property
-    @abstractmethod
     def normalize_observations(self) -> bool:
         """Whether each lane scales observations by statistics of its own."""
 
@@ -178,10 +177,12 @@ class AdaptSettings(LearningSettings):
     n_seeds: Annotated[int, Range(1, MAX_LANES)] = 1
     """Independent learning problems (lanes) run side by side on the same env, each with its own seed; of several tasks,
     so many for each."""
-    adapter_init: str = "scratch"
+    adapter_init: AdapterInit = "scratch"
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
-    "identity", drawn with an identity before the backbone; "mean" or "nearest", as the train tasks of a meta-trained
-    backbone left theirs: their mean, or that of the train task nearest to this one."""
+    "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
+    as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
+    one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
+    predicts the layers."""
     normalize_observations: bool = False
     """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
     trainable_backbone: bool = False

@@ -289,6 +289,11 @@ class TD3:
         """Overwrite the adapters with flat vectors (K, n); optimisers and targets stay."""
         self.actor.load(self.shape.split(parameters))
 
+    def begin_with(self, parameters: NDArray[np.float32]) -> None:
+        """Overwrite the adapters, and those of the target policies, before anything is learned."""
+        for layers in (self.actor, self.target_actor):
+            layers.load(self.shape.split(parameters))
+
     def backbones(self) -> list[Backbone]:
         """The backbone of each lane: K times the frozen or the shared one, or the trained copies."""
         if self.backbone_training != "per_lane":

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -25,7 +25,11 @@ MAIN_JOB_INIT = "nearest"
 MAIN_JOB_TIMESTEPS = 30_000
 """Enough to see a HalfCheetah learn to run, and a few minutes on four cores, controls included."""
 
-BEGINNINGS = {"mean": ", from the train tasks' mean layers", "nearest": ", from the nearest train task's layers"}
+BEGINNINGS = {
+    "mean": ", from the train tasks' mean layers",
+    "nearest": ", from the nearest train task's layers",
+    "predicted": ", from predicted layers",
+}
 """What is told of `adapter_init` where the layers are not drawn."""
 
 
@@ -43,6 +47,10 @@ class Options(AdaptSettings):
     """Gymnasium id of an env with Box observations and bounded Box actions; "module:Id-v0" imports the module first. Or
     a task or split, "cheetah-vel/mier-hard:3": see `apb tasks`. Default: cheetah-vel/mier-hard:0, with the backbone
     cheetah-vel and controls."""
+    method: Literal["apb", "flap"] = "apb"
+    """"apb" learns by TD3. "flap" takes no gradient: the mean layers of the backbone's train tasks act for
+    --total-timesteps (then 200 by default, one episode), from which layers are predicted; the backbone has to be
+    meta-trained by FLAP. To go on from them by TD3, give --adapter-init predicted in its place."""
     backbone: str | None = None
     """"random", the name of a backbone of the package (see `apb backbones`), or the folder of a saved one. Default:
     random, if ENV is given."""
@@ -81,6 +89,7 @@ def run(options: Options) -> Outcome:
     from apb.adaptation import adapt
     from apb.cli.controls import PlannedControls, with_controls
     from apb.environments import EnvSource
+    from apb.methods import with_method
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
     from apb.strategies import STRATEGIES
@@ -93,9 +102,19 @@ def run(options: Options) -> Outcome:
     named_backbone = options.backbone
     if named_backbone is None:
         named_backbone = MAIN_JOB_BACKBONE if main_job else "random"
-    settings = {field.name: getattr(options, field.name) for field in fields(AdaptSettings)}
-    if options.adapter_init is None:
-        settings["adapter_init"] = MAIN_JOB_INIT if main_job else AdaptSettings.adapter_init
+    if options.method != "apb" and (options.controls or main_job):
+        raise ConfigError(
+            f"--method {options.method} takes no gradient, and controls learn by gradients; expected ENV and "
+            "--backbone, and no --controls: adapt to the same task without --method to compare"
+        )
+    given = {
+        field.name: getattr(options, field.name)
+        for field in fields(Options)
+        if field.name in AdaptSettings.__dataclass_fields__ and getattr(options, field.name) != field.default
+    }
+    settings: dict[str, Any] = {field.name: field.default for field in fields(AdaptSettings)}
+    settings |= {"total_timesteps": MAIN_JOB_TIMESTEPS} | ({"adapter_init": MAIN_JOB_INIT} if main_job else {})
+    settings |= with_method("adapt", options.method, given)
     source = EnvSource.resolve(env, env_kwargs)
     name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
     name += BEGINNINGS.get(settings["adapter_init"], "")

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -26,6 +26,9 @@ class Options(MetaSettings):
     tasks: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPLIT", help_behavior_hint="")] = ()
     """FAMILY/SPLIT, on train tasks of which it is trained, as "cheetah-vel/mier-hard"; FAMILY alone is its first split;
     or several splits, tasks or envs, with spaces between them: see `apb tasks`."""
+    method: Literal["apb", "flap"] = "apb"
+    """"apb" learns both layers of each task. "flap": the layer behind the backbone is all that a task has of its own,
+    and a network is trained that predicts it from transitions, for `apb adapt --method flap`."""
     backbone: str = "random"
     """What to begin with: "random", the name of a backbone of the package, or the folder of a saved one."""
     reading: Reading = DEFAULT_READING
@@ -59,9 +62,13 @@ def run(options: Options) -> Outcome:
     split, tasks = train_tasks(given, options.n_tasks)
     source = resolve_all(tasks)
     backbone = chosen_backbone(options.backbone, options.reading, options.init, options.seed, source)
-    settings = {field.name: getattr(options, field.name) for field in fields(MetaSettings)}
+    settings = {
+        field.name: getattr(options, field.name)
+        for field in fields(MetaSettings)
+        if getattr(options, field.name) != field.default
+    }
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback())
         run_dir = named or stack.enter_context(numbered_folder(str(split or "-".join(options.tasks)), "meta-train"))
-        meta_train(given, backbone, run_dir=run_dir, callback=bar, **settings)
+        meta_train(given, backbone, method=options.method, run_dir=run_dir, callback=bar, **settings)
     return RunSummary.read(RunFolder.open(str(run_dir))).outcome()

@@ -184,7 +184,11 @@ class RunSummary:
         table = Table()
         for column in ("tasks", "number", "mean return", "adapters"):
             table.add_column(column, justify="left" if column in ("tasks", "adapters") else "right")
-        whose = {"own": "each task's own", "nearest": "the nearest train task's, nothing learned"}
+        whose = {
+            "own": "each task's own",
+            "nearest": "the nearest train task's, nothing learned",
+            "predicted": "predicted from one rollout",
+        }
         for name, each in found.items():
             row = (name, str(len(each["returns"])), f"{each['mean']:,.1f}", whose.get(each["adapters"], ""))
             table.add_row(*row)

@@ -1,0 +1,85 @@
+"""`PredictedStart`: an adaptation that begins with layers predicted from its first transitions (FLAP)."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb.backbone import Backbone
+from apb.companions import Companion
+from apb.errors import ConfigError
+from apb.learner import Learner
+from apb.replay import Replay
+
+
+class PredictedStart(Companion):
+    """Acts with the mean layers of the train tasks until learning starts, and then with what is predicted of all that
+    was met until then. No gradient is taken for it.
+
+    Args:
+        learner: K lanes, which begin with the mean adapter.
+        backbone: With a predictor.
+
+    Raises:
+        ConfigError: it has none.
+    """
+
+    name = "predicted_start"
+    acts_in_warmup = True
+
+    def __init__(self, learner: Learner, backbone: Backbone) -> None:
+        self._learner = learner
+        self._predictor = require_predictor(backbone)
+        self._adapters = learner.adapters()
+        self._transitions = np.zeros(len(self._adapters), dtype=np.int64)
+        self._seconds = 0.0
+
+    def warmed_up(self, replay: Replay) -> bool:
+        """See `Companion`: predict the layers of each lane from its own transitions."""
+        begin = time.perf_counter()
+        of = self._learner.td3.shape
+        for lane, count in enumerate(replay.size.tolist()):
+            observation, following, action, reward, _ = np.split(
+                replay.table[lane, :count],
+                np.cumsum([of.observation_size, of.observation_size, of.action_size, 1]),
+                axis=1,
+            )
+            if count:
+                predicted = self._predictor.predict(observation, action, reward[:, 0], following)
+                self._adapters[lane, self._predictor.places] = predicted
+        self._seconds = time.perf_counter() - begin
+        self._transitions[:] = replay.size
+        self._learner.begin_with(self._adapters)
+        return True
+
+    def reset(self) -> None:
+        """See `Companion`: begin with the same layers again, once they are predicted."""
+        if self._transitions.any():
+            self._learner.begin_with(self._adapters)
+
+    def told(self) -> dict[str, Any]:
+        """See `Companion`: from how many transitions of each lane, and the seconds that it took for all of them."""
+        return {"transitions": self._transitions.tolist(), "seconds": self._seconds}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Companion`."""
+        seconds = np.array([self._seconds])
+        return {"adapters": self._adapters.copy(), "transitions": self._transitions.copy(), "seconds": seconds}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `Companion`."""
+        self._adapters[...] = state["adapters"]
+        self._transitions[...] = state["transitions"]
+        self._seconds = float(state["seconds"][0])
+
+
+def require_predictor(backbone: Backbone) -> Any:
+    """The predictor of a backbone; raises `ConfigError` if it has none."""
+    if backbone.predictor is None:
+        raise ConfigError(
+            "adapter_init = 'predicted', but the backbone has no predictor of layers; expected one that was "
+            'meta-trained by FLAP: apb.meta_train(..., method="flap"), in a shell `apb meta-train SPLIT --method flap`'
+        )
+    return backbone.predictor
