@@ -8,6 +8,9 @@ from apb.replay import Batch, Replay
 from apb.settings import AdaptSettings
 from apb.td3_settings import TD3Settings
 
+FIELDS = ("observation", "action", "reward", "next_observation", "not_terminated")
+"""What every batch has."""
+
 OBSERVATION_SIZE, ACTION_SIZE = 5, 2
 
 SMALL = {"batch_size": 32, "learning_starts": 64, "num_threads": 1, "eval_freq": 0}
@@ -43,14 +46,14 @@ def draw_batch(lanes, batch_size=16, seed=0, terminated=0.3):
 
 
 def lane_of(batch, lane):
-    return Batch(*(getattr(batch, name)[lane : lane + 1].clone() for name in Batch.__slots__))
+    return Batch(**{name: value[lane : lane + 1].clone() for name, value in batch.given().items()})
 
 
 def filled_replay(seeds, rows=200, capacity=300, batch_size=16, pool=None):
     """A replay whose lane with seed s holds random transitions that depend on s only."""
     replay = Replay(seeds, capacity, OBSERVATION_SIZE, ACTION_SIZE, batch_size, pool)
     lanes = [draw_batch(1, rows, seed=1000 + seed) for seed in seeds]
-    columns = [torch.cat([getattr(lane, name) for lane in lanes]).numpy() for name in Batch.__slots__]
+    columns = [torch.cat([getattr(lane, name) for lane in lanes]).numpy() for name in FIELDS]
     observation, action, reward, following, not_terminated = columns
     replay.add(observation, action, reward, following, not_terminated == 0, np.ones(reward.shape, dtype=np.bool_))
     return replay

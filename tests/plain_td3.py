@@ -2,6 +2,7 @@
 
 import torch
 from apb import _native, rng
+from learning import FIELDS
 from torch import nn
 
 # Both sides compute in float32 with sums in another order. A gradient then differs by about 1e-7 of its terms, and Adam
@@ -76,12 +77,13 @@ class OracleTD3:
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)
         self.updates = 0
         self.actor_loss = torch.tensor(0.0)
+        self.prior_is_better = 0.0
         self.clipped_noise = self.clipped_actions = self.second_is_smaller = 0.0
 
     def update(self, batch):
         s = self.settings
         self.updates += 1
-        observation, action, reward, following, alive = (getattr(batch, name)[0] for name in batch.__slots__)
+        observation, action, reward, following, alive = (getattr(batch, name)[0] for name in FIELDS)
         with torch.no_grad():
             noise = torch.empty_like(action).numpy()
             _native.philox_normal(
@@ -92,7 +94,16 @@ class OracleTD3:
             noisy = self.target_actor(following) + clipped
             next_action = noisy.clamp(-1, 1)
             first, second = (critic(following, next_action) for critic in self.target_critics)
-            target = reward + alive * s.gamma * torch.minimum(first, second)
+            future = torch.minimum(first, second)
+            if batch.prior_action is not None:
+                prior = torch.minimum(*(critic(following, batch.prior_action[0]) for critic in self.target_critics))
+                self.prior_is_better += (prior > future).float().mean().item()
+                if s.extra_action == "hard":
+                    future = torch.where(prior > future, prior, future)
+                else:
+                    share = torch.softmax(10 * torch.stack([future, prior]), dim=0)
+                    future = share[0] * future + share[1] * prior
+            target = reward + alive * s.gamma * future
             self.clipped_noise += (noise != clipped).float().mean().item()
             self.clipped_actions += (noisy != next_action).float().mean().item()
             self.second_is_smaller += (second < first).float().mean().item()

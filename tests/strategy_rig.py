@@ -11,6 +11,15 @@ from learning import ACTION_SIZE, OBSERVATION_SIZE, small_backbone, small_settin
 SEEDS = (3, 50)
 
 
+NOISE_ALONE = {"behavior_transfer": {"flight_prob": 1e-12, "extra_action": "off"}}
+"""Options with which a strategy adds its noise to what the actor does, and nothing else."""
+
+
+def small_prior(observations):
+    """Something to do, of observations (..., obs): actions (..., act)."""
+    return np.tanh(2 * observations[..., :ACTION_SIZE])
+
+
 class Rig:
     """A strategy with a learner and actors, driven by envs that pay, per step, the sum of the acting adapter.
 
@@ -26,13 +35,15 @@ class Rig:
             self.backbone, self.shape, seeds, small_settings(learned_layers=self.settings.learned_layers)
         )
         actors = LaneActors(self.learner.backbones(), self.shape)
-        context = StrategyContext(self.settings, seeds, self.slots, self.shape, self.learner, actors, None)
+        prior = small_prior if name == "behavior_transfer" else None
+        context = StrategyContext(self.settings, seeds, self.slots, self.shape, self.learner, actors, None, prior)
         self.strategy = STRATEGIES[name](context)
         self.seeds, self.length = seeds, length
         rows = (len(seeds), self.slots)
         self.steps = 0
         self.episode, self.age = (np.zeros(rows, dtype=np.int64) for _ in range(2))
         self.paid = np.zeros(rows)
+        self.observations = np.zeros((*rows, OBSERVATION_SIZE), dtype=np.float32)
 
     def act(self):
         """The adapter that acts in each simulation: (K, S, n)."""
@@ -49,7 +60,7 @@ class Rig:
             ]
         ).astype(np.float32)
         actions = np.zeros((len(self.seeds), self.slots, ACTION_SIZE), dtype=np.float32)
-        self.strategy.perturb(actions, self.steps)
+        self.strategy.perturb(actions, observation, self.steps)
         self.steps += 1
         valid = np.ones(self.age.shape, dtype=np.bool_) if valid is None else valid
         reward = acting.sum(axis=2)

@@ -15,7 +15,7 @@ SETTINGS = (AdaptSettings, MetaSettings)
 OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
 NAMES = {"strategy", "device", "learned_layers"}
-WORDS = {"adapter_init", "predictor_input", "predictor_target"}
+WORDS = {"adapter_init", "extra_action", "predictor_input", "predictor_target"}
 FLAGS = {
     "trainable_backbone",
     "normalize_observations",

@@ -17,7 +17,7 @@ from apb.several_envs import resolve_all
 from apb.td3 import TD3
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from learning import SMALL, same_arrays, small_backbone, small_settings
+from learning import FIELDS, SMALL, same_arrays, small_backbone, small_settings
 from sized_envs import ENVS, SizedEnv
 
 SIZES = [(5, 2), (7, 1), (2, 3)]
@@ -54,7 +54,7 @@ def batches_of(sizes, number):
     widths = {"observation": observation_size, "action": action_size, "next_observation": observation_size}
     columns = [
         torch.cat([pad(getattr(each, name), widths[name]) if name in widths else getattr(each, name) for each in alone])
-        for name in Batch.__slots__
+        for name in FIELDS
     ]
     return alone, Batch(*columns)
 

@@ -12,8 +12,7 @@ import apb
 import gymnasium
 import pytest
 from adapt_runs import run as adapted
-from apb import ConfigError, RunFolderError
-from apb.cli import arguments
+from apb import ConfigError, RunFolderError, saved_policies
 from apb.files import atomic
 from apb.runs import CheckpointWriter, RunFolder, checkpoint, load_checkpoint
 from cli_runs import FAST, PointEnv
@@ -132,10 +131,10 @@ def test_a_policy_that_is_deleted_before_it_is_read_is_looked_for_anew(finished,
             newest.rename(gone)
         return load(*given)
 
-    load = arguments._load
-    monkeypatch.setattr(arguments, "load_checkpoint", look)
-    monkeypatch.setattr(arguments, "_load", read)
-    assert [saved.seed for saved in arguments.find_policies(folder)] == [3, 4]
+    load = saved_policies._load
+    monkeypatch.setattr(saved_policies, "load_checkpoint", look)
+    monkeypatch.setattr(saved_policies, "_load", read)
+    assert [saved.seed for saved in saved_policies.find_policies(folder)] == [3, 4]
     assert len(looked_for) == 2
 
 

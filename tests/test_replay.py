@@ -12,10 +12,10 @@ import torch
 from apb import _native, rng
 from apb import replay as replay_module
 from apb.errors import ConfigError
-from apb.replay import Batch, Replay
+from apb.replay import Replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learning import filled_replay
+from learning import FIELDS, filled_replay
 
 
 def rows_of(replay, lane):
@@ -83,7 +83,7 @@ def test_a_lane_gets_the_same_batch_beside_others_as_alone_on_any_number_of_thre
     together = replay.sample(9)
     for lane, seed in enumerate([4, 5, 6]):
         alone = filled_replay([seed]).sample(9)
-        for name in Batch.__slots__:
+        for name in FIELDS:
             assert (getattr(together, name)[lane] == getattr(alone, name)[0]).all()
 
 
@@ -115,7 +115,7 @@ def test_different_draws_and_seeds_give_different_batches():
 def test_a_batch_is_written_into_memory_that_is_allocated_once():
     replay = filled_replay([4])
     first, second = replay.sample(1), replay.sample(2)
-    for name in Batch.__slots__:
+    for name in FIELDS:
         assert getattr(first, name).data_ptr() == getattr(second, name).data_ptr()
         assert getattr(first, name).is_contiguous()
 
@@ -158,7 +158,7 @@ def test_a_replay_on_disk_holds_and_draws_what_one_in_memory_does_and_leaves_no_
     assert disk.table.flags.writeable
     for draw in range(3):
         one, other = memory.sample(draw), disk.sample(draw)
-        for name in Batch.__slots__:
+        for name in FIELDS:
             assert torch.equal(getattr(one, name), getattr(other, name))
 
 

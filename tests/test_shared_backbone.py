@@ -11,7 +11,7 @@ from apb.shared_backbone import SMALLEST_SCALE, SharedBackbone
 from apb.td3 import TD3
 from hypothesis import given
 from hypothesis import strategies as st
-from learning import draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
+from learning import FIELDS, draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
 from plain_td3 import OracleActor, OracleCritic, assert_same_weights
 from torch import nn
 
@@ -124,7 +124,7 @@ class PlainMetaTD3:
 
     def critic_loss(self, lane, batch):
         s = self.settings
-        observation, action, reward, following, alive = (getattr(batch, name)[0] for name in batch.__slots__)
+        observation, action, reward, following, alive = (getattr(batch, name)[0] for name in FIELDS)
         with torch.no_grad():
             noise = np.empty(action.shape, np.float32)
             key = rng.key(self.seeds[lane], rng.Stream.TARGET_NOISE)

@@ -8,7 +8,7 @@ from apb import _native, rng
 from apb.settings import AdaptSettings
 from apb.strategies import STRATEGIES
 from learning import ACTION_SIZE, same_arrays
-from strategy_rig import SEEDS, Rig, uneven
+from strategy_rig import NOISE_ALONE, SEEDS, Rig, uneven
 
 # --- the protocol ----------------------------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ def test_after_a_reset_a_strategy_acts_around_the_new_policy(name):
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 0.3])
 def test_action_noise_is_gaussian_of_the_given_deviation_with_every_strategy(name, scale):
-    rig = Rig(name, slots=7, action_noise=scale)
+    rig = Rig(name, slots=7, action_noise=scale, **NOISE_ALONE.get(name, {}))
     noise = np.stack([rig.step() for _ in range(2000)])
     assert noise.std() == pytest.approx(scale, rel=0.03, abs=1e-9)
     # Six standard errors of the mean.
@@ -103,23 +103,23 @@ def test_action_noise_is_gaussian_of_the_given_deviation_with_every_strategy(nam
 
 
 def test_noisy_actions_are_clipped_and_noise_is_a_function_of_seed_and_step(name):
-    rig, again = (Rig(name, slots=1, action_noise=0.5) for _ in range(2))
+    rig, again = (Rig(name, slots=1, action_noise=0.5, **NOISE_ALONE.get(name, {})) for _ in range(2))
     actions = np.full((2, 1, ACTION_SIZE), 0.9, dtype=np.float32)
     first, second = actions.copy(), actions.copy()
-    rig.strategy.perturb(first, 17)
-    again.strategy.perturb(second, 3)
+    rig.strategy.perturb(first, rig.observations, 17)
+    again.strategy.perturb(second, rig.observations, 3)
     assert (first != second).any()
     second = actions.copy()
-    again.strategy.perturb(second, 17)
+    again.strategy.perturb(second, rig.observations, 17)
     assert (first == second).all()
     many = np.concatenate([rig.step() for _ in range(50)])
     assert np.abs(many).max() == 1
 
 
 def test_the_noise_of_a_step_is_drawn_from_a_stream_of_its_own(name):
-    rig = Rig(name, slots=3, action_noise=0.25)
+    rig = Rig(name, slots=3, action_noise=0.25, **NOISE_ALONE.get(name, {}))
     actions = np.zeros((2, 3, ACTION_SIZE), dtype=np.float32)
-    rig.strategy.perturb(actions, 17)
+    rig.strategy.perturb(actions, rig.observations, 17)
     normal = np.empty(3 * ACTION_SIZE, dtype=np.float32)
     for lane, seed in enumerate(SEEDS):
         _native.philox_normal(rng.key(seed, rng.Stream.ACTION_NOISE), rng.counter(17), normal)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from apb.layer_stack import NativeLayerStack
 from apb.td3 import TD3
-from learning import draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
+from learning import FIELDS, draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
 from plain_td3 import OracleCritic, OracleTD3
 from torch import nn
 
@@ -66,6 +66,24 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, la
     # The comparison says something only where noise and actions were clipped and either twin was the smaller one.
     assert min(oracles[0].clipped_noise, oracles[0].clipped_actions, oracles[0].second_is_smaller) > 0.1 * 7
     assert oracles[0].second_is_smaller < 0.9 * 7
+
+
+@pytest.mark.parametrize("choice", ["hard", "soft"])
+@pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
+def test_with_an_extra_action_the_target_is_what_the_better_action_is_worth_or_the_mean_of_a_soft_choice(
+    choice, native
+):
+    td3 = make((7, 8), settings=replace(SETTINGS, extra_action=choice), native=native)
+    oracles = [OracleTD3(td3, lane) for lane in range(2)]
+    for number in range(7):
+        batch = draw_batch(2, seed=number)
+        batch.prior_action = draw_batch(2, seed=100 + number).action
+        td3.update(batch)
+        for lane, oracle in enumerate(oracles):
+            oracle.update(lane_of(batch, lane))
+            oracle.assert_equals(td3, lane)
+            oracle.adopt(td3, lane)
+    assert 0.1 * 7 < oracles[0].prior_is_better < 0.9 * 7
 
 
 def test_a_trained_backbone_of_reading_a_is_plain_td3():
@@ -244,7 +262,7 @@ def test_what_a_lane_learns_does_not_depend_on_the_data_of_another():
     for number in range(5):
         batch = draw_batch(2, seed=number)
         first.update(batch)
-        for name in batch.__slots__:
+        for name in FIELDS:
             getattr(batch, name)[1] *= 0.5
         second.update(batch)
     for name, value in first.state().items():

@@ -10,7 +10,8 @@ from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.backbone_card import META_TRAINED
-from apb.errors import ConfigError, require_name
+from apb.errors import ConfigError, MismatchError, require_name
+from apb.policy import Policy
 from apb.settings import AdapterInit
 from apb.tasks import Task
 
@@ -20,7 +21,8 @@ Start = Callable[[int], NDArray[np.float32]]
 ADAPTER_INITS: tuple[str, ...] = get_args(AdapterInit)
 """Drawn anew, as `Adapter.initial` says (the paper's text); the same with an identity before the backbone, whatever its
 reading; the same with one draw for all lanes, that of the first; the mean of the adapters of the backbone's train
-tasks; that of the nearest train task; the mean, until others are predicted (see `apb.flap.predicted_start`)."""
+tasks; that of the nearest train task; the mean, until others are predicted (see `apb.flap.predicted_start`); that of
+the prior."""
 
 
 def starts_of(
@@ -29,17 +31,41 @@ def starts_of(
     shapes: Sequence[AdapterShape],
     seeds: Sequence[int],
     tasks: Sequence[Task | None],
+    prior: Policy | None = None,
 ) -> list[Start]:
-    """One start per lane, from its sizes, seed and task (None: an env that is no task).
+    """One start per lane, from its sizes, seed and task (None: an env that is no task); "prior" is that of a policy.
 
     Raises:
         UnknownNameError: another name. ConfigError: the backbone keeps no adapters, or a lane has no task.
             MismatchError: the adapters are of other sizes, or of another family.
     """
     require_name("adapter_init", name, ADAPTER_INITS)
+    if name == "prior":
+        parameters = _of_prior(prior, backbone)
+        return [lambda draw: parameters] * len(shapes)
     if name == "shared":
         seeds = [seeds[0]] * len(seeds)
     return [_start(name, backbone, *lane) for lane in zip(shapes, seeds, tasks, strict=True)]
+
+
+def _of_prior(prior: Policy | None, backbone: Backbone) -> NDArray[np.float32]:
+    if prior is None:
+        raise ConfigError(
+            "adapter_init = 'prior', but there is no prior whose layers could be taken; expected prior=, an apb.Policy "
+            "or the folder of one (a function, or a policy of another library, has no such layers)"
+        )
+    if prior.backbone.hash != backbone.hash:
+        raise MismatchError(
+            f"adapter_init = 'prior', but the prior has the backbone {prior.backbone.hash[:12]}, and the run "
+            f"{backbone.hash[:12]}: its layers mean nothing around another; expected the prior's own backbone: leave "
+            "backbone out, or give backbone=prior.backbone"
+        )
+    if prior.normalizer is not None:
+        raise MismatchError(
+            "adapter_init = 'prior', but the prior normalises its observations, with statistics that a new run does "
+            "not have; expected a policy that was learned without normalize_observations"
+        )
+    return prior.adapter.parameters
 
 
 def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: Task | None) -> Start:

@@ -99,7 +99,7 @@ def evaluate(
     source = EnvSource.resolve(env)
     if isinstance(policy, Policy):
         policy.check_env(source)
-    predict = _predictor(policy, source, deterministic)
+    predict = unit_actions(policy, source, deterministic)
     if len(source.tasks) > 1:
         raise ConfigError(f"env is {source.name}; expected one of them: evaluate the policy in each")
     slots = parallel_episodes(source, n_eval_episodes)
@@ -110,10 +110,10 @@ def evaluate(
     return EvalResult(returns[0], lengths[0])
 
 
-def no_policy(value: object, expected: str) -> ConfigError:
+def no_policy(value: object, expected: str, name: str = "policy") -> ConfigError:
     """The error on what was given in place of a policy, perhaps what a policy is a part of: the result of `adapt`."""
     hint = "; pass its `.policy`" if isinstance(getattr(value, "policy", None), Policy) else ""
-    return ConfigError(f"policy is a {type(value).__name__}; expected {expected}{hint}")
+    return ConfigError(f"{name} is a {type(value).__name__}; expected {expected}{hint}")
 
 
 def parallel_episodes(source: EnvSource, episodes: int) -> int:
@@ -154,10 +154,14 @@ def run_episodes(
     return returns.reshape(shape)[:, :episodes], lengths.reshape(shape)[:, :episodes]
 
 
-def _predictor(
-    policy: Predictor | Callable[[NDArray[np.float32]], NDArray[Any]], source: EnvSource, deterministic: bool
+def unit_actions(
+    policy: Predictor | Callable[[NDArray[np.float32]], NDArray[Any]],
+    source: EnvSource,
+    deterministic: bool,
+    name: str = "policy",
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Turn a policy on env observations and actions into a function on flat observations and actions in [-1, 1]."""
+    """Turn a policy on env observations and actions into a function on flat observations and actions in [-1, 1]; errors
+    call it `name`."""
     low = source.action_space.low.astype(np.float64)
     span = source.action_space.high.astype(np.float64) - low
     shape, dtype = source.observation_space.shape, source.observation_space.dtype
@@ -173,7 +177,7 @@ def _predictor(
     def predict(observations: NDArray[np.float32]) -> NDArray[np.float32]:
         returned = call(observations.reshape(-1, *shape).astype(dtype, copy=False))
         try:
-            actions = returned_numbers(None, "the policy", "actions", returned, (len(observations), *low.shape))
+            actions = returned_numbers(None, f"the {name}", "actions", returned, (len(observations), *low.shape))
         except RowError as failure:
             raise ConfigError(failure.what) from failure
         unit: NDArray[np.float32] = (2 * (actions - low) / span - 1).reshape(len(observations), -1).astype(np.float32)

@@ -20,6 +20,8 @@ from apb.flap.predicted_start import PredictedStart
 from apb.learner import Learner
 from apb.loop import LearningLoop
 from apb.persistence import RunWriter
+from apb.prior import Prior, require_use, takes_extra_action
+from apb.prior_actions import PriorActions
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, require_new_folder
 from apb.settings import LearningSettings
@@ -39,6 +41,10 @@ class Job:
         settings: All options.
         callbacks: Hooks.
         about: What else the run folder's `config.json` has of it.
+        prior: A policy that was known before.
+
+    Raises:
+        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of.
     """
 
     source: EnvSource
@@ -47,17 +53,33 @@ class Job:
     settings: LearningSettings
     callbacks: list[Callback]
     about: Mapping[str, Any]
+    prior: Prior | None = None
+
+    def __post_init__(self) -> None:
+        require_use(self.settings, self.prior)
 
     def loop(self) -> LearningLoop:
         """What does it; to be closed."""
         eval_source = eval_source_of(self.source, self.given_eval, self.settings)
         return LearningLoop(
-            self.source, eval_source, self.backbone, self.settings, self.callbacks, self.resampled, self.companions
+            self.source,
+            eval_source,
+            self.backbone,
+            self.settings,
+            self.callbacks,
+            self.resampled,
+            self.companions,
+            self.prior,
         )
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `LearningLoop`."""
-        return [PredictedStart(learner, self.backbone)] if self.settings.adapter_init == "predicted" else []
+        found: list[Companion] = []
+        if self.settings.adapter_init == "predicted":
+            found.append(PredictedStart(learner, self.backbone))
+        if self.prior is not None and takes_extra_action(self.settings):
+            found.append(PriorActions(self.prior))
+        return found
 
     def resampled(self, reset: int) -> EnvSource | None:
         """See `LaneEnvs`: lanes keep their tasks."""
@@ -100,13 +122,20 @@ class Job:
                 "eval_env_identity": None if self.given_eval is None else self.given_eval.identity,
                 "backbone_hash": self.backbone.hash,
                 "settings": self.settings.to_json(),
+                **({} if self.prior is None else {"prior": self.prior.description}),
                 **self.about,
             }
-            run = RunFolder.create(folder, config, lambda folder: self.backbone.save_pretrained(folder / "backbone"))
+            run = RunFolder.create(folder, config, self._prepare)
             stack.enter_context(run.lock())
             writer = RunWriter(run, loop)
             stack.callback(writer.close)
             return run_to_end(loop, writer, signals, self.finish, self.unseen)
+
+    def _prepare(self, folder: Path) -> None:
+        """Write what a run folder keeps of what the run begins with."""
+        self.backbone.save_pretrained(folder / "backbone")
+        if self.prior is not None and self.prior.policy is not None:
+            self.prior.policy.save_pretrained(RunFolder(folder).prior)
 
 
 def resolve_device(options: dict[str, Any]) -> dict[str, Any]:

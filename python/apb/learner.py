@@ -123,7 +123,7 @@ class Learner:
         batch = replay.sample(self.updates)
         for companion in self.companions:
             companion.prepare(batch)
-        batch = Batch(*(getattr(batch, name).to(self.td3.device) for name in Batch.__slots__))
+        batch = Batch(**{name: value.to(self.td3.device) for name, value in batch.given().items()})
         batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start
         return batch
@@ -138,6 +138,13 @@ class Learner:
         """What the critics expect of each lane's actor from observations (K, R, obs) on, shape (K, R)."""
         with _one_torch_thread():
             return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
+
+    def target_values(self, observation: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The lower of each lane's target critics of actions (K, R, act) at observations (K, R, obs), shape (K, R)."""
+        tensors = (torch.from_numpy(array).to(self.td3.device) for array in (observation, action))
+        state, chosen = tensors
+        with _one_torch_thread():
+            return self.td3.target_values(self._normalized(state), chosen).cpu().numpy()
 
     def _check_losses(self) -> None:
         """Of the last update, unless they were looked at before."""

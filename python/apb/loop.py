@@ -27,6 +27,7 @@ from apb.lanes import Lane, lane_budget
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
+from apb.prior import Prior
 from apb.replay import Replay
 from apb.settings import LearningSettings
 from apb.strategies import StrategyContext, strategy_named
@@ -54,6 +55,7 @@ class LearningLoop:
         callbacks: Hooks.
         resampled: The tasks that the lanes take at a reset. Default: they keep theirs.
         companions: What takes part in the learning beside TD3. Default: nothing.
+        prior: A policy that was known before, for strategies and starts that make use of it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class LearningLoop:
         callbacks: Sequence[Callback] = (),
         resampled: Resampled = lambda reset: None,
         companions: Companions = lambda learner, pool: [],
+        prior: Prior | None = None,
     ) -> None:
         self._begun = time.perf_counter()
         self.settings = settings
@@ -98,7 +101,9 @@ class LearningLoop:
             seeds,
             TD3Settings.of(settings),
             own_shapes=own_shapes,
-            starts=starts_of(settings.adapter_init, backbone, own_shapes, seeds, tasks),
+            starts=starts_of(
+                settings.adapter_init, backbone, own_shapes, seeds, tasks, None if prior is None else prior.policy
+            ),
             backbone_training=settings.backbone_training,
             device=settings.device,
             pool=pool,
@@ -110,7 +115,7 @@ class LearningLoop:
         )
         self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
         self.strategy = strategy_type(
-            StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool)
+            StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool, prior)
         )
         self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
         action_sizes = [own.action_size for own in own_shapes]
@@ -231,7 +236,7 @@ class LearningLoop:
 
     def _strategy_actions(self) -> NDArray[np.float32]:
         actions = self.actors.forward(self.strategy.adapters(), self.simulations.observations)
-        self.strategy.perturb(actions, self.steps)
+        self.strategy.perturb(actions, self.simulations.observations, self.steps)
         return actions
 
     def _placed(self, work: Callable[[], object]) -> object:

@@ -83,6 +83,7 @@ class MetaJob(Job):
 
     def __post_init__(self) -> None:
         # Told before anything is trained.
+        super().__post_init__()
         if self.settings.layer_predictor and not self.source.tasks:
             raise ConfigError(
                 f"layer_predictor = True with {self.source.name}, which are not tasks of one family; expected a split "

@@ -139,7 +139,9 @@ class RunWriter:
 
     def _continuation(self) -> str:
         """A command, or a call where only the user's own program has what the run needs."""
-        needed = [*self._envs_needed, *(["callback"] if save_states(self._loop.callbacks) else [])]
+        told = self._run.config.get("prior")
+        prior = ["prior"] if told is not None and not self._run.prior.exists() else []
+        needed = [*self._envs_needed, *prior, *(["callback"] if save_states(self._loop.callbacks) else [])]
         if needed:
             return f"apb.resume({str(self._run.path)!r}, {', '.join(f'{name}=...' for name in needed)})"
         return shlex.join(["apb", "resume", str(self._run.path), *self._loop.source.words])
@@ -177,15 +179,15 @@ def save_policies(loop: LearningLoop, folder: Path) -> None:
 def run_identity(
     source: EnvSource, backbone: Backbone, settings: LearningSettings, config: Mapping[str, Any]
 ) -> dict[str, str]:
-    """What a checkpoint must agree with to be continued: env, backbone, options, and the split in the run's
-    `config.json`, if it has one."""
+    """What a checkpoint must agree with to be continued: env, backbone, options, and the split and the prior in the
+    run's `config.json`, if it has them."""
     return {
         "env": json_hash(source.description),
         "env_id": str(source.env_id),
         "backbone_hash": backbone.hash,
         **({} if backbone.adapters is None else {"adapters_hash": backbone.adapters.hash}),
         "config_hash": json_hash(binding_settings(settings)),
-        **({} if config.get("split") is None else {"split_hash": json_hash(config["split"])}),
+        **{f"{name}_hash": json_hash(config[name]) for name in ("split", "prior") if config.get(name) is not None},
     }
 
 

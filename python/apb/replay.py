@@ -24,7 +24,8 @@ class Batch:
     """A batch of transitions, K lanes of B rows: observation (K, B, obs), action (K, B, act), reward (K, B),
     next_observation, not_terminated (K, B).
 
-    `not_terminated` is 1 where the next state has a value, also after a truncation, and 0 after a termination.
+    `not_terminated` is 1 where the next state has a value, also after a truncation, and 0 after a termination. A batch
+    may also have `prior_action` (K, B, act), what a prior would do at `next_observation`.
     """
 
     observation: torch.Tensor
@@ -32,6 +33,12 @@ class Batch:
     reward: torch.Tensor
     next_observation: torch.Tensor
     not_terminated: torch.Tensor
+    prior_action: torch.Tensor | None = None
+
+    def given(self) -> dict[str, torch.Tensor]:
+        """The fields that are there, by name."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class Replay:

@@ -11,12 +11,13 @@ from typing import Any
 from apb.adaptation import adapt
 from apb.backbone import Backbone
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbWarning, FileFormatError, MismatchError, UnknownNameError, nearest
+from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_job import MetaJob
 from apb.meta_settings import MetaSettings
 from apb.meta_training import meta_train
 from apb.persistence import RunWriter, open_for_resume, run_identity
+from apb.prior import Prior, PriorLike
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
 from apb.settings import FIXED, AdaptSettings, LearningSettings
@@ -53,6 +54,7 @@ def resume(
     num_threads: int | None = None,
     device: str | None = None,
     replay_on_disk: bool | None = None,
+    prior: PriorLike | None = None,
     **options: Any,
 ) -> AdaptResult:
     """Continue a run from its last good checkpoint, so that it ends with the same bytes as one that was never
@@ -67,6 +69,7 @@ def resume(
         num_threads: CPU threads. Default: as before.
         device: Where the updates run, as in `adapt`. Default: as before; exact only there.
         replay_on_disk: Where the replay lies. Default: as before.
+        prior: Needed only if it was no `apb.Policy`, which the folder keeps.
         **options: None: the budget and all else are fixed when a run starts, and it takes a new run to change them.
 
     Raises:
@@ -115,11 +118,12 @@ def resume(
     given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
     if given_eval is None and eval_identity is not None:
         given_eval = EnvSource.from_identity(eval_identity)
+    explorer = _prior_again(run, config.get("prior"), prior, source)
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
-        job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config)
+        job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config, explorer)
         # Before anything is made: options that were tampered with may ask for all the memory there is.
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
         if run.step is not None or list_steps(run):
@@ -135,6 +139,32 @@ def resume(
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)
         return run_to_end(loop, writer, signals, job.finish, job.unseen)
+
+
+def _prior_again(run: RunFolder, told: Any, given: PriorLike | None, source: EnvSource) -> Prior | None:
+    """The prior that a run was started with, from its folder or as it is given again.
+
+    Raises:
+        ConfigError: it has to be given, or the run has none. MismatchError: it is another one.
+    """
+    if told is None:
+        if given is not None:
+            raise ConfigError(f"a prior was given, and the run in {run.path} was started without one; leave it out")
+        return None
+    if given is None:
+        if not run.prior.exists():
+            raise ConfigError(
+                f"the run in {run.path} was started with a prior that its folder does not keep ({told!s:.100}); pass "
+                "it again: apb.resume(..., prior=...)"
+            )
+        given = run.prior
+    known = Prior(given, source)
+    if known.description != told:
+        raise MismatchError(
+            f"the prior is {known.description}; config.json of {run.path} says {told!s:.200}: give the one that the "
+            "run was started with, or start a new run"
+        )
+    return known
 
 
 def _require_same_backbone(run: RunFolder, config: Mapping[str, Any], backbone: Backbone) -> None:

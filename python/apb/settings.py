@@ -20,10 +20,10 @@ Deviation = Annotated[float, Range(0, 10)]
 BackboneTraining = Literal["frozen", "per_lane", "shared"]
 """Who learns the backbone: nobody; each lane a copy of its own; or all lanes together one."""
 
-AdapterInit = Literal["scratch", "identity", "shared", "mean", "nearest", "predicted"]
+AdapterInit = Literal["scratch", "identity", "shared", "mean", "nearest", "predicted", "prior"]
 """Where adapters begin: see `apb.adapter_starts`."""
 
-LEARNED_STARTS = ("mean", "nearest", "predicted")
+LEARNED_STARTS = ("mean", "nearest", "predicted", "prior")
 """The values of `adapter_init` with which adapters begin with what was learned before."""
 
 FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run"
@@ -41,7 +41,7 @@ class LearningSettings(ABC):
     adapter_init: str  # of each job its own: see `apb.adapter_starts.ADAPTER_INITS`
 
     strategy: str = "action_noise"
-    """How the agent explores: "action_noise" or "param_noise"."""
+    """How the agent explores: "action_noise", "param_noise" or, with a prior, "behavior_transfer"."""
     total_timesteps: Timesteps = 50_000
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
@@ -92,8 +92,8 @@ class LearningSettings(ABC):
     """Critic updates per update of the policy and the targets. 2 in TD3's code."""
     policy_starts: Annotated[int | None, Range(0, MAX_TIMESTEPS)] = None
     """Updates of newly drawn critics before the first update of the policy. Default: 5,000 where adapters begin with
-    what was learned before ("mean", "nearest", "predicted"), which critics that know nothing would undo: ours, chosen
-    on train tasks; else 0, as in TD3's code."""
+    what was learned before ("mean", "nearest", "predicted", "prior"), which critics that know nothing would undo:
+    ours, chosen on train tasks; else 0, as in TD3's code."""
     target_policy_noise: Deviation = 0.2
     """Standard deviation of the noise on target actions, in units of the normalised action. 0.2 in TD3's code."""
     target_noise_clip: Deviation = 0.5
@@ -117,6 +117,19 @@ class LearningSettings(ABC):
     evolution_rate: Annotated[float, Range(0, 1)] = 0.1
     """Strategy "param_noise": how far each generation pulls the actor towards its better half; 0 only explores.
     Ours."""
+
+    flight_prob: Annotated[float, Range(0, 1)] = 0.01
+    """Strategy "behavior_transfer": probability with which each step outside of a flight begins one, in which the prior
+    acts. Ours."""
+    flight_exponent: Annotated[float, Range(0, 10)] = 2.0
+    """Strategy "behavior_transfer": mu, where flights of n steps have a probability proportional to n^-mu. 2 in
+    temporally extended epsilon-greedy exploration (Dabney et al. 2020)."""
+    flight_max_length: Annotated[int, Range(1, 1_000_000)] = 200
+    """Strategy "behavior_transfer": steps of the longest flight. Ours: an episode of the package's tasks."""
+    extra_action: Literal["hard", "soft", "off"] = "hard"
+    """Strategy "behavior_transfer": whether the prior's action is compared with the policy's at each step and in the
+    critics' targets: the one with the higher value is taken ("hard", as in IBRL), one is drawn by the values ("soft",
+    as in PEX), or neither ("off")."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -182,7 +195,7 @@ class AdaptSettings(LearningSettings):
     "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
     as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
     one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
-    predicts the layers."""
+    predicts the layers; "prior", those of the prior."""
     normalize_observations: bool = False
     """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
     trainable_backbone: bool = False

@@ -37,6 +37,9 @@ from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather, SharedBackbone
 from apb.td3_settings import TD3Settings
 
+INVERSE_TEMPERATURE = 10.0
+"""Of the soft choice between two actions by their values, as in PEX's and IBRL's code."""
+
 
 class TD3:
     """Actor, twin critics, targets and optimisers of K lanes that are updated together.
@@ -177,7 +180,7 @@ class TD3:
         policies_move = due and self.updates - self._drawn_at > self.settings.policy_starts
         noise = torch.from_numpy(self._noise.normal(self.updates)).to(self.device)
         step = partial(self._step, due, policies_move)
-        inputs = (*(getattr(batch, name) for name in Batch.__slots__), noise)
+        inputs = (*batch.given().values(), noise)
         if self._graphs is None:
             step(*inputs)
         else:
@@ -198,7 +201,9 @@ class TD3:
         noise = (noise * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
         # y = r + gamma d min_j Q'_j(s', clip(pi'(s') + noise))
         next_action = self._act(self._pi_target, batch.next_observation).add_(noise).clamp_(-1, 1)
-        q_next = self._values(self._q_target, batch.next_observation, next_action).amin(dim=1)
+        q_next = self._lower(batch.next_observation, next_action)
+        if batch.prior_action is not None:
+            q_next = self._with_extra(q_next, self._lower(batch.next_observation, batch.prior_action))
         y = batch.reward + s.gamma * batch.not_terminated * q_next
         # L = sum_j mean (Q_j(s, a) - y)^2
         error = self._values(self._q, batch.observation, batch.action) - y.unsqueeze(1)
@@ -238,6 +243,22 @@ class TD3:
         lanes, rows = action.shape[:2]
         _, critics = self._stacks.of(rows)
         return critics.forward(q, critic_inputs(observation, action, 2)).view(lanes, 2, rows)
+
+    def _lower(self, observation: Tensor, action: Tensor) -> Tensor:
+        """min_j Q'_j of actions (K, R, act), shape (K, R)."""
+        return self._values(self._q_target, observation, action).amin(dim=1)
+
+    def _with_extra(self, own: Tensor, prior: Tensor) -> Tensor:
+        """What a state is worth where the prior's action may be taken too: the higher value, or, where the choice is
+        soft, the mean over the choice."""
+        if self.settings.extra_action == "hard":
+            return torch.maximum(own, prior)
+        return own + (prior - own) * torch.sigmoid(INVERSE_TEMPERATURE * (prior - own))
+
+    @torch.no_grad()
+    def target_values(self, observation: Tensor, action: Tensor) -> Tensor:
+        """min_j Q'_j(s, a) of each lane, shape (K, R), for observations (K, R, obs) and actions (K, R, act)."""
+        return self._lower(observation, action)
 
     @torch.no_grad()
     def values(self, observation: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class TD3Settings:
     policy_starts: int
     max_grad_norm: float
     learned_layers: str
+    extra_action: str
 
     @classmethod
     def of(cls, settings: LearningSettings) -> Self:

@@ -29,6 +29,7 @@ BEGINNINGS = {
     "mean": ", from the train tasks' mean layers",
     "nearest": ", from the nearest train task's layers",
     "predicted": ", from predicted layers",
+    "prior": ", from the prior's layers",
 }
 """What is told of `adapter_init` where the layers are not drawn."""
 
@@ -54,6 +55,9 @@ class Options(AdaptSettings):
     backbone: str | None = None
     """"random", the name of a backbone of the package (see `apb backbones`), or the folder of a saved one. Default:
     random, if ENV is given."""
+    prior: Path | None = None
+    """A policy that is known beforehand: the folder of a saved one, or of a run. With --strategy behavior_transfer it
+    explores; with --adapter-init prior its layers are where learning begins, around its own backbone."""
     controls: bool = False
     """Run the controls too, with the same budget, options and seeds: the random backbone and plain TD3; and draw the
     curves of all into controls.png."""
@@ -102,6 +106,7 @@ def run(options: Options) -> Outcome:
     named_backbone = options.backbone
     if named_backbone is None:
         named_backbone = MAIN_JOB_BACKBONE if main_job else "random"
+    prior = options.prior and options.prior.absolute()
     if options.method != "apb" and (options.controls or main_job):
         raise ConfigError(
             f"--method {options.method} takes no gradient, and controls learn by gradients; expected ENV and "
@@ -116,7 +121,12 @@ def run(options: Options) -> Outcome:
     settings |= {"total_timesteps": MAIN_JOB_TIMESTEPS} | ({"adapter_init": MAIN_JOB_INIT} if main_job else {})
     settings |= with_method("adapt", options.method, given)
     source = EnvSource.resolve(env, env_kwargs)
-    name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
+    backbone: Backbone | str | None = None  # the prior's own
+    if options.backbone is None and settings["adapter_init"] == "prior":
+        name = "the prior's backbone"
+    else:
+        name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
+        backbone = chosen_backbone(named_backbone, options.reading, options.init, options.seed, source)
     name += BEGINNINGS.get(settings["adapter_init"], "")
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {options.strategy}"))
@@ -125,7 +135,8 @@ def run(options: Options) -> Outcome:
         planned = [PlannedControls(run_dir, name, source, settings)] if controlled else []
         result = adapt(
             source,
-            chosen_backbone(named_backbone, options.reading, options.init, options.seed, source),
+            backbone,
+            prior=prior,
             run_dir=run_dir,
             callback=[*planned, bar],
             **settings,

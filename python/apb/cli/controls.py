@@ -20,6 +20,7 @@ from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import FileFormatError, UnknownNameError
 from apb.files import COUNT, TEXT, Kind, read_json, require_fields, table_of, write_json_atomic
+from apb.prior import STRATEGY as PRIOR_STRATEGY
 from apb.runs import BUDGET, EXIT_STOPPED, RunFolder, read_evaluations, short_path
 from apb.settings import AdaptSettings
 from apb.statistics import interquartile_mean
@@ -37,6 +38,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 """What a control is run with in place of the options of the run itself. A backbone of reading A that is trained is
 plain TD3; one of reading B is what `adapt` draws without a backbone."""
+
+EXPLORING_ALONE = "action_noise"
+"""How a control explores where the run itself has a prior to explore by."""
 
 READINGS: dict[str, Reading] = {"random": "B", "td3": "A"}
 NAMES = {"random": "random backbone", "td3": "plain TD3"}
@@ -122,7 +126,7 @@ class Controls:
                     result = resume(folder, env=source, callback=bar, **options)
                 else:
                     backbone = _backbone(control, source, self.settings)
-                    changed = {**self.settings, **CONTROLS[control], **options}
+                    changed = control_settings(control, self.settings) | options
                     result = adapt(source, backbone, run_dir=folder, callback=bar, **changed)
             if result.stopped_by.startswith("SIG"):
                 return control
@@ -154,8 +158,8 @@ class PlannedControls(Callback):
         """Write it."""
         run = RunFolder.open(self._run_dir)
         runs = {}
-        for control, changed in CONTROLS.items():
-            same = {**self._settings, **changed} == self._settings
+        for control in CONTROLS:
+            same = control_settings(control, self._settings) == self._settings
             if same and _backbone(control, self._source, self._settings).hash == run.config.get("backbone_hash"):
                 continue  # the run itself
             runs[control] = free_path(run.path.with_name(f"{run.path.name}-{control}")).name
@@ -198,6 +202,12 @@ def with_controls(summary: RunSummary, words: list[str], source: "EnvSource | No
         shown += [f"{NAMES[stopped]} was stopped before its end; to go on:", f"  {go_on}"]
     code = outcome.exit_code if stopped is None else EXIT_STOPPED
     return Outcome({**outcome.data, "controls": data}, [*outcome.shown, *shown], code)
+
+
+def control_settings(control: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a control of a run with these options."""
+    changed = {**settings, **CONTROLS[control]}
+    return changed if changed["strategy"] != PRIOR_STRATEGY else changed | {"strategy": EXPLORING_ALONE}
 
 
 def _backbone(control: str, source: "EnvSource", settings: Mapping[str, Any]) -> Backbone:

@@ -9,10 +9,11 @@ import tyro
 from rich.table import Table
 from rich.text import Text
 
-from apb.cli.arguments import ChosenEnv, JsonObject, choose_env, find_policies, given_as, json_object
+from apb.cli.arguments import ChosenEnv, JsonObject, choose_env, given_as, json_object
 from apb.cli.outcome import Outcome
 from apb.env_source import EnvSource
 from apb.errors import counted
+from apb.saved_policies import find_policies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import tyro
 
-from apb.cli.arguments import free_path, open_run
+from apb.cli.arguments import free_path
 from apb.cli.outcome import Outcome
 from apb.plotting import CURVE_FILE, plot_runs
 from apb.runs import short_path
+from apb.saved_policies import open_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from apb.cli.arguments import JsonObject, choose_env, find_policies, free_path, json_object
+from apb.cli.arguments import JsonObject, choose_env, free_path, json_object
 from apb.cli.outcome import Outcome
+from apb.saved_policies import find_policies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import gymnasium
 import tyro
 
-from apb.cli.arguments import JsonObject, env_hint, json_object, open_run
+from apb.cli.arguments import JsonObject, env_hint, json_object
 from apb.cli.controls import Controls, with_controls
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
@@ -16,6 +16,7 @@ from apb.env_source import EnvSource
 from apb.errors import ConfigError, InvalidEnvError, UnknownNameError
 from apb.ranges import THREADS
 from apb.runs import RunFolder, short_path
+from apb.saved_policies import open_run
 from apb.several_envs import is_several, source_again
 
 
@@ -38,6 +39,8 @@ class Options:
     """CPU threads to use; they change the speed only. Default: as before."""
     device: str | None = None
     """Where the updates run: "cpu", "cuda", "cuda:<i>" or "auto". Default: as before; exact only there."""
+    prior: Path | None = None
+    """Folder of the prior, a saved policy or a run, where the run's own folder does not keep it."""
     replay_on_disk: bool = False
     """Keep the replay in a file without a name in the folder that TMPDIR names, where memory does not suffice. Default:
     as before."""
@@ -54,6 +57,7 @@ def run(options: Options) -> Outcome:
         "num_threads": options.num_threads,
         "device": options.device,
         "replay_on_disk": options.replay_on_disk or None,
+        "prior": options.prior,
     }
     # Whoever says how to go on must hear whether that is possible, which only a resume finds out.
     if not ended or env is not None or any(each is not None for each in how.values()):

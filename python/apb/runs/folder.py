@@ -136,6 +136,11 @@ class RunFolder:
         return self.path / "pretrained"
 
     @property
+    def prior(self) -> Path:
+        """The folder of the policy that a run was given as its prior."""
+        return self.path / "prior"
+
+    @property
     def result(self) -> Path:
         """The file with the summary of a run that has ended."""
         return self.path / "result.json"

@@ -3,11 +3,22 @@
 from apb.errors import require_name
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
+from apb.strategies.behavior_transfer import BehaviorTransfer
 from apb.strategies.param_noise import ParamNoise
 
-STRATEGIES: dict[str, type[Strategy]] = {strategy.name: strategy for strategy in (ActionNoise, ParamNoise)}
+STRATEGIES: dict[str, type[Strategy]] = {
+    strategy.name: strategy for strategy in (ActionNoise, ParamNoise, BehaviorTransfer)
+}
 
-__all__ = ["STRATEGIES", "ActionNoise", "ParamNoise", "Strategy", "StrategyContext", "strategy_named"]
+__all__ = [
+    "STRATEGIES",
+    "ActionNoise",
+    "BehaviorTransfer",
+    "ParamNoise",
+    "Strategy",
+    "StrategyContext",
+    "strategy_named",
+]
 
 
 def strategy_named(name: object) -> type[Strategy]:

@@ -24,7 +24,7 @@ class ActionNoise(Strategy):
         """See `Strategy`: the actor of each lane."""
         return self._learner.adapters()[:, None]
 
-    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
+    def perturb(self, actions: NDArray[np.float32], observations: NDArray[np.float32], step: int) -> None:
         """See `Strategy`: add the noise and clip."""
         actions += self._scale * self._noise.normal(step)
         np.clip(actions, -1, 1, out=actions)

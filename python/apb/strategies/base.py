@@ -15,13 +15,14 @@ from apb.learner import Learner
 if TYPE_CHECKING:
     from apb import _native
     from apb.environments import Transition
+    from apb.prior import Prior
     from apb.settings import LearningSettings
 
 
 @dataclass(frozen=True)
 class StrategyContext:
     """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the
-    learner, the native forward pass, and native threads."""
+    learner, the native forward pass, native threads, and the prior, if one was given."""
 
     settings: "LearningSettings"
     seeds: Sequence[int]
@@ -30,6 +31,7 @@ class StrategyContext:
     learner: Learner
     actors: LaneActors
     pool: "_native.ThreadPool | None"
+    prior: "Prior | None" = None
 
 
 class Strategy(ABC):
@@ -56,8 +58,9 @@ class Strategy(ABC):
     def adapters(self) -> NDArray[np.float32]:
         """The adapters to act with now, shape (K, M, n) with M = 1 or M = S."""
 
-    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
-        """Change the actions (K, S, act) in place; `step` counts the steps of all simulations since the run began."""
+    def perturb(self, actions: NDArray[np.float32], observations: NDArray[np.float32], step: int) -> None:
+        """Change the actions (K, S, act) in place, which were taken of observations (K, S, obs); `step` counts the
+        steps of all simulations since the run began."""
 
     def observe(self, transition: "Transition") -> None:
         """See what the actions led to; during the warm-up they are random, and nobody has asked for `adapters`."""

@@ -96,9 +96,9 @@ class ParamNoise(Strategy):
         )
         return members
 
-    def perturb(self, actions: NDArray[np.float32], step: int) -> None:
+    def perturb(self, actions: NDArray[np.float32], observations: NDArray[np.float32], step: int) -> None:
         """See `Strategy`: the noise of `ActionNoise`."""
-        self._action_noise.perturb(actions, step)
+        self._action_noise.perturb(actions, observations, step)
 
     def observe(self, transition: "Transition") -> None:
         """See `Strategy`."""

@@ -1,0 +1,126 @@
+"""`Prior`: a policy that is known before a task is learned, for what it does or for its layers."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apb import files
+from apb.env_source import EnvSource
+from apb.errors import ConfigError, MismatchError, raised
+from apb.evaluation import Predictor, no_policy, unit_actions
+from apb.policy import Policy
+from apb.saved_policies import find_policies
+from apb.settings import LearningSettings
+
+STRATEGY = "behavior_transfer"
+"""The strategy that makes use of what a prior does."""
+
+PriorLike = Predictor | Callable[[NDArray[np.float32]], NDArray[Any]] | str | Path
+"""What can be given as `prior`: an `apb.Policy`, an object with SB3's `predict`, a function from observations (E, *obs)
+to actions (E, *act) of the env, or the folder of a saved policy or of a run, whose first policy is taken."""
+
+
+class Prior:
+    """A policy that acts in the envs of a run, and never changes.
+
+    What it does has to depend on its observation alone: it is asked anew about observations of the replay, and a
+    resumed run asks it as if nothing had come between.
+
+    Args:
+        given: See `PriorLike`.
+        source: The env to be learned.
+
+    Raises:
+        ConfigError: it is no policy, or does not return actions. MismatchError: it is of other spaces. RunFolderError,
+            FileFormatError: there is no policy in the folder, or its files are damaged.
+    """
+
+    def __init__(self, given: PriorLike, source: EnvSource) -> None:
+        if isinstance(given, str | Path):
+            given = find_policies(Path(given))[0].policy
+        if not (hasattr(given, "predict") or callable(given)) or isinstance(given, type):
+            raise no_policy(given, "an apb.Policy, a folder, an object with predict(), or a function", "prior")
+        self.given = given
+        self.policy = given if isinstance(given, Policy) else None
+        if self.policy is not None:
+            try:
+                self.policy.check_env(source)
+            except MismatchError as error:
+                raise MismatchError(f"prior: {error}") from error
+        self._source = source
+        self._size = int(np.prod(source.action_space.shape))
+        self._predict = unit_actions(given, source, deterministic=True, name="prior")
+        self._require_actions()
+
+    def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Its actions (..., act) in [-1, 1] for observations (..., obs)."""
+        leading = observations.shape[:-1]
+        actions = self._predict(observations.reshape(-1, observations.shape[-1]))
+        if not np.isfinite(actions).all():
+            raise ConfigError("the prior returned NaN or infinity as an action; expected finite numbers")
+        return np.clip(actions, -1, 1).reshape(*leading, self._size)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """JSON values that tell it from others: of a policy that a run folder keeps, its hash."""
+        if self.policy is None:
+            return {"kind": type(self.given).__name__, "sha256": None}
+        return {"kind": "Policy", "sha256": policy_hash(self.policy)}
+
+    def _require_actions(self) -> None:
+        """Ask it once, so that what is wrong with it shows before hours of learning."""
+        space = self._source.observation_space
+        low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (space.low, space.high))
+        sample = np.clip(np.zeros(space.shape), low, high).astype(np.float32).reshape(1, -1)
+        try:
+            self(sample)
+        except (ConfigError, MismatchError):
+            raise
+        except Exception as error:
+            raise MismatchError(
+                f"prior cannot act in {self._source.name}, whose observations have the shape {space.shape}: "
+                f"{raised(error)}; expected a policy for these spaces"
+            ) from error
+
+
+def takes_extra_action(settings: LearningSettings) -> bool:
+    """Whether the prior's action is compared with the policy's."""
+    return settings.strategy == STRATEGY and settings.extra_action != "off"
+
+
+def require_use(settings: LearningSettings, prior: Prior | None) -> None:
+    """Check that a prior is there if the options ask for one, and that they make use of one that is.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    explores, begins = settings.strategy == STRATEGY, settings.adapter_init == "prior"
+    if explores and prior is None:
+        raise ConfigError(
+            f"strategy = {STRATEGY!r} without a prior, the policy that explores; expected prior=, an apb.Policy, its "
+            f"folder, another policy or a function{'' if settings.job == 'adapt' else f': {settings.job} takes none'}"
+        )
+    if explores and settings.flight_prob == 0 and settings.extra_action == "off":
+        raise ConfigError(
+            f"strategy = {STRATEGY!r} with flight_prob = 0 and extra_action = 'off', so that the prior never acts; "
+            "expected one of them, or strategy='action_noise'"
+        )
+    if prior is not None and not (explores or begins):
+        raise ConfigError(
+            f"a prior was given, and with strategy = {settings.strategy!r} and adapter_init = {settings.adapter_init!r}"
+            f" nothing is made of it; expected strategy={STRATEGY!r}, adapter_init='prior', or no prior"
+        )
+
+
+def policy_hash(policy: Policy) -> str:
+    """SHA-256 of what a policy computes, hex."""
+    digest = hashlib.sha256(policy.backbone.hash.encode() + policy.adapter.parameters.tobytes())
+    if policy.normalizer is not None:
+        for array in (policy.normalizer.mean, policy.normalizer.inverse_std, np.float64(policy.normalizer.clip)):
+            digest.update(array.tobytes())
+    digest.update(files.dump_json([policy.scale.tolist(), policy.offset.tolist()]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,373 @@
+"""Behavior Transfer: a prior acts in flights and where its action is worth more, and its layers are a beginning."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from apb import ApbError, Backbone, ConfigError, MismatchError, Policy, RunFolderError, adapt, resume
+from apb.cli import main
+from apb.environments import EnvSource
+from apb.prior import Prior, policy_hash
+from apb.prior_actions import PriorActions
+from apb.strategies.behavior_transfer import flight_lengths
+from crashes import Crash, CrashAt
+from hypothesis import given
+from hypothesis import strategies as st
+from learning import ACTION_SIZE, OBSERVATION_SIZE, SMALL, draw_batch, small_backbone
+from policies import random_adapter
+from run_files import assert_same_outcome, outcome
+from strategy_rig import SEEDS, Rig, small_prior, uneven
+
+NAME = "behavior_transfer"
+FLIGHTS = {"extra_action": "off", "action_noise": 0.0}
+NO_FLIGHTS = {"flight_prob": 0.0, "action_noise": 0.0}
+
+
+def pendulum_policy(seed=0, backbone=None):
+    backbone = small_backbone() if backbone is None else backbone
+    env = gymnasium.make("Pendulum-v1")
+    return Policy(backbone, random_adapter(backbone, 3, 1, seed), env.observation_space, env.action_space)
+
+
+def swing(observations):
+    """A prior that is a function: torque with the velocity."""
+    return 2 * np.sign(observations[:, 2:])
+
+
+def run(run_dir=None, env="Pendulum-v1", backbone=None, **options):
+    given = {**SMALL, "total_timesteps": 150, "log_freq": 50, "strategy": NAME, "flight_prob": 0.05, **options}
+    return adapt(env, small_backbone() if backbone is None else backbone, run_dir=run_dir, **given)
+
+
+# --- flights ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0, 10), st.integers(1, 500))
+def test_the_probability_of_a_flight_of_n_steps_is_proportional_to_a_power_of_n(exponent, longest):
+    found = flight_lengths(exponent, longest)
+    assert found.shape == (longest,)
+    assert found.sum() == pytest.approx(1)
+    n = np.arange(1, longest + 1)
+    np.testing.assert_allclose(found / found[0], n**-exponent, rtol=1e-9)
+
+
+def flying(rig, steps):
+    """Whether each simulation was in a flight, step by step (T, K, S): the actor of the rig does nothing."""
+    found = []
+    for _ in range(steps):
+        actions = rig.step()
+        found.append((actions == small_prior(rig.seen.observation)).all(axis=2))
+        assert (found[-1] | (actions == 0).all(axis=2)).all()
+    return np.array(found)
+
+
+def test_flights_begin_with_their_probability_and_last_as_long_as_the_law_says():
+    rig = Rig(NAME, slots=50, length=lambda lane, slot, episode: 10**9, flight_prob=0.1, flight_max_length=6, **FLIGHTS)
+    found = flying(rig, 1500).reshape(1500, -1).T
+    mean = (flight_lengths(2, 6) * np.arange(1, 7)).sum()
+    # A flight begins in one of ten steps outside of flights, also in the step right after one.
+    share = mean / (mean + (1 - 0.1) / 0.1)
+    assert found.mean() == pytest.approx(share, rel=0.03)
+    runs = [len(piece) for row in found for piece in "".join(".#"[int(on)] for on in row).split(".") if piece]
+    assert np.mean(np.array(runs) == 1) == pytest.approx(flight_lengths(2, 6)[0] * 0.9, rel=0.03)
+
+
+def test_longer_flights_come_with_a_smaller_exponent_and_none_is_longer_than_the_longest():
+    long = Rig(
+        NAME,
+        length=lambda lane, slot, episode: 10**9,
+        flight_prob=0.01,
+        flight_exponent=0,
+        flight_max_length=9,
+        **FLIGHTS,
+    )
+    found = flying(long, 3000).reshape(3000, -1).T
+    runs = [len(piece) for row in found for piece in "".join(".#"[int(on)] for on in row).split(".") if piece]
+    assert np.mean(runs) == pytest.approx(5, abs=0.8)
+    assert max(runs) <= 9 + 9  # one that follows at once
+
+
+def test_a_flight_ends_with_its_episode():
+    rig = Rig(
+        NAME,
+        length=lambda lane, slot, episode: 4,
+        flight_prob=0.05,
+        flight_exponent=0,
+        flight_max_length=1000,
+        **FLIGHTS,
+    )
+    found = flying(rig, 2000)
+    in_first, in_last = found[0::4], found[3::4]
+    # Most flights would last hundreds of steps. One that did not end would be seen in all later steps.
+    assert in_last.mean() > 3 * in_first.mean()
+    assert in_first.mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_where_episodes_are_cut_short_flights_end_too():
+    rig = Rig(NAME, flight_prob=1.0, flight_exponent=0, flight_max_length=1000, **FLIGHTS)
+    rig.step()
+    assert (rig.strategy.state()[0]["left"] > 0).any()
+    rig.strategy.restarted(np.ones((len(SEEDS), rig.slots), dtype=np.bool_))
+    assert (rig.strategy.state()[0]["left"] == 0).all()
+
+
+def test_the_prior_is_not_noisy_in_a_flight_and_the_actor_is_outside_of_it():
+    rig = Rig(NAME, flight_prob=0.3, extra_action="off", action_noise=0.2, length=uneven)
+    for _ in range(50):
+        actions = rig.step()
+        prior = (actions == small_prior(rig.seen.observation)).all(axis=2)
+        assert (actions[~prior] != 0).all()
+
+
+# --- the extra action ------------------------------------------------------------------------------------------------
+
+
+def values_of(rig, actions):
+    observation = rig.seen.observation
+    state, chosen = torch.from_numpy(observation), torch.from_numpy(actions)
+    td3 = rig.learner.td3
+    return td3._values(td3._q_target, state, chosen).amin(dim=1).numpy()
+
+
+def test_the_better_of_two_actions_by_the_lower_target_critic_is_taken():
+    rig = Rig(NAME, slots=3, extra_action="hard", length=uneven, **NO_FLIGHTS)
+    for number in range(3):
+        rig.learner.td3.update(draw_batch(len(SEEDS), seed=number))
+    taken = []
+    for _ in range(40):
+        actions = rig.step()
+        prior, own = small_prior(rig.seen.observation), np.zeros_like(actions)
+        better = values_of(rig, prior) > values_of(rig, own)
+        np.testing.assert_array_equal(actions, np.where(better[:, :, None], prior, own))
+        taken.append(better)
+    assert 0.05 < np.mean(taken) < 0.95
+
+
+def test_a_soft_choice_takes_the_priors_action_as_often_as_the_softmax_of_the_values_says():
+    rig = Rig(NAME, slots=200, extra_action="soft", length=lambda lane, slot, episode: 10**9, **NO_FLIGHTS)
+    expected, taken = [], []
+    for _ in range(60):
+        actions = rig.step()
+        prior = small_prior(rig.seen.observation)
+        both = np.stack([values_of(rig, np.zeros_like(actions)), values_of(rig, prior)]).astype(np.float64)
+        expected.append((np.exp(10 * both) / np.exp(10 * both).sum(axis=0))[1])
+        taken.append((actions == prior).all(axis=2))
+    expected, taken = np.array(expected), np.array(taken)
+    assert 0.1 < expected.mean() < 0.9
+    assert taken.mean() == pytest.approx(expected.mean(), abs=0.01)
+    likely = expected > np.median(expected)
+    assert taken[likely].mean() == pytest.approx(expected[likely].mean(), abs=0.015)
+
+
+def test_batches_have_the_priors_actions_at_the_next_observations():
+    batch = draw_batch(2, seed=3)
+    PriorActions(small_prior).prepare(batch)
+    np.testing.assert_array_equal(batch.prior_action.numpy(), small_prior(batch.next_observation.numpy()))
+
+
+def test_a_prior_that_knows_the_task_is_taken_over():
+    """The env pays for being near to a place that only the prior knows the way to; see `Corridor`."""
+    plain, explored = (
+        adapt(Corridor, small_backbone(), **LEARNS, **options)
+        for options in ({}, {"strategy": NAME, "prior": lambda o: np.ones((len(o), 1)), "flight_prob": 0.05})
+    )
+    assert explored.final[0].mean > 8
+    assert plain.final[0].mean < 1
+
+
+LEARNS = {
+    "total_timesteps": 3_000,
+    "learning_starts": 200,
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "eval_freq": 3_000,
+    "n_eval_episodes": 1,
+    "num_threads": 1,
+    "action_noise": 0.05,
+}
+
+
+class Corridor(gymnasium.Env):
+    """A walk of 40 steps of at most 1 each; beyond 25, which no noise reaches, each pays 1."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.steps = 0.0, 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.place += float(action[0])
+        self.steps += 1
+        return self._observe(), float(self.place > 25), False, self.steps == 40, {}
+
+    def _observe(self):
+        return np.full(OBSERVATION_SIZE, self.place / 25, dtype=np.float32)
+
+
+# --- the layers of the prior -----------------------------------------------------------------------------------------
+
+
+def test_learning_begins_with_the_layers_of_the_prior_around_its_own_backbone():
+    prior = pendulum_policy(seed=5, backbone=small_backbone(seed=9))
+    result = adapt(
+        "Pendulum-v1", prior=prior, adapter_init="prior", **SMALL, total_timesteps=80, gradient_steps=0, n_seeds=2
+    )
+    for policy in result.policies:
+        assert policy.backbone.hash == prior.backbone.hash
+        assert (policy.adapter.parameters == prior.adapter.parameters).all()
+
+
+def test_the_layers_of_a_prior_fit_no_other_backbone():
+    with pytest.raises(MismatchError, match=r"adapter_init = 'prior', but the prior has the backbone .*leave backbone"):
+        run(backbone=small_backbone(seed=9), prior=pendulum_policy(), adapter_init="prior", policy_starts=0)
+
+
+# --- what can be given, and what cannot ------------------------------------------------------------------------------
+
+
+class Recurrent:
+    """SB3's protocol."""
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        assert deterministic
+        return swing(observation), None
+
+
+def test_a_policy_its_folder_a_run_an_object_with_predict_and_a_function_are_priors(tmp_path):
+    policy = pendulum_policy()
+    folder = policy.save_pretrained(tmp_path / "policy")
+    first = run(prior=policy)
+    for same in (folder, str(folder)):
+        again = run(prior=same)
+        assert first.adapter.parameters.tobytes() == again.adapter.parameters.tobytes()
+    function, predicting = run(prior=swing), run(prior=Recurrent())
+    assert function.adapter.parameters.tobytes() == predicting.adapter.parameters.tobytes()
+    assert function.adapter.parameters.tobytes() != first.adapter.parameters.tobytes()
+    run(tmp_path / "run", prior=policy)
+    source = EnvSource.resolve("Pendulum-v1")
+    assert Prior(tmp_path / "run", source).policy is not None
+
+
+def test_a_prior_acts_in_units_of_the_env_and_within_its_bounds():
+    source = EnvSource.resolve("Pendulum-v1")
+    observations = np.zeros((4, 3), dtype=np.float32)
+    for torque, unit in ((2.0, 1.0), (-1.0, -0.5), (7.0, 1.0)):
+        actions = Prior(lambda o, torque=torque: np.full((len(o), 1), torque), source)(observations)
+        np.testing.assert_allclose(actions, np.full((4, 1), unit))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, ConfigError, r"strategy = 'behavior_transfer' without a prior.*expected prior="),
+        ({"strategy": "action_noise", "prior": swing}, ConfigError, r"nothing is made of it; expected strategy="),
+        ({"prior": swing, "flight_prob": 0, "extra_action": "off"}, ConfigError, r"the prior never acts"),
+        (
+            {"prior": swing, "adapter_init": "prior", "policy_starts": 0},
+            ConfigError,
+            r"no prior whose layers could",
+        ),
+        ({"prior": 3}, ConfigError, r"prior is a int; expected an apb.Policy, a folder"),
+        ({"prior": Policy}, ConfigError, r"prior is a type; expected"),
+        ({"prior": lambda o: o}, ConfigError, r"the prior returned actions of shape \(1, 3\); expected \(1, 1\)"),
+        ({"prior": lambda o: o @ np.ones((9, 1))}, MismatchError, r"prior cannot act in Pendulum-v1, whose .*\(3,\)"),
+        ({"prior": lambda o: np.full((len(o), 1), np.nan)}, ConfigError, r"returned NaN or infinity as an action"),
+        ({"prior": "nowhere"}, RunFolderError, r"'nowhere' does not exist"),
+        ({"prior": swing, "extra_action": "medium"}, ApbError, r"extra_action = 'medium' is unknown"),
+    ],
+)
+def test_what_cannot_be_a_prior_is_told_before_anything_is_learned(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        run(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prior_of_other_spaces_is_refused():
+    with pytest.raises(MismatchError, match=r"^prior: the env's observation_space has shape \(2,\), expected \(3,\)"):
+        run(env="MountainCarContinuous-v0", prior=pendulum_policy())
+
+
+def test_a_prior_whose_actions_stop_being_numbers_is_told(tmp_path):
+    def sometimes(observations):
+        return np.where(observations[:, :1] != 0, np.nan, 0.0)
+
+    with pytest.raises(ConfigError, match="the prior returned NaN or infinity as an action"):
+        run(prior=sometimes, flight_prob=1.0)
+
+
+# --- exact continuation ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"extra_action": "off"}, {"extra_action": "soft", "n_seeds": 2}], ids=str)
+def test_a_run_with_a_prior_goes_on_exactly_from_its_folder(options, tmp_path):
+    options = {"prior": pendulum_policy(), "checkpoint_freq": 20, **options}
+    run(tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", callback=CrashAt(117), **options)
+    resume(tmp_path / "cut")
+    assert_same_outcome(outcome(tmp_path / "whole"), outcome(tmp_path / "cut"))
+
+
+def test_a_run_with_a_function_as_prior_needs_it_again(tmp_path):
+    options = {"prior": swing, "checkpoint_freq": 20}
+    run(tmp_path / "whole", **options)
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", callback=CrashAt(117), **options)
+    with pytest.raises(ConfigError, match=r"was started with a prior that its folder does not keep .*prior=\.\.\."):
+        resume(tmp_path / "cut")
+    with pytest.raises(MismatchError, match=r"the prior is .*'Policy'.*give the one that the run was started with"):
+        resume(tmp_path / "cut", prior=pendulum_policy())
+    resume(tmp_path / "cut", prior=swing)
+    assert_same_outcome(outcome(tmp_path / "whole"), outcome(tmp_path / "cut"))
+
+
+def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
+    run(tmp_path / "with", prior=pendulum_policy())
+    with pytest.raises(MismatchError, match="give the one that the run was started with"):
+        resume(tmp_path / "with", prior=pendulum_policy(seed=1))
+    run(tmp_path / "without", strategy="action_noise")
+    with pytest.raises(ConfigError, match="was started without one; leave it out"):
+        resume(tmp_path / "without", prior=swing)
+
+
+def test_the_hash_of_a_policy_is_of_what_it_computes():
+    policy = pendulum_policy()
+    assert policy_hash(policy) == policy_hash(pendulum_policy())
+    assert (
+        len({policy_hash(each) for each in (policy, pendulum_policy(1), pendulum_policy(0, Backbone.random(1)))}) == 3
+    )
+
+
+# --- on the command line ---------------------------------------------------------------------------------------------
+
+
+def test_a_prior_is_given_by_its_folder_on_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pendulum_policy().save_pretrained("known")
+    short = ["--total-timesteps", "120", "--learning-starts", "64", "--batch-size", "32", "--eval-freq", "0", "--json"]
+    assert main(["adapt", "Pendulum-v1", "--strategy", NAME, "--prior", "known", "--run-dir", "a", *short]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == NAME
+    more = ["--adapter-init", "prior", "--policy-starts", "0"]
+    assert main(["adapt", "Pendulum-v1", "--prior", "known", "--run-dir", "b", *more, *short]) == 0
+    capsys.readouterr()
+    assert Policy.from_pretrained(tmp_path / "b" / "prior").backbone.hash == pendulum_policy().backbone.hash
+    assert main(["adapt", "Pendulum-v1", "--strategy", NAME, *short]) == 2
+    assert "without a prior" in capsys.readouterr().err
+
+
+def test_the_controls_of_a_run_with_a_prior_explore_without_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pendulum_policy().save_pretrained("known")
+    short = ["--total-timesteps", "100", "--learning-starts", "64", "--batch-size", "32", "--eval-freq", "100"]
+    short += ["--n-eval-episodes", "1", "--json", "--controls", "--run-dir", "a"]
+    assert main(["adapt", "Pendulum-v1", "--strategy", NAME, "--prior", "known", *short]) == 0
+    assert set(json.loads(capsys.readouterr().out)["controls"]["runs"]) == {"this run", "random backbone", "plain TD3"}
+
+
+def test_observations_have_the_size_that_the_rig_says():
+    assert small_prior(np.zeros((2, 3, OBSERVATION_SIZE))).shape == (2, 3, ACTION_SIZE)
