@@ -148,7 +148,7 @@ def test_an_unknown_option_is_answered_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("option", "misspelt", "meant", "known"),
     [
-        ("strategy", "parm_noise", "param_noise", "action_noise, param_noise"),
+        ("strategy", "parm_noise", "param_noise", "action_noise, adaptive_param_noise, param_noise"),
         ("adapter_init", "neares", "nearest", "identity, mean, nearest, scratch"),
         ("learned_layers", "posts", "post", "both, post, pre"),
     ],

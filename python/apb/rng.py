@@ -34,6 +34,7 @@ class Stream(IntEnum):
     TASK_DRAW = 16
     META_LANE = 17
     RESAMPLED_TASKS = 18
+    PERTURBATION = 20
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

@@ -2,12 +2,23 @@
 
 from apb.errors import require_name
 from apb.strategies.action_noise import ActionNoise
+from apb.strategies.adaptive_param_noise import AdaptiveParamNoise
 from apb.strategies.base import Strategy, StrategyContext
 from apb.strategies.param_noise import ParamNoise
 
-STRATEGIES: dict[str, type[Strategy]] = {strategy.name: strategy for strategy in (ActionNoise, ParamNoise)}
+STRATEGIES: dict[str, type[Strategy]] = {
+    strategy.name: strategy for strategy in (ActionNoise, ParamNoise, AdaptiveParamNoise)
+}
 
-__all__ = ["STRATEGIES", "ActionNoise", "ParamNoise", "Strategy", "StrategyContext", "strategy_named"]
+__all__ = [
+    "STRATEGIES",
+    "ActionNoise",
+    "AdaptiveParamNoise",
+    "ParamNoise",
+    "Strategy",
+    "StrategyContext",
+    "strategy_named",
+]
 
 
 def strategy_named(name: object) -> type[Strategy]:
