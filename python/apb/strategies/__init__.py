@@ -4,6 +4,7 @@ from apb.errors import require_name
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.adaptive_param_noise import AdaptiveParamNoise
 from apb.strategies.base import Strategy, StrategyContext
+from apb.strategies.checking import check_strategy
 from apb.strategies.param_noise import ParamNoise
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -17,6 +18,7 @@ __all__ = [
     "ParamNoise",
     "Strategy",
     "StrategyContext",
+    "check_strategy",
     "strategy_named",
 ]
 
