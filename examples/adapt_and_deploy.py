@@ -9,7 +9,7 @@ import gymnasium
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--env", default="HalfCheetah-v5")
-    parser.add_argument("--strategy", default="action_noise", help="or param_noise")
+    parser.add_argument("--strategy", default="action_noise", help="or param_noise, adaptive_param_noise")
     parser.add_argument("--total-timesteps", type=int, default=30_000)
     parser.add_argument("--learning-starts", type=int, default=1_000)
     parser.add_argument("--output", default="my-policy", help="folder for the policy")

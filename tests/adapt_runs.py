@@ -9,7 +9,11 @@ from apb.runs import StopSignals
 from apb.settings import AdaptSettings
 from learning import SMALL, small_backbone
 
-STRATEGY_OPTIONS = [{"strategy": "action_noise"}, {"strategy": "param_noise", "population_size": 3}]
+STRATEGY_OPTIONS = [
+    {"strategy": "action_noise"},
+    {"strategy": "param_noise", "population_size": 3},
+    {"strategy": "adaptive_param_noise"},
+]
 
 
 def strategies(test):

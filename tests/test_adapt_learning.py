@@ -20,8 +20,9 @@ from learning import SMALL, small_backbone
     [
         ({"strategy": "action_noise"}, 2600),
         pytest.param({"strategy": "param_noise", "population_size": 2}, 4000, marks=pytest.mark.slow),
+        pytest.param({"strategy": "adaptive_param_noise"}, 4000, marks=pytest.mark.slow),
     ],
-    ids=["action_noise", "param_noise"],
+    ids=["action_noise", "param_noise", "adaptive_param_noise"],
 )
 def test_adaptation_learns_pendulum(options, budget):
     backbone = Backbone.random(0, reading="A", hidden_sizes=(64, 64))

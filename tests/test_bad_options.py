@@ -148,8 +148,13 @@ def test_an_unknown_option_is_answered_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("option", "misspelt", "meant", "known"),
     [
-        ("strategy", "parm_noise", "param_noise", "action_noise, param_noise"),
-        ("adapter_init", "neares", "nearest", "identity, mean, nearest, predicted, scratch, shared"),
+        (
+            "strategy",
+            "parm_noise",
+            "param_noise",
+            "action_noise, adaptive_param_noise, behavior_transfer, param_noise",
+        ),
+        ("adapter_init", "neares", "nearest", "identity, mean, nearest, predicted, prior, scratch, shared"),
         ("learned_layers", "posts", "post", "both, post, pre"),
     ],
 )

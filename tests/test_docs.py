@@ -17,7 +17,7 @@ from apb.meta_settings import MetaSettings
 from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
 from apb.settings import AdaptSettings, LearningSettings
-from apb.strategies import param_noise
+from apb.strategies import action_distance, adaptive_param_noise, param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
 
 README = (ROOT / "README.md").read_text()
@@ -176,7 +176,16 @@ def test_every_option_in_the_table_of_defaults_has_that_default(page, settings, 
 def test_the_constants_in_the_table_of_defaults_are_those_of_the_code():
     rows = {row[0]: row[1] for row in table_rows(TEXTS[ROOT / "docs" / "algorithm.md"], "## Defaults")}
     told = [float(number) for number in rows["variance rate η, damping, probe rows, largest scale c"].split(", ")]
-    assert told == [param_noise.VARIANCE_RATE, param_noise.DAMPING, param_noise.PROBE_ROWS, param_noise.MAX_SCALE]
+    assert told == [
+        param_noise.VARIANCE_RATE,
+        param_noise.DAMPING,
+        action_distance.PROBE_ROWS,
+        action_distance.MAX_SCALE,
+    ]
+    adaptation = [adaptive_param_noise.FACTOR, adaptive_param_noise.ADAPTED_EVERY]
+    assert rows["`adaptive_param_noise`: factor, steps between measurements"] == ", ".join(map(str, adaptation))
+    beginning = [adaptive_param_noise.FIRST_COPIES, adaptive_param_noise.FIRST_GUESS]
+    assert rows["`adaptive_param_noise`: first draws, first guess"] == ", ".join(map(str, beginning))
     told = [float(number) for number in rows["observation normalisation: clip C, ε"].split(", ")]
     assert told == [DEFAULT_CLIP, DEFAULT_EPSILON]
     assert rows["critic"].startswith(", ".join(map(str, CRITIC_HIDDEN_SIZES)))

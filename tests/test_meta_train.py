@@ -221,6 +221,7 @@ def test_the_configuration_has_the_job_the_tasks_and_the_split_with_its_hash(tmp
         {},
         {"reset_interval": 30},
         {"strategy": "param_noise", "population_size": 4},
+        {"strategy": "adaptive_param_noise"},
         {"max_grad_norm": 0.01, "policy_delay": 3},
     ],
     ids=str,

@@ -198,9 +198,10 @@ def assert_lanes_learned_what_they_learn_alone(source, **options):
         {"n_seeds": 2, "eval_freq": 50, "n_eval_episodes": 3},
         {"normalize_observations": True, "reset_interval": 80},
         {"strategy": "param_noise", "population_size": 3, "segment_length": 3, "total_timesteps": 150},
+        {"strategy": "adaptive_param_noise", "total_timesteps": 160},
         {"trainable_backbone": True},
     ],
-    ids=["action_noise", "normalized", "param_noise", "trained backbones"],
+    ids=["action_noise", "normalized", "param_noise", "adaptive_param_noise", "trained backbones"],
 )
 def test_a_lane_beside_other_envs_goes_the_way_that_it_goes_alone(options):
     """Bit for bit: warm-up, exploration, replay, updates, evaluations and policies."""

@@ -216,8 +216,9 @@ def test_lanes_that_keep_their_tasks_keep_envs_and_replay_at_a_reset():
         ([CrashAt(67)], {"buffer_size": 17}),
         ([CrashAt(25), StopAt(52), CrashAt(87)], {"buffer_size": 30, "keep_last": 1}),
         ([CrashAt(49), CrashAt(95)], {"strategy": "param_noise", "population_size": 3}),
+        ([CrashAt(49), CrashAt(95)], {"strategy": "adaptive_param_noise"}),
     ],
-    ids=["first", "before", "at", "after", "second", "each", "population"],
+    ids=["first", "before", "at", "after", "second", "each", "population", "perturbed"],
 )
 def test_a_run_that_is_cut_in_any_of_its_tasks_continues_exactly(stop, extra, tmp_path):
     options = RECORDED | extra

@@ -28,7 +28,7 @@ ENVS = {
     "cheetah-vel/mier-hard:3": {},
     "hopper-mass/tavt:4": {},
 }
-STRATEGY_OPTIONS = {"action_noise": {}, "param_noise": {"population_size": 3}}
+STRATEGY_OPTIONS = {"action_noise": {}, "param_noise": {"population_size": 3}, "adaptive_param_noise": {}}
 
 
 def make_options(env, strategy, **options):

@@ -76,7 +76,7 @@ def test_a_saved_strategy_continues_bit_for_bit_from_the_middle_of_anything(name
 
 
 def test_after_a_reset_a_strategy_acts_around_the_new_policy(name):
-    rig = Rig(name, population_size=4, param_noise=0.01)
+    rig = Rig(name, population_size=4, param_noise=1e-4)
     for _ in range(6):
         rig.step()
     rig.learner.reset()

@@ -92,7 +92,7 @@ def takes_extra_action(settings: LearningSettings) -> bool:
     return settings.strategy == STRATEGY and settings.extra_action != "off"
 
 
-def require_use(settings: LearningSettings, prior: Prior | None) -> None:
+def require_use(settings: LearningSettings, prior: object | None) -> None:
     """Check that a prior is there if the options ask for one, and that they make use of one that is.
 
     Raises:

@@ -35,6 +35,7 @@ class Stream(IntEnum):
     META_LANE = 17
     RESAMPLED_TASKS = 18
     PREDICTOR = 19
+    PERTURBATION = 20
     BEHAVIOR_TRANSFER = 22
 
 

@@ -41,7 +41,8 @@ class LearningSettings(ABC):
     adapter_init: str  # of each job its own: see `apb.adapter_starts.ADAPTER_INITS`
 
     strategy: str = "action_noise"
-    """How the agent explores: "action_noise", "param_noise" or, with a prior, "behavior_transfer"."""
+    """How the agent explores: "action_noise", "param_noise", "adaptive_param_noise" or, with a prior,
+    "behavior_transfer"."""
     total_timesteps: Timesteps = 50_000
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
@@ -103,12 +104,12 @@ class LearningSettings(ABC):
     paper resets, and does not say how often.)"""
 
     action_noise: Deviation = 0.1
-    """Standard deviation of the exploration noise on actions, in units of the normalised action, with either strategy.
+    """Standard deviation of the exploration noise on actions, in units of the normalised action, with every strategy.
     0.1 in TD3's code."""
     param_noise: Annotated[float, Range(0, 1, low_open=True)] = 0.2
-    """Strategy "param_noise": how far the members' actions are from the actor's, root mean square in units of the
-    normalised action. 0.2 is the target distance of adaptive parameter noise in OpenAI's baselines (Plappert et al.
-    2018)."""
+    """Strategies "param_noise" and "adaptive_param_noise": how far the actions of perturbed actors are from the
+    actor's, root mean square in units of the normalised action. 0.2 is the target distance of adaptive parameter noise
+    in OpenAI's baselines (Plappert et al. 2018)."""
     population_size: Annotated[int, Range(2, 10_000)] = 10
     """Strategy "param_noise": members per lane, each in its own simulation where the env can be made
     several times. 10 in CEM-RL's code."""

@@ -2,21 +2,25 @@
 
 from apb.errors import require_name
 from apb.strategies.action_noise import ActionNoise
+from apb.strategies.adaptive_param_noise import AdaptiveParamNoise
 from apb.strategies.base import Strategy, StrategyContext
 from apb.strategies.behavior_transfer import BehaviorTransfer
+from apb.strategies.checking import check_strategy
 from apb.strategies.param_noise import ParamNoise
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (ActionNoise, ParamNoise, BehaviorTransfer)
+    strategy.name: strategy for strategy in (ActionNoise, ParamNoise, AdaptiveParamNoise, BehaviorTransfer)
 }
 
 __all__ = [
     "STRATEGIES",
     "ActionNoise",
+    "AdaptiveParamNoise",
     "BehaviorTransfer",
     "ParamNoise",
     "Strategy",
     "StrategyContext",
+    "check_strategy",
     "strategy_named",
 ]
 

@@ -1,7 +1,7 @@
 """`Strategy`: the base of exploration, how an agent acts while it adapts; one file per strategy beside this one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,14 +15,14 @@ from apb.learner import Learner
 if TYPE_CHECKING:
     from apb import _native
     from apb.environments import Transition
-    from apb.prior import Prior
     from apb.settings import LearningSettings
 
 
 @dataclass(frozen=True)
 class StrategyContext:
     """What a strategy is given: the run's settings, one seed per lane, S simulations per lane, adapter sizes, the
-    learner, the native forward pass, native threads, and the prior, if one was given."""
+    learner, the native forward pass, native threads, and the prior, if one was given: actions (..., act)
+    in [-1, 1] of observations (..., obs)."""
 
     settings: "LearningSettings"
     seeds: Sequence[int]
@@ -31,7 +31,7 @@ class StrategyContext:
     learner: Learner
     actors: LaneActors
     pool: "_native.ThreadPool | None"
-    prior: "Prior | None" = None
+    prior: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
 
 class Strategy(ABC):

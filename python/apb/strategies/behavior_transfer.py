@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.errors import FileFormatError
 from apb.lane_noise import LaneNoise
-from apb.prior import STRATEGY, require_use
+from apb.prior import STRATEGY
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
 from apb.td3 import INVERSE_TEMPERATURE
@@ -33,8 +33,7 @@ class BehaviorTransfer(Strategy):
     name = STRATEGY
 
     def __init__(self, context: StrategyContext) -> None:
-        require_use(context.settings, context.prior)
-        assert context.prior is not None  # noqa: S101
+        assert context.prior is not None, "a prior: see `apb.prior.require_use`"  # noqa: S101
         settings, lanes = context.settings, len(context.seeds)
         self._prior, self._settings = context.prior, settings
         self._learner = context.learner

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from apb import _native, rng
 from apb.errors import FileFormatError
 from apb.state_arrays import require_counts
+from apb.strategies.action_distance import PROBE_ROWS, ActionDistance
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
 
@@ -34,13 +35,6 @@ with 0.2, fitness that is all noise leaves a third of the dimensions after 100 g
 DAMPING = 0.05
 """Variance added at each update, relative to the initial 1, so that no direction dies out (as in CEM-RL). Ours."""
 
-MAX_SCALE = 1.0
-"""Largest scale of perturbations. Where tanh is saturated, no scale may reach `param_noise`. Ours: the layers' own
-weights are of that size."""
-
-PROBE_ROWS = 32
-"""Recent observations per lane on which the distance of actions is measured, and steps between measurements. Ours."""
-
 
 class ParamNoise(Strategy):
     """The populations of K lanes; each goes through its generations at its own pace."""
@@ -52,14 +46,15 @@ class ParamNoise(Strategy):
         members = settings.population_size
         self._context = context
         self._action_noise = ActionNoise(context)
+        self._distance = ActionDistance(context)
         self._keys = np.stack([rng.key(seed, rng.Stream.POPULATION) for seed in context.seeds])
         # What a lane learns: a population varies nothing else, and draws as it does alone.
         self._places = context.learner.learned_places
         self._arrays: dict[str, NDArray[Any]] = {
+            **self._distance.arrays,
             "directions": np.zeros((lanes, members, size), dtype=np.float32),
             "scale": np.ones(lanes, dtype=np.float32),
             "variance": np.ones((lanes, size), dtype=np.float32),
-            "probe": np.zeros((lanes, PROBE_ROWS, context.shape.observation_size), dtype=np.float32),
             # What members have shown in this generation: the sum of their advantages, the sum of the discounts of the
             # rewards in them, and over how many steps.
             "advantage": np.zeros((lanes, members), dtype=np.float64),
@@ -73,7 +68,6 @@ class ParamNoise(Strategy):
             "reward": np.zeros((lanes, context.slots), dtype=np.float64),
             "generation": np.zeros(lanes, dtype=np.int64),
             "asked": np.zeros(lanes, dtype=np.bool_),
-            "probed": np.zeros(1, dtype=np.int64),
             "scaled_at": np.zeros(lanes, dtype=np.int64),
         }
 
@@ -88,7 +82,7 @@ class ParamNoise(Strategy):
         for lane in np.flatnonzero(~state["asked"]):
             self._ask(int(lane))
             self._scale(int(lane))
-        for lane in np.flatnonzero(state["probed"] - state["scaled_at"] >= PROBE_ROWS):
+        for lane in np.flatnonzero(self._distance.steps - state["scaled_at"] >= PROBE_ROWS):
             self._scale(int(lane))
         directions = np.take_along_axis(state["directions"], state["acting"][:, :, None], axis=1)
         members: NDArray[np.float32] = (
@@ -103,9 +97,7 @@ class ParamNoise(Strategy):
     def observe(self, transition: "Transition") -> None:
         """See `Strategy`."""
         state = self._arrays
-        probed = int(state["probed"][0])
-        state["probe"][:, probed % PROBE_ROWS] = transition.observation[:, probed % self._context.slots]
-        state["probed"] += 1
+        self._distance.observe(transition)
         acted = transition.valid & state["asked"][:, None]
         began = acted & (state["steps"] == 0)
         state["start"][began] = transition.observation[began]
@@ -192,23 +184,11 @@ class ParamNoise(Strategy):
 
     def _scale(self, lane: int) -> None:
         """Set the scale so that the members' actions are `param_noise` away from the actor's, root mean square."""
-        state, at = self._arrays, slice(lane, lane + 1)
-        # Before the first observation the zeros that the probe starts with must do.
-        rows = max(1, min(int(state["probed"][0]), PROBE_ROWS))
-        probe, directions = state["probe"][at, :rows], state["directions"][at]
-        count = directions.shape[1]
-        actor = self._context.learner.adapters()[at, None]
-        reference = self._context.actors.forward(actor, probe, lane)[0]
-        size = self._context.learner.own_shapes[lane].action_size
-        # tanh bends the relation between scale and distance: three corrections settle it within a few per cent.
-        for _ in range(3):
-            members = actor + state["scale"][lane] * directions
-            actions = self._context.actors.forward(members, np.tile(probe, (1, count, 1)), lane)[0]
-            apart = np.ascontiguousarray((actions.reshape(count, rows, -1) - reference)[..., :size])
-            distance = float(np.sqrt(np.mean(apart**2)))
-            correction = np.clip(self._context.settings.param_noise / max(distance, 1e-8), 0.01, 100)
-            state["scale"][lane] = min(state["scale"][lane] * np.float32(correction), np.float32(MAX_SCALE))
-        state["scaled_at"][lane] = state["probed"][0]
+        state = self._arrays
+        state["scale"][lane] = self._distance.scale_for(
+            self._context.settings.param_noise, lane, state["directions"][lane], state["scale"][lane]
+        )
+        state["scaled_at"][lane] = self._distance.steps
 
     def _tell(self, lane: int) -> None:
         state, places = self._arrays, self._places[lane]
