@@ -19,6 +19,7 @@ TOPICS = {
     "td3_single": "one TD3 run, steps and updates per second, against SB3 and SBX",
     "td3_lanes": "task-updates per second of K lanes against 4 SB3 processes",
     "meta": "task-updates per second of meta-training against SB3, by threads, and on CUDA",
+    "strategies": "steps per second with each strategy against noise on actions",
     "forward": "the policy's forward pass against SB3's predict and torch",
     "replay": "sampling from 1M transitions against SB3, cpprb and NumPy; memory",
     "evolution": "ask and tell of a population against vectorised NumPy",

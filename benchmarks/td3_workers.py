@@ -121,6 +121,29 @@ def _meta_training(threads: int, lanes: int, reading: str, device: str = "cpu", 
     return partial(_update if updates_alone else _step, loop)
 
 
+def _exploring(threads: int, strategy: str, **options: Any) -> Learn:
+    """One seed with a frozen backbone that explores by a strategy; "prior" has a policy of the same sizes."""
+    from apb.adaptation import random_backbone
+    from apb.adapter import Adapter
+    from apb.env_spaces import flat_size
+    from apb.environments import EnvSource
+    from apb.jobs import Job
+    from apb.policy import Policy
+    from apb.prior import Prior
+    from apb.settings import AdaptSettings
+
+    source = EnvSource.resolve(ENV)
+    backbone = random_backbone(source, 1)
+    spaces = source.observation_space, source.action_space
+    policy = Policy(backbone, Adapter.initial(backbone, *map(flat_size, spaces)), *spaces)
+    settings = AdaptSettings(**_options(threads) | {"strategy": strategy} | options)
+    prior = Prior(policy, source) if strategy == "behavior_transfer" else None
+    loop = Job(source, None, random_backbone(source, 0), settings, [], {}, prior).loop()
+    loop.start()
+    _step(loop, RANDOM_STEPS)
+    return partial(_step, loop)
+
+
 def _options(threads: int) -> dict[str, Any]:
     return {
         "strategy": "action_noise",
@@ -206,6 +229,7 @@ CONTESTANTS: dict[str, Callable[..., Learn]] = {
     "apb": partial(_adaptation, trainable=True),
     "apb-frozen": partial(_adaptation, trainable=False),
     "meta": _meta_training,
+    "exploring": _exploring,
     "sb3": _sb3,
     "sbx": _sbx,
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from apb import ApbError, Backbone, ConfigError, MismatchError, Policy, RunFolderError, adapt, resume
+from apb import tasks as apb_tasks
 from apb.cli import main
 from apb.environments import EnvSource
 from apb.prior import Prior, policy_hash
@@ -251,6 +252,23 @@ def test_a_policy_its_folder_a_run_an_object_with_predict_and_a_function_are_pri
     run(tmp_path / "run", prior=policy)
     source = EnvSource.resolve("Pendulum-v1")
     assert Prior(tmp_path / "run", source).policy is not None
+
+
+def test_nearest_is_the_policy_of_the_nearest_train_task_of_the_backbone():
+    task, backbone = "cheetah-vel/mier-hard:0", Backbone.from_pretrained("cheetah-vel")
+    options = {"env": task, "backbone": "cheetah-vel", "prior": "nearest", "total_timesteps": 70}
+    result = run(strategy="action_noise", adapter_init="prior", gradient_steps=0, **options)
+    nearest = backbone.adapters.nearest(apb_tasks.get(task))
+    assert (result.adapter.parameters == backbone.adapters.parameters[nearest]).all()
+    run(**options)
+    for env, message in (
+        ("Pendulum-v1", r"prior = 'nearest', but env Pendulum-v1 is no task of apb\.tasks"),
+        ("cheetah-vel/mier-hard", r"prior = 'nearest', but env .* is several tasks"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(**options | {"env": env})
+    with pytest.raises(ConfigError, match="prior = 'nearest', but the backbone keeps no adapters"):
+        run(**options | {"backbone": None})
 
 
 def test_a_prior_acts_in_units_of_the_env_and_within_its_bounds():

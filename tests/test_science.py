@@ -194,8 +194,10 @@ def test_the_command_of_a_method_begins_the_run_that_its_number_is_of(report):
             source = EnvSource.resolve(asked.env)
             chosen = adapt.chosen_backbone(asked.backbone or "random", asked.reading, asked.init, asked.seed, source)
             backbone = Backbone.from_pretrained(chosen) if isinstance(chosen, str) else chosen
-            assert backbone.hash == backbone_of(cell, method).hash, cell.name
-            options = {"total_timesteps": cell.total_timesteps, "seed": cell.seed, **method.options}
+            made = backbone_of(cell, method)
+            assert made is None or backbone.hash == made.hash, cell.name
+            options = {"total_timesteps": cell.total_timesteps, "seed": cell.seed, **cell.options}
+            assert asked.prior == options.pop("prior", None), cell.name
             given = {field.name: getattr(asked, field.name) for field in dataclasses.fields(AdaptSettings)}
             given["adapter_init"] = given["adapter_init"] or AdaptSettings.adapter_init
             assert AdaptSettings(**given) == AdaptSettings(**options), cell.name

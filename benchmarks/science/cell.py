@@ -46,7 +46,7 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
             n_eval_episodes=EVAL_EPISODES,
             checkpoint_freq=CHECKPOINT_FREQ,
             num_threads=1,
-            **method.options,
+            **cell.options,
         )
     if result.stopped_by != "budget":
         raise SystemExit(f"{cell.name} was stopped by {result.stopped_by}; start the same command again to go on")
@@ -61,8 +61,10 @@ def run_apb(cell: Cell, method: Method, run_dir: Path) -> tuple[dict[str, Any], 
     return header, list(result.evaluations)
 
 
-def backbone_of(cell: Cell, method: Method) -> apb.Backbone:
-    """What the cell adapts: a backbone of the package, or one that is drawn from the cell's seed."""
+def backbone_of(cell: Cell, method: Method) -> apb.Backbone | None:
+    """What the cell adapts: a backbone of the package, the prior's own, or one that is drawn from the cell's seed."""
+    if cell.options.get("adapter_init") == "prior":
+        return None
     if cell.pretrained is not None:
         return apb.Backbone.from_pretrained(cell.pretrained)
     return random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone)
@@ -174,7 +176,7 @@ def main(study: str, env: str, method_name: str, seed: str, runs: str) -> None:
         "seed": cell.seed,
         "total_timesteps": cell.total_timesteps,
         "backbone": method.backbone,
-        "options": method.options,
+        "options": cell.options,
     }
     write_raw(cell, facts | code | header, evaluations)
 

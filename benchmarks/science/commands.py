@@ -21,7 +21,7 @@ def command_of(cell: Cell) -> list[str]:
     if method.peer != "apb":
         return []
     backbone = method.backbone if cell.pretrained is None else {"backbone": cell.pretrained}
-    options = backbone | method.options | {"total_timesteps": cell.total_timesteps, "seed": cell.seed}
+    options = backbone | cell.options | {"total_timesteps": cell.total_timesteps, "seed": cell.seed}
     defaults = {field.name: field.default for field in fields(Options)}
     told = {name: value for name, value in options.items() if value != defaults[name]}
     return ["apb", "adapt", cell.env, *(word for option in told.items() for word in _words(*option))]

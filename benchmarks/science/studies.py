@@ -20,7 +20,7 @@ class Method:
         label: What tables and figures call it.
         backbone: Arguments of `apb.adaptation.random_backbone`, beside env and seed; or {"pretrained": name}, one of
             the package, or a folder; "{family}" in it is the family of the task, without "-permuted-state".
-        options: Options of `adapt`, beside budget and seed.
+        options: Options of `adapt`, beside budget and seed; "{family}" in a prior is the family of the task.
         peer: "apb", or "sb3" for Stable-Baselines3's TD3 with the same hyper-parameters.
     """
 
@@ -46,6 +46,10 @@ FROM_NEAREST = FROM_SCRATCH | {"adapter_init": "nearest", "learning_starts": 0, 
 """From a policy that can do something: no random actions, and critics that have seen what it does before it changes.
 Chosen on train tasks of cheetah-vel/mier-hard; the learning rates, batches and noise are those of the others."""
 
+PRIOR = "runs/prior-{family}"
+EXPLORED: dict[str, Any] = SHORT_WARMUP | {"strategy": "behavior_transfer", "prior": PRIOR}
+LAYERS_OF_PRIOR: dict[str, Any] = {"adapter_init": "prior", "learning_starts": 0, "policy_starts": 5_000}
+
 HOPPERS = (2, 8, 11)
 """The first three OOD bodies that stand for 34 steps or more when nothing acts. Most of those that fall sooner do so
 whatever acts: on task 0 plain TD3 has 35 after 100,000 steps, and no action 29."""
@@ -62,6 +66,24 @@ METHODS = {
     "meta-post": Method("APB, meta-trained backbone, post-layer only", META, FROM_SCRATCH | {"learned_layers": "post"}),
     "meta-5": Method("APB, backbone of 5 tasks", {"pretrained": "runs/{family}-5/pretrained"}, FROM_SCRATCH),
     "meta-15": Method("APB, backbone of 15 tasks", {"pretrained": "runs/{family}-15/pretrained"}, FROM_SCRATCH),
+    "flights": Method("APB, flights of the prior", {"reading": "B"}, EXPLORED | {"extra_action": "off"}),
+    "extra": Method("APB, the prior as an extra action", {"reading": "B"}, EXPLORED | {"flight_prob": 0.0}),
+    "both": Method("APB, flights and extra action", {"reading": "B"}, EXPLORED),
+    "both-weights": Method("APB, flights, extra action and the prior's layers", {}, EXPLORED | LAYERS_OF_PRIOR),
+    "weights": Method("APB, the prior's layers", {}, FROM_SCRATCH | {"prior": PRIOR} | LAYERS_OF_PRIOR),
+    "meta-param": Method(
+        "APB, meta-trained backbone, parameter noise", META, SHORT_WARMUP | {"strategy": "param_noise"}
+    ),
+    "meta-adaptive": Method(
+        "APB, meta-trained backbone, adaptive parameter noise",
+        META,
+        SHORT_WARMUP | {"strategy": "adaptive_param_noise"},
+    ),
+    "meta-transfer": Method(
+        "APB, meta-trained backbone, explored by the nearest task's policy",
+        META,
+        SHORT_WARMUP | {"strategy": "behavior_transfer", "prior": "nearest"},
+    ),
     "random": Method("APB, random backbone", {"reading": "B"}, FROM_SCRATCH),
     "b-action": Method("APB, reading B, action noise", {"reading": "B"}, ACTION_NOISE),
     "b-param": Method("APB, reading B, parameter noise", {"reading": "B"}, {"strategy": "param_noise"}),
@@ -202,6 +224,14 @@ class Cell:
         return f"{env}-{self.method}-{self.seed}"
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Those of its method."""
+        return {
+            name: value.format(family=self.env.partition("/")[0]) if name == "prior" else value
+            for name, value in METHODS[self.method].options.items()
+        }
+
+    @property
     def pretrained(self) -> str | None:
         """The meta-trained backbone that it adapts, a name or a folder; None where one is drawn."""
         named: str | None = METHODS[self.method].backbone.get("pretrained")
@@ -270,6 +300,20 @@ STUDIES = {
             f"--run-dir runs/hopper-rand-params-{tasks}"
             for tasks in (5, 15)
         ),
+    ),
+    "strategies": Study(
+        "How to explore: all strategies, around a meta-trained backbone",
+        dict.fromkeys(
+            (
+                *(f"cheetah-vel/mier-hard:{number}" for number in range(3)),
+                *(f"ant-goal/ldm:{number}" for number in range(2)),
+            ),
+            50_000,
+        ),
+        ("meta", "meta-param", "meta-adaptive", "meta-transfer", "random", "td3-scale"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "meta",
     ),
     "permuted-state": Study(
         "The exact case: observations in another order",

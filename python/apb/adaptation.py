@@ -12,7 +12,7 @@ from apb.environments import EnvLike, EnvSource
 from apb.errors import ConfigError, UnknownNameError, nearest_name, nearest_path, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.methods import with_method
-from apb.prior import Prior, PriorLike, require_use
+from apb.prior import NEAREST, Prior, PriorLike, nearest_policy, require_use
 from apb.runner import AdaptResult
 from apb.settings import AdaptSettings, LearningSettings
 from apb.shipped import shipped
@@ -49,9 +49,9 @@ def adapt(
             `total_timesteps` (then 200 by default, one episode), from which layers are predicted; the backbone has to
             be meta-trained by FLAP. To go on from them by TD3 give adapter_init="predicted" in its place.
         prior: A policy that is known beforehand: an `apb.Policy`, the folder of one or of a run, an object with SB3's
-            `predict`, or a function from observations (E, *obs) to actions (E, *act). With strategy "behavior_transfer"
-            it explores; with adapter_init "prior" its layers are where learning begins, around its own backbone, which
-            then is the default.
+            `predict`, a function from observations (E, *obs) to actions (E, *act), or "nearest": the policy of the
+            nearest of the backbone's train tasks. With strategy "behavior_transfer" it explores; with adapter_init
+            "prior" its layers are where learning begins, around its own backbone, which then is the default.
         run_dir: Folder for history, checkpoints and policies, new or empty. Default: nothing is written.
         callback: One `Callback` or several.
         **options: Fields of `AdaptSettings`: strategy, total_timesteps, seed, n_seeds, device, eval_freq, ...
@@ -71,6 +71,9 @@ def adapt(
     settings = AdaptSettings.from_options(chosen_options, inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
+    if isinstance(prior, str) and prior == NEAREST:
+        backbone = resolve_backbone(backbone, source, settings.seed)
+        prior = nearest_policy(backbone, source)
     known = None if prior is None else Prior(prior, source)
     require_use(settings, known)
     if backbone is None and settings.adapter_init == "prior" and known is not None and known.policy is not None:

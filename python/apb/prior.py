@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb import files
+from apb.adapter import Adapter
+from apb.adapter_shape import AdapterShape
+from apb.backbone import Backbone
 from apb.env_source import EnvSource
+from apb.env_spaces import flat_size
 from apb.errors import ConfigError, MismatchError, raised
 from apb.evaluation import Predictor, no_policy, unit_actions
 from apb.policy import Policy
@@ -19,9 +23,12 @@ from apb.settings import LearningSettings
 STRATEGY = "behavior_transfer"
 """The strategy that makes use of what a prior does."""
 
+NEAREST = "nearest"
+"""What `prior` is called where it is to be the policy of the nearest of the backbone's train tasks."""
+
 PriorLike = Predictor | Callable[[NDArray[np.float32]], NDArray[Any]] | str | Path
 """What can be given as `prior`: an `apb.Policy`, an object with SB3's `predict`, a function from observations (E, *obs)
-to actions (E, *act) of the env, or the folder of a saved policy or of a run, whose first policy is taken."""
+to actions (E, *act) of the env, the folder of a saved policy or of a run, whose first policy is taken, or "nearest"."""
 
 
 class Prior:
@@ -85,6 +92,29 @@ class Prior:
                 f"prior cannot act in {self._source.name}, whose observations have the shape {space.shape}: "
                 f"{raised(error)}; expected a policy for these spaces"
             ) from error
+
+
+def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
+    """The policy that a backbone has, of its train tasks, for the one nearest to the task of `source`.
+
+    Raises:
+        ConfigError: the backbone keeps no adapters, or the env is not one task. MismatchError: it is of another family.
+    """
+    if len(source.tasks) != 1:
+        found = "several tasks" if source.tasks else "no task of apb.tasks"
+        raise ConfigError(
+            f"prior = {NEAREST!r}, but env {source.name} is {found}; expected one task, to which the nearest train "
+            "task can be found"
+        )
+    if backbone.adapters is None:
+        raise ConfigError(
+            f"prior = {NEAREST!r}, but the backbone keeps no adapters of train tasks; expected one that was "
+            "meta-trained on tasks of one family (`apb backbones` lists those of the package)"
+        )
+    spaces = source.observation_space, source.action_space
+    backbone.adapters.require_fit(AdapterShape.of(backbone, *map(flat_size, spaces)))
+    parameters = backbone.adapters.parameters[backbone.adapters.nearest(source.tasks[0])]
+    return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces)
 
 
 def takes_extra_action(settings: LearningSettings) -> bool:

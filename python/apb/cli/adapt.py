@@ -55,8 +55,9 @@ class Options(AdaptSettings):
     backbone: str | None = None
     """"random", the name of a backbone of the package (see `apb backbones`), or the folder of a saved one. Default:
     random, if ENV is given."""
-    prior: Path | None = None
-    """A policy that is known beforehand: the folder of a saved one, or of a run. With --strategy behavior_transfer it
+    prior: str | None = None
+    """A policy that is known beforehand: the folder of a saved one, or of a run; or "nearest", that of the nearest of
+    the backbone's train tasks. With --strategy behavior_transfer it
     explores; with --adapter-init prior its layers are where learning begins, around its own backbone."""
     controls: bool = False
     """Run the controls too, with the same budget, options and seeds: the random backbone and plain TD3; and draw the
@@ -94,6 +95,7 @@ def run(options: Options) -> Outcome:
     from apb.cli.controls import PlannedControls, with_controls
     from apb.environments import EnvSource
     from apb.methods import with_method
+    from apb.prior import NEAREST
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
     from apb.strategies import STRATEGIES
@@ -106,7 +108,8 @@ def run(options: Options) -> Outcome:
     named_backbone = options.backbone
     if named_backbone is None:
         named_backbone = MAIN_JOB_BACKBONE if main_job else "random"
-    prior = options.prior and options.prior.absolute()
+    # An env that is made may change the current folder.
+    prior = options.prior if options.prior in (None, NEAREST) else Path(options.prior).absolute()
     if options.method != "apb" and (options.controls or main_job):
         raise ConfigError(
             f"--method {options.method} takes no gradient, and controls learn by gradients; expected ENV and "
