@@ -137,7 +137,7 @@ def _begun(source: "EnvSource", settings: "LearningSettings", reading: str) -> "
     from apb.adaptation import random_backbone
     from apb.loop import LearningLoop
 
-    loop = LearningLoop(source, None, random_backbone(source, 0, reading=reading), settings)
+    loop = LearningLoop(source, None, random_backbone(source.observation_space, 0, reading=reading), settings)
     loop.start()
     _step(loop, RANDOM_STEPS)
     return loop

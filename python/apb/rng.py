@@ -34,6 +34,9 @@ class Stream(IntEnum):
     TASK_DRAW = 16
     META_LANE = 17
     RESAMPLED_TASKS = 18
+    DEMONSTRATION = 31
+    DEMONSTRATION_NOISE = 32
+    CLONING = 33
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

@@ -203,7 +203,7 @@ def with_controls(summary: RunSummary, words: list[str], source: "EnvSource | No
 def _backbone(control: str, source: "EnvSource", settings: Mapping[str, Any]) -> Backbone:
     from apb.adaptation import random_backbone
 
-    return random_backbone(source, settings["seed"], reading=READINGS[control])
+    return random_backbone(source.observation_space, settings["seed"], reading=READINGS[control])
 
 
 def _table(told: Mapping[str, Mapping[str, Any]]) -> RenderableType:
