@@ -254,11 +254,14 @@ def main() -> int:
         "--demonstrators", type=Path, help="folder of the run folders; without it only the page is made"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    runs = parser.parse_args().demonstrators
+    parser.add_argument("--envs", nargs="*", help="only these tasks")
+    options = parser.parse_args()
+    runs, envs = options.demonstrators, options.envs
     if runs is not None:
-        todo = [cell for cell in demonstrators() if (runs / cell.name / "result.json").exists()]
-        with ProcessPoolExecutor(parser.parse_args().workers) as pool:
-            list(pool.map(measure, *zip(*((cell, runs) for cell in todo if not raw_file(cell).exists()), strict=True)))
+        wanted = [cell for cell in demonstrators() if not envs or cell.env in envs]
+        todo = [cell for cell in wanted if (runs / cell.name / "result.json").exists() and not raw_file(cell).exists()]
+        with ProcessPoolExecutor(options.workers) as pool:
+            list(pool.map(measure, todo, [runs] * len(todo)))
     write_page(read())
     return 0
 

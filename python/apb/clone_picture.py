@@ -48,7 +48,8 @@ def draw_clone(result: CloneResult, path: str | Path) -> Path:
         axes.set_aspect("equal")
     axes = figure.add_subplot(lines, COLUMNS, count + 1)
     axes.plot(result.steps, result.errors, marker="o" if len(result.steps) < 10 else None)
-    axes.set_yscale("log")
+    if (result.errors > 0).all():
+        axes.set_yscale("log")
     axes.set_title("held-out error", fontsize=9)
     axes.set_xlabel("steps", fontsize=8)
     axes.grid(alpha=0.3)
