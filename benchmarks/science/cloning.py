@@ -38,7 +38,7 @@ METHODS = ("gradient", "ridge")
 PAGE = RESULTS / "cloning"
 RAW = RESULTS / "raw"
 Found = dict[tuple[str, str], NDArray[np.float64]]
-"""Backbone and method -> (seeds, tasks, counts)."""
+"""Backbone and method -> (demonstrators, counts)."""
 
 
 def demonstrators() -> Iterator[Cell]:
@@ -80,37 +80,23 @@ def measure(cell: Cell, runs: Path) -> None:
     raw_file(cell).write_text(json.dumps(record | {"clones": clones}) + "\n")
 
 
-def read() -> dict[str, dict[int, dict[str, Any]]]:
-    """What was measured: task -> seed -> record."""
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    for cell in demonstrators():
-        if raw_file(cell).exists():
-            found.setdefault(cell.env, {})[cell.seed] = json.loads(raw_file(cell).read_text())
-    return found
+def read() -> list[dict[str, Any]]:
+    """What was measured with each demonstrator."""
+    files = [raw_file(cell) for cell in demonstrators()]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
-def tables(records: dict[str, dict[int, dict[str, Any]]]) -> tuple[list[int], Found, Found]:
-    """The seeds that all tasks have, errors on the test episodes, and returns less the demonstrator's."""
-    seeds = sorted(set.intersection(*(set(of_task) for of_task in records.values())))
+def tables(records: list[dict[str, Any]]) -> tuple[Found, Found]:
+    """Errors on the test episodes, and returns less the demonstrator's."""
     errors, gaps = {}, {}
-    for backbone in BACKBONES:
-        for method in METHODS:
-            chosen = [
-                [
-                    [
-                        each
-                        for each in of_task[seed]["clones"]
-                        if (each["backbone"], each["method"]) == (backbone, method)
-                    ]
-                    for of_task in records.values()
-                ]
-                for seed in seeds
-            ]
-            errors[backbone, method] = np.array([[[e["test_error"] for e in row] for row in s] for s in chosen])
-            own = np.array([[of_task[seed]["demonstrator"]["mean"] for of_task in records.values()] for seed in seeds])
-            returns = np.array([[[np.mean(e["returns"]) for e in row] for row in s] for s in chosen])
-            gaps[backbone, method] = returns - own[:, :, None]
-    return seeds, errors, gaps
+    for key in [(backbone, method) for backbone in BACKBONES for method in METHODS]:
+        chosen = [
+            [each for each in record["clones"] if (each["backbone"], each["method"]) == key] for record in records
+        ]
+        errors[key] = np.array([[each["test_error"] for each in row] for row in chosen])
+        own = np.array([record["demonstrator"]["mean"] for record in records])
+        gaps[key] = np.array([[np.mean(each["returns"]) for each in row] for row in chosen]) - own[:, None]
+    return errors, gaps
 
 
 def name(key: tuple[str, str]) -> str:
@@ -119,10 +105,9 @@ def name(key: tuple[str, str]) -> str:
 
 
 def cells_of(values: NDArray[np.float64], digits: int) -> list[str]:
-    """Interquartile mean over seeds of the mean over tasks, and its interval, for each count; of (seeds, tasks, R)."""
-    means = values.mean(axis=1)
-    low, high = bootstrap_interval(means)
-    middle = interquartile_mean(means)
+    """Interquartile mean over demonstrators, and its interval, for each count."""
+    low, high = bootstrap_interval(values)
+    middle = interquartile_mean(values)
     return [f"{m:,.{digits}f} [{a:,.{digits}f}, {b:,.{digits}f}]" for m, a, b in zip(middle, low, high, strict=True)]
 
 
@@ -134,10 +119,9 @@ def draw(errors: Found, gaps: Found) -> None:
     ):
         axes = figure.add_subplot(1, 2, panel + 1)
         for number, (key, values) in enumerate(found.items()):
-            means = values.mean(axis=1)
-            low, high = bootstrap_interval(means)
+            low, high = bootstrap_interval(values)
             style = "-" if key[1] == "gradient" else "--"
-            axes.plot(COUNTS, interquartile_mean(means), style, color=f"C{number // 2}", marker="o", label=name(key))
+            axes.plot(COUNTS, interquartile_mean(values), style, color=f"C{number // 2}", marker="o", label=name(key))
             axes.fill_between(COUNTS, low, high, color=f"C{number // 2}", alpha=0.12, linewidth=0)
         axes.set_xscale("log")
         axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
@@ -157,19 +141,14 @@ def filled(text: str) -> list[str]:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False).splitlines()
 
 
-def write_page(records: dict[str, dict[int, dict[str, Any]]]) -> None:
+def write_page(records: list[dict[str, Any]]) -> None:
     """Write the page and its figure."""
-    seeds, errors, gaps = tables(records)
+    errors, gaps = tables(records)
     PAGE.mkdir(parents=True, exist_ok=True)
     draw(errors, gaps)
     head = ["| " + " | ".join(["clone", *map(str, COUNTS)]) + " |", "| --- |" + " --- |" * len(COUNTS)]
-    own = [[np.mean(of_task[seed]["demonstrator"]["returns"]) for of_task in records.values()] for seed in seeds]
-    means = ", ".join(
-        f"{env} {score:,.0f} ({low:,.0f} to {high:,.0f})"
-        for env, score, low, high in zip(
-            records, interquartile_mean(own), np.min(own, axis=0), np.max(own, axis=0), strict=True
-        )
-    )
+    envs = [record["env"] for record in records]
+    own = ", ".join(f"{r['env']} seed {r['seed']}: {r['demonstrator']['mean']:,.0f}" for r in records)
     pairs = {
         "meta-trained against random backbone, gradient": (("cheetah-vel", "gradient"), ("random", "gradient")),
         "meta-trained against random backbone, ridge": (("cheetah-vel", "ridge"), ("random", "ridge")),
@@ -181,8 +160,8 @@ def write_page(records: dict[str, dict[int, dict[str, Any]]]) -> None:
         "",
         *filled(
             "Made by `python -m benchmarks.science.cloning --demonstrators RUNS`. Demonstrators are the best policies "
-            f"of plain TD3 on OOD tasks of `cheetah-vel/mier-hard`, with seeds {', '.join(map(str, seeds))}; a random "
-            "backbone is drawn from the same seed. From a clean clone of the repository, these commands make them, and "
+            f"of {len(records)} runs of plain TD3 on OOD tasks of `cheetah-vel/mier-hard`; a random backbone is drawn "
+            "from the seed of the run. From a clean clone of the repository, these commands make them, and "
             "what is above then measures:"
         ),
         "",
@@ -190,7 +169,7 @@ def write_page(records: dict[str, dict[int, dict[str, Any]]]) -> None:
         *(
             f"{shlex.join(command_of(cell))} --run-dir RUNS/{cell.name}"
             for cell in demonstrators()
-            if cell.seed in seeds and cell.env in records
+            if raw_file(cell).exists()
         ),
         "```",
         "",
@@ -198,9 +177,9 @@ def write_page(records: dict[str, dict[int, dict[str, Any]]]) -> None:
             "Each clone has all defaults of `apb clone`, but for the method and the number of episodes that evaluate "
             f"it. Errors are mean squared ones of the actions, in [-1, 1], on {TEST_EPISODES} other episodes of the "
             f"demonstrator; returns are of {EVAL_EPISODES} episodes, from the same starts for clone and demonstrator. "
-            "Numbers are interquartile means over seeds, of the mean over tasks, with [the nominal 95 % bootstrap "
-            "interval], which with five seeds covers about 75 to 90 %. Of a single episode the last tenth is held out. "
-            f"The demonstrators return, as interquartile mean (and range) over seeds: {means}."
+            "Numbers are interquartile means over demonstrators, with [the nominal 95 % bootstrap interval], which "
+            "with as few as five covers about 75 to 90 %. Of a single episode the last tenth is held out. The demonstrators "
+            f"return {own}."
         ),
         "",
         "![error and return against the number of demonstrations](curves.png)",
@@ -216,15 +195,18 @@ def write_page(records: dict[str, dict[int, dict[str, Any]]]) -> None:
         *(f"| {name(key)} | {' | '.join(cells_of(values, 0))} |" for key, values in gaps.items()),
         "",
         "How likely the first of a pair has the lower error on a task picked at random, with its bootstrap interval",
-        "over seeds (`apb.statistics.probability_of_improvement`):",
+        "over demonstrators (`apb.statistics.probability_of_improvement`):",
         "",
         *head,
-        *(f"| {words} | {' | '.join(_ahead(-errors[one], -errors[other]))} |" for words, (one, other) in pairs.items()),
+        *(
+            f"| {words} | {' | '.join(_ahead(-errors[one], -errors[other], envs))} |"
+            for words, (one, other) in pairs.items()
+        ),
         "",
         "How likely it has the higher return:",
         "",
         *head,
-        *(f"| {words} | {' | '.join(_ahead(gaps[one], gaps[other]))} |" for words, (one, other) in pairs.items()),
+        *(f"| {words} | {' | '.join(_ahead(gaps[one], gaps[other], envs))} |" for words, (one, other) in pairs.items()),
         "",
         f"Machine and versions: {system_info()}",
         "",
@@ -238,11 +220,13 @@ READING = "\n## What it says\n"
 """What follows this heading was written by hand, and is kept."""
 
 
-def _ahead(one: NDArray[np.float64], other: NDArray[np.float64]) -> list[str]:
-    """For each count the probability and its interval, of (seeds, tasks, counts)."""
+def _ahead(one: NDArray[np.float64], other: NDArray[np.float64], envs: list[str]) -> list[str]:
+    """For each count the probability and its interval, of (demonstrators, counts); tasks are not compared."""
+    rows = [[number for number, name in enumerate(envs) if name == env] for env in dict.fromkeys(envs)]
     found = []
-    for count in range(one.shape[2]):
-        middle, low, high = probability_of_improvement(one[:, :, count].T, other[:, :, count].T)
+    for count in range(one.shape[1]):
+        of_tasks = [[values[of_task, count] for of_task in rows] for values in (one, other)]
+        middle, low, high = probability_of_improvement(*of_tasks)
         found.append(f"{middle:.2f} [{low:.2f}, {high:.2f}]")
     return found
 
