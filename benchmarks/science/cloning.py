@@ -178,8 +178,8 @@ def write_page(records: list[dict[str, Any]]) -> None:
             f"it. Errors are mean squared ones of the actions, in [-1, 1], on {TEST_EPISODES} other episodes of the "
             f"demonstrator; returns are of {EVAL_EPISODES} episodes, from the same starts for clone and demonstrator. "
             "Numbers are interquartile means over demonstrators, with [the nominal 95 % bootstrap interval], which "
-            "with as few as five covers about 75 to 90 %. Of a single episode the last tenth is held out. The demonstrators "
-            f"return {own}."
+            "with as few as five covers about 75 to 90 %. Of a single episode the last tenth is held out. The "
+            f"demonstrators return {own}."
         ),
         "",
         "![error and return against the number of demonstrations](curves.png)",
