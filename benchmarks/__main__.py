@@ -24,6 +24,7 @@ TOPICS = {
     "replay": "sampling from 1M transitions against SB3, cpprb and NumPy; memory",
     "evolution": "ask and tell of a population against vectorised NumPy",
     "simulation": "64 rows against MuJoCo's bare batch, AsyncVectorEnv and EnvPool; lanes; memory",
+    "cloning": "the closed form of 100,000 transitions and the gradient fit of clone against torch",
     "profile": "where the time of one adaptation goes",
 }
 COLUMNS = ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached")

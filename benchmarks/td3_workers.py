@@ -133,12 +133,12 @@ def _exploring(threads: int, strategy: str, **options: Any) -> Learn:
     from apb.settings import AdaptSettings
 
     source = EnvSource.resolve(ENV)
-    backbone = random_backbone(source, 1)
+    backbone = random_backbone(source.observation_space, 1)
     spaces = source.observation_space, source.action_space
     policy = Policy(backbone, Adapter.initial(backbone, *map(flat_size, spaces)), *spaces)
     settings = AdaptSettings(**_options(threads) | {"strategy": strategy} | options)
     prior = Prior(policy, source) if strategy == "behavior_transfer" else None
-    loop = Job(source, None, random_backbone(source, 0), settings, [], {}, prior).loop()
+    loop = Job(source, None, random_backbone(source.observation_space, 0), settings, [], {}, prior).loop()
     loop.start()
     _step(loop, RANDOM_STEPS)
     return partial(_step, loop)
@@ -160,7 +160,7 @@ def _begun(source: "EnvSource", settings: "LearningSettings", reading: str) -> "
     from apb.adaptation import random_backbone
     from apb.loop import LearningLoop
 
-    loop = LearningLoop(source, None, random_backbone(source, 0, reading=reading), settings)
+    loop = LearningLoop(source, None, random_backbone(source.observation_space, 0, reading=reading), settings)
     loop.start()
     _step(loop, RANDOM_STEPS)
     return loop

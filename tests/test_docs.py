@@ -12,6 +12,7 @@ import pytest
 from apb.cli import VERBS
 from apb.cli import _module as verb_module
 from apb.cli.parsing import parse
+from apb.clone_settings import CloneSettings
 from apb.environments import EnvSource
 from apb.meta_settings import MetaSettings
 from apb.networks import CRITIC_HIDDEN_SIZES
@@ -147,7 +148,11 @@ def test_the_readme_example_is_about_twenty_lines():
 
 @pytest.mark.parametrize(
     ("page", "settings", "others"),
-    [("algorithm", AdaptSettings, None), ("meta-training", MetaSettings, LearningSettings)],
+    [
+        ("algorithm", AdaptSettings, None),
+        ("meta-training", MetaSettings, LearningSettings),
+        ("cloning", CloneSettings, None),
+    ],
     ids=str,
 )
 def test_every_option_in_the_table_of_defaults_has_that_default(page, settings, others):

@@ -15,12 +15,12 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # What the package may import at all. A harmless module that it comes to need is added; one that turns bytes into
 # objects or code (pickle, marshal, runpy, pkgutil, ...) is not.
-LIBRARIES = "apb gymnasium imageio matplotlib mujoco numpy rich safetensors torch tyro"
+LIBRARIES = "apb gymnasium imageio matplotlib minari mujoco numpy rich safetensors torch tyro"
 STANDARD_LIBRARY = """
 _typeshed abc ast bisect collections contextlib copy csv ctypes dataclasses datetime decimal difflib enum errno fcntl
 functools gc hashlib heapq importlib inspect io itertools json logging math numbers operator os pathlib platform random
 re secrets shlex shutil signal stat statistics string struct subprocess sys tempfile textwrap threading time traceback
-types typing warnings weakref
+types typing warnings weakref zipfile zlib
 """
 ALLOWED_MODULES = {"builtins", *LIBRARIES.split(), *STANDARD_LIBRARY.split()}
 # Of modules that can run code, the names that may be used.
@@ -55,11 +55,12 @@ def is_forbidden(name):
 
 def is_harmless(call, name):
     """Whether a call of something forbidden runs no code from a file all the same: the C library, a program but no
-    shell, a module of a constant name."""
+    shell, a module of a constant name, NumPy's arrays without objects."""
     constants = [getattr(argument, "value", ...) for argument in call.args]
     options = {keyword.arg for keyword in call.keywords}
     return (
-        (name == "ctypes.CDLL" and constants == [None] and options <= {"use_errno"})
+        (name == "numpy.load" and len(call.args) == 1 and [*map(ast.unparse, call.keywords)] == ["allow_pickle=False"])
+        or (name == "ctypes.CDLL" and constants == [None] and options <= {"use_errno"})
         or (name == "subprocess.run" and not options & {"shell", "executable", None})
         or (name == "importlib.import_module" and not options and [type(value) for value in constants] == [str])
     )
@@ -107,10 +108,10 @@ def faults(source):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = "" if isinstance(node, ast.Import) else f"{node.module}."
             found += [(node.lineno, each.name) for each in node.names if is_forbidden(module + each.name)]
-        elif isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "weights_only"):
+        elif isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "weights_only") and node not in harmless:
             found.append((node.value.lineno, node.arg))
         if isinstance(node, ast.Call) and is_harmless(node, full_name(node.func, names)):
-            harmless.add(node.func)
+            harmless |= {node.func, *node.keywords}
         elif isinstance(node, ast.Name | ast.Attribute | ast.Call) and node not in harmless:
             name = full_name(node, names)
             found += [(node.lineno, name)] if name is not None and is_forbidden(name) else []
@@ -148,6 +149,9 @@ def test_no_source_file_can_execute_a_data_file(path):
         "import numpy as np; np.load(path)",
         "import numpy as xp; xp.load(p)",
         "from numpy import load",
+        "import numpy as np; np.load(path, allow_pickle=True)",
+        "import numpy as np; np.load(path, allow_pickle=flag)",
+        "import numpy as np; np.load(path, None, True)",
         "import numpy as np; np.lib.format.read_array(f, True)",
         "from numpy.lib import format",
         "import numpy as np; np.savez(path, allow_pickle=True)",
@@ -189,6 +193,7 @@ def test_the_scan_sees_each_way_to_execute_a_file(line):
         "native.load(weights)",
         "import numpy as np; np.loadtxt; np.lib.stride_tricks",
         "import json; json.loads(text)",
+        "import numpy as np; np.load(path, allow_pickle=False)",
         "import ctypes; ctypes.CDLL(None, use_errno=True).rename",
         "import subprocess; subprocess.run(['nvidia-smi'], timeout=1)",
         "from importlib.metadata import version; from importlib import metadata, util",

@@ -67,7 +67,7 @@ def backbone_of(cell: Cell, method: Method) -> apb.Backbone | None:
         return None
     if cell.pretrained is not None:
         return apb.Backbone.from_pretrained(cell.pretrained)
-    return random_backbone(EnvSource.resolve(cell.env), cell.seed, **method.backbone)
+    return random_backbone(EnvSource.resolve(cell.env).observation_space, cell.seed, **method.backbone)
 
 
 def _parameters(result: apb.AdaptResult, method: Method) -> int:

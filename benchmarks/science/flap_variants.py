@@ -84,7 +84,7 @@ def main() -> int:
     source = resolve_all(chosen)
     if not arguments.runs.exists():
         with ProgressBarCallback() as bar:
-            backbone = random_backbone(source, settings.seed)
+            backbone = random_backbone(source.observation_space, settings.seed)
             _Variants(source, None, backbone, settings, [bar], {"split": recorded(split)}).run(arguments.runs)
     found: dict[str, Any] = {}
     for name in VARIANTS:

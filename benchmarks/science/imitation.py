@@ -7,7 +7,6 @@ exploration. Where they do it alike, what separates them in reinforcement learni
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import apb
@@ -17,12 +16,11 @@ from apb.adaptation import random_backbone
 from apb.adapter import Adapter, draw_initial
 from apb.adapter_shape import AdapterShape
 from apb.environments import EnvSource
+from apb.regression import ActorRegression
 from apb.statistics import interquartile_mean
 from apb.system_info import system_info
 from apb.tasks import Task
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import linear
 
 from benchmarks.science.run import RESULTS
 from benchmarks.science.studies import STUDIES, Cell
@@ -30,7 +28,7 @@ from benchmarks.science.studies import STUDIES, Cell
 STUDY = "meta-cheetah-vel"
 EXPERT = "td3-scale"
 NOISE = 0.1
-EPISODES, HELD_OUT, HORIZON = 20, 4, 200
+EPISODES, HELD_OUT = 20, 4
 STEPS = (200, 500, 2_000, 6_000)
 BATCH, LEARNING_RATE = 100, 1e-3
 METHODS = {
@@ -40,62 +38,24 @@ METHODS = {
 }
 
 
-@dataclass(frozen=True)
-class Demonstrations:
-    """What an expert does in the states that it comes through with noise: observations (N, obs), actions (N, act)."""
-
-    observations: Tensor
-    actions: Tensor
-
-
-def demonstrations(expert: apb.Policy, task: Task, seed: int) -> Demonstrations:
-    """Of `EPISODES` episodes; the actions are those of the expert without the noise."""
-    env, generator = task.make(), np.random.default_rng(seed)
-    observations, actions = [], []
-    for episode in range(EPISODES):
-        observation, _ = env.reset(seed=1_000 * seed + episode)
-        for _ in range(HORIZON):
-            action = expert(observation)
-            observations.append(observation)
-            actions.append(action)
-            noisy = action + NOISE * generator.standard_normal(action.shape)
-            observation = env.step(np.clip(noisy, -1, 1).astype(np.float32))[0]
-    env.close()
-    return Demonstrations(*(torch.from_numpy(np.array(rows, dtype=np.float32)) for rows in (observations, actions)))
-
-
-def act(backbone: apb.Backbone, layers: dict[str, Tensor], observations: Tensor) -> Tensor:
-    """tanh(T psi(P s + p) + t), with gradients for the layers."""
-    x = linear(observations, layers["pre.weight"], layers["pre.bias"])
-    x = x.relu() if backbone.input_activation else x
-    frozen = backbone.tensors()
-    for i in range(len(backbone.weights)):
-        weight, bias = (torch.from_numpy(frozen[f"layers.{i}.{kind}"].copy()) for kind in ("weight", "bias"))
-        x = linear(x, weight, bias).relu()
-    return linear(x, layers["post.weight"], layers["post.bias"]).tanh()
-
-
 def imitated(
-    backbone: apb.Backbone, start: NDArray[np.float32], shown: Demonstrations, task: Task, seed: int
+    backbone: apb.Backbone, start: NDArray[np.float32], shown: apb.Demonstrations, task: Task, seed: int
 ) -> NDArray[np.float64]:
     """Mean squared error on held-out episodes, and return, after each of `STEPS`: (2, len(STEPS))."""
     source = EnvSource.resolve(task)
     shape = AdapterShape.of(backbone, shown.observations.shape[1], shown.actions.shape[1])
-    layers = {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in shape.split(start).items()}
-    adam, generator = torch.optim.Adam(layers.values(), lr=LEARNING_RATE), np.random.default_rng(seed)
-    count = HORIZON * (EPISODES - HELD_OUT)
+    regression = ActorRegression(backbone, start, shape, BATCH, LEARNING_RATE)
+    train = shown.episodes(np.arange(EPISODES - HELD_OUT))
+    held_out = shown.episodes(np.arange(EPISODES - HELD_OUT, EPISODES))
+    draws = np.random.default_rng(seed)
     found = []
     for step in range(1, STEPS[-1] + 1):
-        rows = torch.from_numpy(generator.integers(count, size=BATCH))
-        loss = (act(backbone, layers, shown.observations[rows]) - shown.actions[rows]).square().mean()
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
+        rows = draws.integers(len(train), size=BATCH)
+        regression.step(train.observations[rows], train.actions[rows])
         if step in STEPS:
-            flat = np.concatenate([layers[name].detach().numpy().ravel() for name in shape.layers])
-            policy = apb.Policy(backbone, Adapter(shape, flat), source.observation_space, source.action_space)
-            with torch.no_grad():
-                error = (act(backbone, layers, shown.observations[count:]) - shown.actions[count:]).square().mean()
+            adapter = Adapter(shape, regression.parameters)
+            policy = apb.Policy(backbone, adapter, source.observation_space, source.action_space)
+            error = np.square(policy(held_out.observations) - held_out.actions).mean()
             found.append((float(error), apb.evaluate(policy, task, 5).mean))
     return np.array(found).T
 
@@ -104,7 +64,7 @@ def starts(method: str, task: Task, seed: int) -> tuple[apb.Backbone, NDArray[np
     """What is frozen, and the adapter (n,) that the regression begins with."""
     source = EnvSource.resolve(task)
     if method == "random":
-        backbone = random_backbone(source, seed, reading="B")
+        backbone = random_backbone(source.observation_space, seed, reading="B")
     else:
         backbone = apb.Backbone.from_pretrained("cheetah-vel")
     kept = backbone.adapters
@@ -131,7 +91,7 @@ def main() -> int:
         assert isinstance(task, Task)
         expert = apb.Policy.from_pretrained(runs / STUDY / cell.name / "best")
         returns.append(apb.evaluate(expert, task, 5).mean)
-        shown = demonstrations(expert, task, cell.seed)
+        shown = apb.Demonstrations.collect(expert, task, EPISODES, seed=cell.seed, noise=NOISE)
         for method in METHODS:
             found[method].append(imitated(*starts(method, task, cell.seed), shown, task, cell.seed))
             print(cell.name, method, found[method][-1].round(4).tolist(), flush=True)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from apb.adapter_shape import AdapterShape
     from apb.backbone import Backbone
     from apb.callbacks import Callback
+    from apb.cloning import CloneResult, clone
+    from apb.demonstrations import Demonstrations
     from apb.evaluation import EvalResult, evaluate
     from apb.meta_job import MetaResult
     from apb.meta_training import meta_train
@@ -50,7 +52,9 @@ __all__ = [
     "ApbWarning",
     "Backbone",
     "Callback",
+    "CloneResult",
     "ConfigError",
+    "Demonstrations",
     "DivergenceError",
     "EvalResult",
     "FileFormatError",
@@ -65,6 +69,7 @@ __all__ = [
     "__version__",
     "adapt",
     "callbacks",
+    "clone",
     "evaluate",
     "meta_train",
     "plotting",
@@ -118,6 +123,14 @@ def _home(name: str) -> ModuleType:
             import apb.callbacks
 
             return apb.callbacks
+        case "clone" | "CloneResult":
+            from apb import cloning
+
+            return cloning
+        case "Demonstrations":
+            from apb import demonstrations
+
+            return demonstrations
         case "evaluate" | "EvalResult":
             from apb import evaluation
 

@@ -6,6 +6,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from gymnasium.spaces import Box
+
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
@@ -14,7 +16,7 @@ from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.methods import with_method
 from apb.prior import NEAREST, Prior, PriorLike, nearest_policy, require_use
 from apb.runner import AdaptResult
-from apb.settings import AdaptSettings, LearningSettings
+from apb.settings import AdaptSettings, Settings
 from apb.shipped import shipped
 from apb.strategies import STRATEGIES, strategy_named
 
@@ -72,38 +74,38 @@ def adapt(
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     source = EnvSource.resolve(env, env_kwargs)
     if isinstance(prior, str) and prior == NEAREST:
-        backbone = resolve_backbone(backbone, source, settings.seed)
+        backbone = resolve_backbone(backbone, source.observation_space, settings.seed)
         prior = nearest_policy(backbone, source)
     known = None if prior is None else Prior(prior, source)
     require_use(settings, known)
     if backbone is None and settings.adapter_init == "prior" and known is not None and known.policy is not None:
         backbone = known.policy.backbone
-    chosen = resolve_backbone(backbone, source, settings.seed)
+    chosen = resolve_backbone(backbone, source.observation_space, settings.seed)
     given_eval = None if eval_env is None else EnvSource.resolve(eval_env)
     return Job(source, given_eval, chosen, settings, callbacks_of(callback), {}, known).run(folder)
 
 
 def random_backbone(
-    source: EnvSource, seed: int, *, reading: Reading = DEFAULT_READING, init: Initialization = DEFAULT_INIT
+    observation_space: Box, seed: int, *, reading: Reading = DEFAULT_READING, init: Initialization = DEFAULT_INIT
 ) -> Backbone:
     """A random backbone for one env. In reading B its `d_in` is the env's observation size, so that the pre-layer
     starts as the identity, nothing cut and nothing padded. Arguments as in `Backbone.random`.
     """
-    input_size = flat_size(source.observation_space) if reading == "B" else None
+    input_size = flat_size(observation_space) if reading == "B" else None
     return Backbone.random(seed, reading=reading, input_size=input_size, init=init)
 
 
-def resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource, seed: int) -> Backbone:
-    """What was given as `backbone`; drawn for the env where that is nothing or "random".
+def resolve_backbone(backbone: Backbone | str | Path | None, observation_space: Box, seed: int) -> Backbone:
+    """What was given as `backbone`; drawn for such observations where that is nothing or "random".
 
     Raises:
         UnknownNameError, ConfigError: it is none. FileFormatError, MismatchError: its files are damaged.
     """
     if backbone is None:
-        return random_backbone(source, seed)
+        return random_backbone(observation_space, seed)
     if isinstance(backbone, str | Path):
         if backbone == RANDOM:
-            return random_backbone(source, seed)
+            return random_backbone(observation_space, seed)
         known = shipped()
         if isinstance(backbone, str) and backbone not in known and not Path(backbone).exists():
             meant = nearest_name(backbone, [RANDOM, *STRATEGIES, *known])
@@ -123,7 +125,7 @@ def resolve_backbone(backbone: Backbone | str | Path | None, source: EnvSource, 
     )
 
 
-def spell_out(function: Callable[..., Any], settings: type[LearningSettings]) -> None:
+def spell_out(function: Callable[..., Any], settings: type[Settings]) -> None:
     """Give `function`, which has **options, the signature with the fields of its settings, for help() and editors."""
     plain = inspect.signature(function)
     options = [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from apb import rng
 from apb.env_rows import RowError, returned_numbers
-from apb.environments import EnvLike, EnvSource, Simulations
+from apb.environments import EnvLike, EnvSource, Simulations, Transition
 from apb.errors import ConfigError, SimulationError, counted, require_integer
 from apb.policy import Policy
 
@@ -91,6 +91,22 @@ def evaluate(
     """
     n_eval_episodes = require_integer("n_eval_episodes", n_eval_episodes, 1, 100_000)
     seed = require_integer("seed", seed, 0, rng.MAX_SEED)
+    source = one_task(policy, env)
+    predict = predictor_of(policy, source, deterministic)
+    slots = parallel_episodes(source, n_eval_episodes)
+    with Simulations(source, 1, slots, [seed], rng.Stream.EVALUATE) as simulations:
+        returns, lengths = run_episodes(
+            simulations, n_eval_episodes, lambda observations: predict(observations[0])[None]
+        )
+    return EvalResult(returns[0], lengths[0])
+
+
+def one_task(policy: object, env: EnvLike | EnvSource) -> EnvSource:
+    """The env, a single task, that `policy` is to act in.
+
+    Raises:
+        ConfigError: they are not a policy and an env in this order, or it is several tasks. Else as `evaluate`.
+    """
     if isinstance(policy, str | gymnasium.Env | VectorEnv) or hasattr(env, "predict"):
         raise ConfigError(
             f"policy is a {type(policy).__name__} and env a {type(env).__name__}; expected evaluate(policy, env), and "
@@ -99,15 +115,9 @@ def evaluate(
     source = EnvSource.resolve(env)
     if isinstance(policy, Policy):
         policy.check_env(source)
-    predict = unit_actions(policy, source, deterministic)
     if len(source.tasks) > 1:
         raise ConfigError(f"env is {source.name}; expected one of them: evaluate the policy in each")
-    slots = parallel_episodes(source, n_eval_episodes)
-    with Simulations(source, 1, slots, [seed], rng.Stream.EVALUATE) as simulations:
-        returns, lengths = run_episodes(
-            simulations, n_eval_episodes, lambda observations: predict(observations[0])[None]
-        )
-    return EvalResult(returns[0], lengths[0])
+    return source
 
 
 def no_policy(value: object, expected: str, name: str = "policy") -> ConfigError:
@@ -122,12 +132,16 @@ def parallel_episodes(source: EnvSource, episodes: int) -> int:
 
 
 def run_episodes(
-    simulations: Simulations, episodes: int, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    simulations: Simulations,
+    episodes: int,
+    act: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    watch: Callable[[Transition, NDArray[np.int64]], object] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Returns and lengths (K, E) of E episodes per lane under `act`: observations (K, S, obs) -> actions (K, S, act).
 
     Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which
-    episodes count does not depend on how long they are.
+    episodes count does not depend on how long they are. `watch` is given each step, and the number of the episode of
+    its lane that each simulation is in, int64 (K, S), -1 where it idles.
     """
     rounds = -(-episodes // simulations.slots)
     returns = np.zeros((simulations.lanes, rounds, simulations.slots))
@@ -145,7 +159,10 @@ def run_episodes(
                     "expected an env with an end: wrap it with gymnasium.wrappers.TimeLimit, or pass eval_freq=0"
                 )
             steps += 1
-            for episode in simulations.step(act(simulations.observations)).episodes:
+            transition = simulations.step(act(simulations.observations))
+            if watch is not None:
+                watch(transition, np.where(running, number * simulations.slots + np.arange(simulations.slots), -1))
+            for episode in transition.episodes:
                 where = episode.lane, number, episode.slot
                 if running[episode.lane, episode.slot]:
                     returns[where], lengths[where] = episode.return_, episode.length
@@ -154,7 +171,7 @@ def run_episodes(
     return returns.reshape(shape)[:, :episodes], lengths.reshape(shape)[:, :episodes]
 
 
-def unit_actions(
+def predictor_of(
     policy: Predictor | Callable[[NDArray[np.float32]], NDArray[Any]],
     source: EnvSource,
     deterministic: bool,

@@ -69,7 +69,7 @@ def meta_train(
             f"{len(source.parts)} tasks; expected at least {least}, or fewer tasks"
         )
     about = {"split": recorded(split)}
-    initial = resolve_backbone(backbone, source, settings.seed)
+    initial = resolve_backbone(backbone, source.observation_space, settings.seed)
     result = MetaJob(source, None, initial, settings, callbacks_of(callback), about).run(folder)
     assert isinstance(result, MetaResult)  # noqa: S101
     return result

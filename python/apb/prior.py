@@ -15,7 +15,7 @@ from apb.backbone import Backbone
 from apb.env_source import EnvSource
 from apb.env_spaces import flat_size
 from apb.errors import ConfigError, MismatchError, raised
-from apb.evaluation import Predictor, no_policy, unit_actions
+from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
 from apb.saved_policies import find_policies
 from apb.settings import LearningSettings
@@ -60,7 +60,7 @@ class Prior:
                 raise MismatchError(f"prior: {error}") from error
         self._source = source
         self._size = int(np.prod(source.action_space.shape))
-        self._predict = unit_actions(given, source, deterministic=True, name="prior")
+        self._predict = predictor_of(given, source, deterministic=True, name="prior")
         self._require_actions()
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,6 +37,9 @@ class Stream(IntEnum):
     PREDICTOR = 19
     PERTURBATION = 20
     BEHAVIOR_TRANSFER = 22
+    DEMONSTRATION = 31
+    DEMONSTRATION_NOISE = 32
+    CLONING = 33
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

@@ -31,13 +31,36 @@ FIXED = "the budget and the other options of a run are fixed when it starts: cha
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningSettings(ABC):
-    """Options of `adapt` and of `meta_train`. Intervals count environment transitions ("timesteps") of one lane.
-
-    The range of a number is part of its type, from where the check and the help of the command line have it.
-    """
+class Settings:
+    """Options of a function. The range of a number is part of its type, from where the check and the help of the
+    command line have it."""
 
     job: ClassVar[str]  # the function whose options these are
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
+
+    def to_json(self) -> dict[str, Any]:
+        """All options as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> Self:
+        """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest name among the fields
+        and the `others` that the user could have meant.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise UnknownNameError(f"{cls.job}() has no option {name!r}; {nearest(name, {*known, *others})}")
+        return cls(**options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings(Settings, ABC):
+    """Options of `adapt` and of `meta_train`. Intervals count environment transitions ("timesteps") of one lane."""
+
     adapter_init: str  # of each job its own: see `apb.adapter_starts.ADAPTER_INITS`
 
     strategy: str = "action_noise"
@@ -133,8 +156,7 @@ class LearningSettings(ABC):
     as in PEX), or neither ("off")."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
+        super().__post_init__()
         if self.policy_starts is None:
             object.__setattr__(self, "policy_starts", 5_000 if self.adapter_init in LEARNED_STARTS else 0)
 
@@ -165,21 +187,6 @@ class LearningSettings(ABC):
     @abstractmethod
     def max_grad_norm(self) -> float:
         """What the gradient of a shared backbone is scaled down to where it is longer; 0: never."""
-
-    def to_json(self) -> dict[str, Any]:
-        """All options as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> Self:
-        """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest name among the fields
-        and the `others` that the user could have meant.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise UnknownNameError(f"{cls.job}() has no option {name!r}; {nearest(name, {*known, *others})}")
-        return cls(**options)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 
 VERBS = {
     "adapt": "adapt a backbone to an env; alone, cheetah-vel to an unseen speed",
+    "clone": "fit a policy around a backbone to demonstrations",
     "meta-train": "learn a backbone over many tasks, to be adapted to others",
     "eval": "evaluate the policy of a run, or a saved policy",
     "resume": "continue a run that was stopped or killed, exactly",
@@ -128,6 +129,10 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import adapt
 
             return adapt
+        case "clone":
+            from apb.cli import clone
+
+            return clone
         case "meta-train":
             from apb.cli import meta_train
 

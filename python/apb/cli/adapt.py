@@ -154,7 +154,7 @@ def chosen_backbone(
     from apb.adaptation import random_backbone
 
     if name == "random":
-        return random_backbone(source, seed, reading=reading, init=init)
+        return random_backbone(source.observation_space, seed, reading=reading, init=init)
     for option, value, default in (("reading", reading, DEFAULT_READING), ("init", init, DEFAULT_INIT)):
         if value != default:
             raise ConfigError(

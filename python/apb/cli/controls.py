@@ -213,7 +213,7 @@ def control_settings(control: str, settings: Mapping[str, Any]) -> dict[str, Any
 def _backbone(control: str, source: "EnvSource", settings: Mapping[str, Any]) -> Backbone:
     from apb.adaptation import random_backbone
 
-    return random_backbone(source, settings["seed"], reading=READINGS[control])
+    return random_backbone(source.observation_space, settings["seed"], reading=READINGS[control])
 
 
 def _table(told: Mapping[str, Mapping[str, Any]]) -> RenderableType:
