@@ -23,6 +23,7 @@ TOPICS = {
     "replay": "sampling from 1M transitions against SB3, cpprb and NumPy; memory",
     "evolution": "ask and tell of a population against vectorised NumPy",
     "simulation": "64 rows against MuJoCo's bare batch, AsyncVectorEnv and EnvPool; lanes; memory",
+    "flap": "predicting the layers of a task from 200 transitions against torch; one thread",
     "profile": "where the time of one adaptation goes",
 }
 COLUMNS = ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached")
