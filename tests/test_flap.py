@@ -1,6 +1,7 @@
 """An adaptation by FLAP takes no gradient: a rollout of the mean layers, and what the predictor says of it."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -10,6 +11,7 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from apb import ConfigError, MismatchError, resume
 from apb.adapter_shape import learned_layers
 from apb.flap.rollouts import predicted_adapters
@@ -18,6 +20,7 @@ from apb.meta_evaluation import returns_on, returns_with
 from apb.registration import env_id
 from apb.tasks import FAMILIES, Split, Task, get, register
 from crashes import Crash, CrashAt
+from emulated_device import emulated_cuda
 from flap_runs import ALONE, TASK, drawn_backbone, drawn_predictor, flap, flap_meta
 from learning import SMALL
 from meta_runs import FALLING, SPLIT, meta_run
@@ -114,6 +117,14 @@ def test_each_of_several_tasks_gets_its_own_layers(loops):
 def test_it_predicts_the_same_bytes_on_any_number_of_threads(num_threads):
     found = [flap(drawn_backbone(), num_threads=threads).adapter.parameters for threads in (1, num_threads)]
     assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_on_cuda_it_predicts_what_it_predicts_on_a_cpu():
+    psi = drawn_backbone()
+    expected = flap(psi).adapter.parameters
+    with nullcontext() if torch.cuda.is_available() else emulated_cuda():
+        found = flap(psi, device="cuda").adapter.parameters
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_by_default_it_takes_one_episode_of_200_transitions():
@@ -240,6 +251,19 @@ def test_unseen_tasks_are_evaluated_with_predicted_layers():
     nearest = returns_on(tasks, replace(psi, predictor=None), n_eval_episodes=2, seed=3)
     assert nearest.adapters == "nearest"
     assert nearest.mean != found.mean
+
+
+def test_a_meta_training_ends_with_returns_of_predicted_layers_on_unseen_tasks():
+    result = flap_meta(tasks="hopper-mass/tavt", eval_freq=100, n_eval_episodes=1)
+    assert {name: each.adapters for name, each in result.zero_shot.items()} == {
+        "train": "own",
+        "test": "predicted",
+        "ood": "predicted",
+    }
+    assert result.backbone.metadata["returns"]["ood"]["adapters"] == "predicted"
+    tasks = get("hopper-mass/tavt").ood
+    again = returns_on(tasks, result.backbone, n_eval_episodes=1, seed=0)
+    assert again.mean == result.zero_shot["ood"].mean
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------
