@@ -189,6 +189,20 @@ def test_td3_goes_on_from_the_predicted_layers():
     assert moved.beside["predicted_start"]["transitions"] == [20]
 
 
+def test_parameter_noise_goes_on_around_the_predicted_layers(loops):
+    psi = drawn_backbone()
+    options = {"strategy": "param_noise", "population_size": 3, "segment_length": 5, "evolution_rate": 0.0}
+    result = apb.adapt(TASK, psi, **ON | options | {"gradient_steps": 0, "learning_starts": 30})
+    loop = loops[0]
+    (count,) = result.beside["predicted_start"]["transitions"]
+    assert count == 30
+    loop.replay.size[:] = count
+    assert result.adapter.parameters[psi.predictor.places].tobytes() == predicted_from(loop.replay, psi).tobytes()
+    members = loop.strategy.adapters()[0]
+    assert members.shape[0] == 3
+    assert np.abs(members - result.adapter.parameters).max() < np.abs(members - psi.adapters.mean()).max()
+
+
 def test_targets_begin_with_the_predicted_layers_too(loops):
     psi = drawn_backbone()
     flap(psi)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from apb.backbone import Backbone
 from apb.companions import Companion
 from apb.errors import ConfigError
+from apb.flap.layer_predictor import LayerPredictor
 from apb.learner import Learner
 from apb.replay import Replay
 
@@ -72,7 +73,7 @@ class PredictedStart(Companion):
         self._transitions[...] = state["transitions"]
 
 
-def require_predictor(backbone: Backbone) -> Any:
+def require_predictor(backbone: Backbone) -> LayerPredictor:
     """The predictor of a backbone; raises `ConfigError` if it has none."""
     if backbone.predictor is None:
         raise ConfigError(
