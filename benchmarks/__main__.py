@@ -25,6 +25,7 @@ TOPICS = {
     "evolution": "ask and tell of a population against vectorised NumPy",
     "simulation": "64 rows against MuJoCo's bare batch, AsyncVectorEnv and EnvPool; lanes; memory",
     "cloning": "the closed form of 100,000 transitions and the gradient fit of clone against torch",
+    "flap": "predicting the layers of a task from 200 transitions against torch; one thread",
     "profile": "where the time of one adaptation goes",
 }
 COLUMNS = ("benchmark", "case", "unit", "ours", "peer", "ratio", "target", "reached")

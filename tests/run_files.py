@@ -16,7 +16,7 @@ def outcome(run_dir):
     files = {str(path.relative_to(checkpoint.path)): path for path in sorted(checkpoint.path.rglob("*"))}
     found = {name: path.read_bytes() for name, path in files.items() if name.endswith((".safetensors", "config.json"))}
     state = json.loads((checkpoint.path / "training_state" / "state.json").read_text())
-    del state["profile"], state["metrics"], state["counters"]["wall_time"]
+    del state["profile"], state["companions"], state["metrics"], state["counters"]["wall_time"]
     found["state.json"] = state
     identity, kind = run.config["env_identity"], JOBS[run.config["job"]].settings
     settings = kind.from_options(run.config["settings"])

@@ -30,7 +30,7 @@ def test_the_main_job_has_the_defaults_of_the_library_but_a_short_budget_and_a_b
     assert {name: own[name] for name in library.keys() - others} == {
         name: library[name] for name in library.keys() - others
     }
-    assert 10_000 <= own["total_timesteps"] <= library["total_timesteps"]
+    assert 10_000 <= adapt.MAIN_JOB_TIMESTEPS <= library["total_timesteps"]
 
 
 def test_adapt_ends_with_returns_time_files_and_the_next_commands(here, capsys, curves):

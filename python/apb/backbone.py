@@ -220,11 +220,14 @@ class Backbone:
         parameters = tensors.pop(adapter_set.TENSOR, None)
         predicting = {name.removeprefix(TENSORS): tensors.pop(name) for name in [*tensors] if name.startswith(TENSORS)}
         backbone = cls.from_description(config, tensors, str(path))
+        predicts = bool(predicting) or "predictor" in config
+        if parameters is None and predicts:
+            raise FileFormatError(f"{path} holds a predictor of layers and no adapters; write the folder anew")
         if parameters is None:
             return backbone
         kept = AdapterSet.from_description(config.get("adapters"), parameters, backbone, str(path))
         predictor = None
-        if predicting:
+        if predicts:
             predictor = LayerPredictor.from_description(config.get("predictor"), predicting, kept.shape, str(path))
         return replace(backbone, adapters=kept, predictor=predictor)
 

@@ -20,6 +20,12 @@ drawn anew, from `"scratch"`: nothing but the frozen middle is then left of what
 NOTHING_KEPT = """\
 The two layers are drawn anew, from `"scratch"`: this backbone keeps none of those that its train tasks had."""
 
+PREDICTS = """\
+The mean layers of the train tasks act for 200 transitions, and from these the task's own layers are predicted, without
+any gradient (FLAP). In a shell that is `apb adapt TASK --method flap --backbone FOLDER`. With
+`adapter_init="predicted"` in place of `method="flap"` TD3 goes on from the predicted layers; with `"nearest"` it begins
+with those of the nearest train task."""
+
 
 def example_task(backbone: "Backbone") -> str | None:
     """A task that it was not trained on, of the same split, if that is one of the package's and the metadata tell: the
@@ -38,6 +44,7 @@ def backbone_card(backbone: "Backbone") -> str:
     told = backbone.metadata
     split = _of(dict, told.get("split"))
     steps, seconds = _of(int, told.get("total_timesteps")), _of(float, told.get("wall_time"))
+    predictor = backbone.predictor
     sizes = " → ".join(str(size) for size in backbone.layer_sizes)
     names = [name for name in _of(list, told.get("task_names")) if isinstance(name, str)]
     rows = {
@@ -51,6 +58,7 @@ def backbone_card(backbone: "Backbone") -> str:
         f"{backbone.num_parameters:,} parameters",
         "SHA-256 of the weights": f"`{backbone.hash}`",
         "adapters of the train tasks": None if backbone.adapters is None else _included(len(backbone.adapters), names),
+        "predictor of layers": predictor and f"{predictor.num_parameters:,} parameters, `{predictor.hash}`",
         "made with": ", ".join(f"{name} {version}" for name, version in _of(dict, told.get("system")).items()),
     }
     table = "\n".join(
@@ -64,6 +72,8 @@ def backbone_card(backbone: "Backbone") -> str:
     given, how = [f'"{task}"', '"path/to/this/folder"'], NOTHING_KEPT
     if backbone.adapters is not None:
         given, how = [*given, 'adapter_init="nearest"'], ADAPTERS_KEPT
+    if predictor is not None:
+        given, how = [*given[:2], 'method="flap"'], PREDICTS
     return f"""\
 ---
 library_name: apb
@@ -117,11 +127,13 @@ def _included(adapters: int, names: list[str]) -> str:
 def _returns(returns: dict[str, Any]) -> str:
     if not returns:
         return "Not evaluated."
+    acting = {"predicted": "predicted, from one rollout of each task"}
     lines = ["| tasks | mean return | acting with |", "|---|---|---|"]
     for name, each in returns.items():
         found = _of(dict, each)
         count, mean = len(_of(list, found.get("returns"))), _of(float, found.get("mean"))
-        lines.append(f"| {name} ({count}) | {mean:.1f} | {found.get('adapters')} |")
+        each_of = str(found.get("adapters"))
+        lines.append(f"| {name} ({count}) | {mean:.1f} | {acting.get(each_of, each_of)} |")
     return "\n".join(lines)
 
 

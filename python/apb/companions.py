@@ -16,13 +16,16 @@ class Companion(ABC):
     Attributes:
         name: What its state is saved under.
         acts_in_warmup: Whether the policies act before learning starts, in place of random actions.
+        seconds: What it took so far, for `told`; saved beside `state`, which no clock has a part in.
     """
 
     name: ClassVar[str]
     acts_in_warmup: ClassVar[bool] = False
+    seconds: float = 0.0
 
     def warmed_up(self, replay: Replay) -> bool:
-        """Called once, when the steps before learning are over, with what they led to; whether policies moved."""
+        """Called once, when the steps before learning or all steps are over, with what they led to; whether policies
+        moved."""
         return False
 
     def prepare(self, batch: Batch) -> None:

@@ -79,9 +79,10 @@ def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
             f"least {slots} for each, or a smaller population_size"
         )
     if settings.gradient_steps and budget <= settings.learning_starts:
+        acting = "the mean layers act" if settings.adapter_init == "predicted" else "all actions are random"
         warnings.warn(
-            f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: all "
-            "actions are random and nothing is learned; give a larger budget or a smaller learning_starts",
+            f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: {acting} and "
+            "nothing is learned; give a larger budget or a smaller learning_starts",
             ApbWarning,
             stacklevel=4,
         )

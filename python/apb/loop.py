@@ -193,7 +193,8 @@ class LearningLoop:
         self._episode_ended = bool(transition.episodes)
         self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
-        if warming_up and not self.warming_up and self.learner.warmed_up(self.replay):
+        over = self.finished or not self.warming_up
+        if warming_up and over and self.learner.warmed_up(self.replay):
             self.strategy.reset()
         # A lane may have nothing to learn from yet: one in which each first step has blown up so far.
         ready = not self.warming_up and self.replay.size.all()

@@ -39,6 +39,7 @@ def _plain_state(loop: LearningLoop) -> dict[str, Any]:
         "learner": loop.learner.state(),
         "normalizer": {} if loop.normalizer is None else loop.normalizer.state,
         "profile": dict(loop.profile),
+        "companions": {each.name: each.seconds for each in loop.learner.companions},
     }
 
 
@@ -68,6 +69,8 @@ def load_loop_state(loop: LearningLoop, state: dict[str, Any]) -> None:
             loop.normalizer.load_state(state["normalizer"])
         loop.recent_episodes.extend((episode_return, length) for episode_return, length in state["recent_episodes"])
         loop.profile |= state["profile"]
+        for each in loop.learner.companions:
+            each.seconds = state["companions"][each.name]
         loop.metrics = dict(state["metrics"])
         saved = state["callbacks"]
         simulations = state["simulations"]

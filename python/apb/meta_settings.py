@@ -1,8 +1,9 @@
 """`MetaSettings`: every option of `meta_train` with its default and the source of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
+from apb.errors import ConfigError
 from apb.ranges import Range
 from apb.rng import Stream, derive_seed
 from apb.settings import MAX_LANES, BackboneTraining, Interval, LearningSettings, Timesteps
@@ -47,6 +48,16 @@ class MetaSettings(LearningSettings):
     empty replay and `learning_starts` random steps. Off: the tasks stay. (The paper does not tell.)"""
     checkpoint_freq: Interval = 5_000
     """Timesteps of one task between checkpoints in the run folder; 0 for one at the end only. Ours."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.startswith("predictor_") and value != field.default and not self.layer_predictor:
+                raise ConfigError(
+                    f"{field.name} = {value!r} with layer_predictor = False: no predictor is trained; expected "
+                    f"layer_predictor=True beside it, which method='flap' has, or no {field.name}"
+                )
 
     @property
     def in_words(self) -> str:

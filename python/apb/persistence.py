@@ -186,6 +186,7 @@ def run_identity(
         "env_id": str(source.env_id),
         "backbone_hash": backbone.hash,
         **({} if backbone.adapters is None else {"adapters_hash": backbone.adapters.hash}),
+        **({} if backbone.predictor is None else {"predictor_hash": backbone.predictor.hash}),
         "config_hash": json_hash(binding_settings(settings)),
         **{f"{name}_hash": json_hash(config[name]) for name in ("split", "prior") if config.get(name) is not None},
     }

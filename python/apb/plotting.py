@@ -14,6 +14,7 @@ from apb.errors import ConfigError, RunFolderError, counted
 from apb.files import TEXT, require_fields
 from apb.pictures import new_figure, require_picture, save_figure
 from apb.runs import RunFolder, read_evaluations
+from apb.settings import FLAP
 from apb.statistics import interquartile_mean, seed_band
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class LearningCurve:
     Attributes:
         run: The run folder, absolute and without links: what tells it from every other.
         env: Env id, or task.
-        strategy: How it explored.
+        strategy: How it explored, or "FLAP".
         seeds: The K seeds.
         timesteps: int64 (T,), ascending.
         returns: Mean return of each seed's evaluation, float64 (T, K).
@@ -73,7 +74,8 @@ class LearningCurve:
         curves: dict[tuple[int, str], list[dict[str, Any]]] = {}
         for number, record in _numbered(records):
             curves.setdefault((number, str(record.get("task", config["env"]))), []).append(record)
-        return [cls._of(run, task, config["strategy"], those) for (_, task), those in curves.items()]
+        strategy = FLAP if config.get("in_words") == FLAP else config["strategy"]
+        return [cls._of(run, task, strategy, those) for (_, task), those in curves.items()]
 
     @classmethod
     def _of(cls, run: RunFolder, env: str, strategy: str, records: list[dict[str, Any]]) -> "LearningCurve":

@@ -26,6 +26,9 @@ AdapterInit = Literal["scratch", "identity", "shared", "mean", "nearest", "predi
 LEARNED_STARTS = ("mean", "nearest", "predicted", "prior")
 """The values of `adapter_init` with which adapters begin with what was learned before."""
 
+FLAP = "FLAP"
+"""What an adaptation is called that predicts its layers and takes no gradient."""
+
 FIXED = "the budget and the other options of a run are fixed when it starts: change them in a new run"
 """The end of a message to those who resume a run with other options."""
 
@@ -215,6 +218,16 @@ class AdaptSettings(LearningSettings):
             raise ConfigError(
                 f"seed = {self.seed} with n_seeds = {self.n_seeds} goes beyond {MAX_SEED}; choose a smaller seed"
             )
+        if self.adapter_init == "predicted" and not self.learning_starts:
+            raise ConfigError(
+                "learning_starts = 0 with adapter_init = 'predicted', which predicts the layers from the timesteps "
+                "before learning; expected at least 1: 200 is an episode of the package's tasks"
+            )
+
+    @property
+    def in_words(self) -> str:
+        """See `LearningSettings`: what predicts and takes no gradient is FLAP."""
+        return FLAP if self.adapter_init == "predicted" and not self.gradient_steps else super().in_words
 
     @property
     def seeds(self) -> tuple[int, ...]:

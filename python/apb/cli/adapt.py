@@ -13,7 +13,8 @@ from apb.cli.outcome import Outcome
 from apb.cli.parsing import how_to_say
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError, UnknownNameError
-from apb.settings import AdaptSettings, Timesteps
+from apb.ranges import Range
+from apb.settings import MAX_TIMESTEPS, AdaptSettings
 
 if TYPE_CHECKING:
     from apb.environments import EnvSource
@@ -69,18 +70,20 @@ class Options(AdaptSettings):
     """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
     sqrt(2)."""
     run_dir: Path | None = None
-    """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>."""
+    """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>, of FLAP runs/<env>-FLAP-<n>."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object, for example '{"ctrl_cost_weight": 0.05}' for HalfCheetah-v5."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
     adapter_init: str | None = None  # type: ignore[assignment]
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
-    "identity", drawn with an identity before the backbone; "mean" or "nearest", as the train tasks of a meta-trained
-    backbone left theirs: their mean, or that of the train task nearest to this one. Default: scratch, or nearest with
-    neither ENV nor --backbone."""
-    total_timesteps: Timesteps = MAIN_JOB_TIMESTEPS
-    """Budget of environment transitions per seed, the population's and the warm-up's included. Ours: a few minutes."""
+    "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
+    as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
+    one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
+    predicts the layers. Default: scratch, or nearest with neither ENV nor --backbone."""
+    total_timesteps: Annotated[int | None, Range(1, MAX_TIMESTEPS)] = None  # type: ignore[assignment]
+    """Budget of environment transitions per seed, the population's and the warm-up's included. Default: 30,000, a few
+    minutes; with method flap 200, one episode. Ours."""
 
     def __post_init__(self) -> None:
         """Check nothing here: `adapt` checks the options, and its messages are shown as they are."""
@@ -123,6 +126,7 @@ def run(options: Options) -> Outcome:
     settings: dict[str, Any] = {field.name: field.default for field in fields(AdaptSettings)}
     settings |= {"total_timesteps": MAIN_JOB_TIMESTEPS} | ({"adapter_init": MAIN_JOB_INIT} if main_job else {})
     settings |= with_method("adapt", options.method, given)
+    doing = AdaptSettings(**settings).in_words
     source = EnvSource.resolve(env, env_kwargs)
     backbone: Backbone | str | None = None  # the prior's own
     if options.backbone is None and settings["adapter_init"] == "prior":
@@ -132,8 +136,8 @@ def run(options: Options) -> Outcome:
         backbone = chosen_backbone(named_backbone, options.reading, options.init, options.seed, source)
     name += BEGINNINGS.get(settings["adapter_init"], "")
     with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {options.strategy}"))
-        run_dir = named or stack.enter_context(numbered_folder(source.name, options.strategy))
+        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {doing}"))
+        run_dir = named or stack.enter_context(numbered_folder(source.name, doing))
         controlled = options.controls or options.env is None
         planned = [PlannedControls(run_dir, name, source, settings)] if controlled else []
         result = adapt(

@@ -39,6 +39,8 @@ def run(options: Options) -> Outcome:
         case ("show", name) | (name,) if name != "show":
             backbone = Backbone.from_pretrained(name)
             kept = {} if backbone.adapters is None else {"adapters": backbone.adapters.description()}
+            if backbone.predictor is not None:
+                kept["predictor"] = backbone.predictor.description()
             return Outcome(backbone.description() | kept, [backbone_card(backbone)])
         case _:
             raise ConfigError(
@@ -70,6 +72,8 @@ def _trained_on(told: Mapping[str, Any]) -> str:
 
 
 def adaptation(backbone: Backbone, name: str) -> str:
-    """The command that adapts it, with controls: to a task that it has not seen, from the nearest one that it has."""
+    """The command that adapts it to a task that it has not seen: by FLAP, if it has a predictor; else with controls,
+    from the nearest task that it has seen."""
     start = "" if backbone.adapters is None else " --adapter-init nearest"
-    return f"apb adapt {example_task(backbone) or 'ENV'} --backbone {name}{start} --controls"
+    how = f"{start} --controls" if backbone.predictor is None else " --method flap"
+    return f"apb adapt {example_task(backbone) or 'ENV'} --backbone {name}{how}"

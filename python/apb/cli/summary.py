@@ -29,6 +29,7 @@ from apb.runs import (
     short_path,
     told,
 )
+from apb.settings import FLAP
 
 CONFIG = {"env": TEXT, "strategy": TEXT}
 RESULT = {
@@ -39,6 +40,7 @@ RESULT = {
     "lanes": list_of(object_with({"seed": COUNT})),
     "final": list_of(object_with({"mean": NUMBER, "std": NUMBER, "returns": list_of(NUMBER)})),
 }
+PREDICTED = {"predicted_start": object_with({"transitions": list_of(COUNT), "seconds": NUMBER})}
 ZERO_SHOT = {"zero_shot": table_of(object_with({"mean": NUMBER, "adapters": TEXT, "returns": list_of(NUMBER)}))}
 """What is shown of a run's files."""
 
@@ -85,6 +87,8 @@ class RunSummary:
             read_json(run.result), RESULT, str(run.result), again
         )
         require_fields(result, ZERO_SHOT, str(run.result), again)
+        if "predicted_start" in result:
+            require_fields(result, PREDICTED, str(run.result), again)
         required_systems(result, str(run.result), again)
         config = require_fields(run.config, CONFIG, str(run.path / "config.json"), "put the file back as it was")
         lanes = tuple(map(_lane_of, result["lanes"]))
@@ -163,9 +167,10 @@ class RunSummary:
             following = [f"apb resume {run}", f"apb eval {run}"]
         title = "return per episode, mean ± standard deviation" if self.latest else "not evaluated (eval_freq 0)"
         return [
-            f"{self.config['env']}, {self.config['strategy']}: {title}",
+            f"{self.config['env']}, {self._method}: {title}",
             *([self._table()] if self.latest else []),
             *self._zero_shot(),
+            *self._prediction(),
             f"{self.steps}: {wall_time:,.1f} s, {self.timesteps_per_second:,.0f} steps/s; time went to"
             f" {self._profile()}",
             *told(self.result["systems"]),
@@ -175,6 +180,22 @@ class RunSummary:
             "next:",
             *(f"  {command}" for command in following),
         ]
+
+    @property
+    def _method(self) -> str:
+        """FLAP, or how it explored."""
+        return FLAP if self.config.get("in_words") == FLAP else str(self.config["strategy"])
+
+    def _prediction(self) -> list[str]:
+        """From how many transitions layers were predicted, and how long that took, if they were."""
+        found = self.result.get("predicted_start")
+        if not (found and any(found["transitions"])):
+            return []
+        low, high = min(found["transitions"]), max(found["transitions"])
+        count = counted(high, "transition") if low == high else f"{low:,} to {high:,} transitions"
+        count += "" if len(self.lanes) == 1 else f" per {kind_of_lane([task for task, _ in self.lanes])}"
+        gradient = ", no gradient" if self._method == FLAP else ""
+        return [f"layers predicted from {count} in {1_000 * found['seconds']:.2g} ms{gradient}"]
 
     def _zero_shot(self) -> list[RenderableType]:
         """Returns of a meta-training on the lists of its split."""

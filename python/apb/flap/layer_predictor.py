@@ -1,15 +1,19 @@
 """`LayerPredictor`: a network that predicts the layers of a new task from its transitions: FLAP's adapter network."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from apb import _native
 from apb.adapter_shape import AdapterShape, learned_layers
 from apb.errors import FileFormatError, MismatchError
+from apb.files import dump_json
 from apb.normalization import Normalizer
 
 TENSORS = "predictor."
@@ -60,6 +64,19 @@ class LayerPredictor:
         if not all(np.isfinite(array).all() for array in self.tensors().values()):
             raise MismatchError("the predictor holds NaN or infinity; expected finite numbers")
 
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the architecture and all its numbers, hex."""
+        digest = hashlib.sha256(dump_json(self.description(), sort_keys=True).encode())
+        for _, array in sorted(self.tensors().items()):
+            digest.update(array.astype("<f4", copy=False).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in all layers."""
+        return sum(array.size for array in (*self.weights, *self.biases))
+
     @property
     def places(self) -> NDArray[np.int64]:
         """Where the predicted parameters lie in the flat vector of an adapter, (m,)."""
@@ -81,10 +98,11 @@ class LayerPredictor:
             next_observation: (N, obs).
         """
         x = self.inputs(transitions(observation, action, reward, next_observation, with_next=self.next_observation))
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = np.maximum(x @ weight.T + bias, 0)
+        hidden = len(self.weights) - 1
+        if hidden:
+            x = _forward(self.weights[:hidden], self.biases[:hidden], x, relu=True)
         # The last layer is affine, so the mean of what it puts out is what it puts out of the mean.
-        z = self.weights[-1] @ x.mean(axis=0) + self.biases[-1]
+        (z,) = _forward(self.weights[hidden:], self.biases[hidden:], x.mean(axis=0, keepdims=True), relu=False)
         predicted: NDArray[np.float32] = self.mean + self.deviation * z
         return predicted
 
@@ -136,6 +154,20 @@ class LayerPredictor:
             raise FileFormatError(
                 f"{source} does not hold a valid predictor of layers: {error}; write the folder anew"
             ) from error
+
+
+def _forward(
+    weights: Sequence[NDArray[np.float32]], biases: Sequence[NDArray[np.float32]], x: NDArray[np.float32], *, relu: bool
+) -> NDArray[np.float32]:
+    """Rows (N, in) through layers, on one thread; what NumPy puts out depends on the threads of its BLAS."""
+    sizes = [x.shape[1], *(len(bias) for bias in biases)]
+    stack = _native.LayerStack(sizes, [relu] * len(biases), 1, len(x))
+    out = np.empty((1, len(x), sizes[-1]), dtype=np.float32)
+    pairs = zip(weights, biases, strict=True)
+    chain = [(np.ascontiguousarray(weight[None]), np.ascontiguousarray(bias[None])) for weight, bias in pairs]
+    stack.forward(chain, np.ascontiguousarray(x[None]), out, None)
+    rows: NDArray[np.float32] = out[0]
+    return rows
 
 
 def input_size(shape: AdapterShape, next_observation: bool) -> int:

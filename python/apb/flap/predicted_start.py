@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from apb.backbone import Backbone
 from apb.companions import Companion
 from apb.errors import ConfigError
+from apb.flap.layer_predictor import LayerPredictor
 from apb.learner import Learner
 from apb.replay import Replay
 
@@ -34,7 +35,6 @@ class PredictedStart(Companion):
         self._predictor = require_predictor(backbone)
         self._adapters = learner.adapters()
         self._transitions = np.zeros(len(self._adapters), dtype=np.int64)
-        self._seconds = 0.0
 
     def warmed_up(self, replay: Replay) -> bool:
         """See `Companion`: predict the layers of each lane from its own transitions."""
@@ -49,9 +49,9 @@ class PredictedStart(Companion):
             if count:
                 predicted = self._predictor.predict(observation, action, reward[:, 0], following)
                 self._adapters[lane, self._predictor.places] = predicted
-        self._seconds = time.perf_counter() - begin
         self._transitions[:] = replay.size
         self._learner.begin_with(self._adapters)
+        self.seconds = time.perf_counter() - begin
         return True
 
     def reset(self) -> None:
@@ -61,21 +61,19 @@ class PredictedStart(Companion):
 
     def told(self) -> dict[str, Any]:
         """See `Companion`: from how many transitions of each lane, and the seconds that it took for all of them."""
-        return {"transitions": self._transitions.tolist(), "seconds": self._seconds}
+        return {"transitions": self._transitions.tolist(), "seconds": self.seconds}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Companion`."""
-        seconds = np.array([self._seconds])
-        return {"adapters": self._adapters.copy(), "transitions": self._transitions.copy(), "seconds": seconds}
+        return {"adapters": self._adapters.copy(), "transitions": self._transitions.copy()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Companion`."""
         self._adapters[...] = state["adapters"]
         self._transitions[...] = state["transitions"]
-        self._seconds = float(state["seconds"][0])
 
 
-def require_predictor(backbone: Backbone) -> Any:
+def require_predictor(backbone: Backbone) -> LayerPredictor:
     """The predictor of a backbone; raises `ConfigError` if it has none."""
     if backbone.predictor is None:
         raise ConfigError(

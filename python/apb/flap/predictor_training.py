@@ -58,7 +58,7 @@ class PredictorTraining(Companion):
         size = input_size(td3.shape, self._with_next)
         hidden = [settings.predictor_width] * settings.predictor_depth
         sizes = [size, *hidden, self._places.size]
-        self._rows = ceil(settings.predictor_batch_size / lanes)  # of each lane
+        self._rows = min(ceil(settings.predictor_batch_size / lanes), settings.batch_size)  # of each lane
         self._inputs = RunningNormalizer(1, size)
         self._layers = FlatLayers(_draw(sizes, settings.seed), device)
         self._gradient = self._layers.zeros_like()
