@@ -121,8 +121,15 @@ def parallel_episodes(source: EnvSource, episodes: int) -> int:
     return source.slots(min(episodes, MAX_PARALLEL) if source.instance is None else 1)
 
 
+Looked = Callable[[Simulations, NDArray[np.bool_]], object]
+"""Called before each step of an evaluation, with which simulations (K, S) have an episode under way that counts."""
+
+
 def run_episodes(
-    simulations: Simulations, episodes: int, act: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    simulations: Simulations,
+    episodes: int,
+    act: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    looked: Looked = lambda simulations, running: None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Returns and lengths (K, E) of E episodes per lane under `act`: observations (K, S, obs) -> actions (K, S, act).
 
@@ -145,6 +152,7 @@ def run_episodes(
                     "expected an env with an end: wrap it with gymnasium.wrappers.TimeLimit, or pass eval_freq=0"
                 )
             steps += 1
+            looked(simulations, running)
             for episode in simulations.step(act(simulations.observations)).episodes:
                 where = episode.lane, number, episode.slot
                 if running[episode.lane, episode.slot]:

@@ -35,6 +35,7 @@ class Stream(IntEnum):
     META_LANE = 17
     RESAMPLED_TASKS = 18
     PREDICTOR = 19
+    INTRINSIC = 21
 
 
 def key(seed: int, stream: Stream) -> NDArray[np.uint64]:

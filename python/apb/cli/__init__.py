@@ -17,6 +17,7 @@ from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 VERBS = {
     "adapt": "adapt a backbone to an env; alone, cheetah-vel to an unseen speed",
     "meta-train": "learn a backbone over many tasks, to be adapted to others",
+    "pretrain": "learn behaviour without rewards, to explore new tasks with",
     "eval": "evaluate the policy of a run, or a saved policy",
     "resume": "continue a run that was stopped or killed, exactly",
     "plot": "draw the learning curves of one run or of several",
@@ -132,6 +133,10 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import meta_train
 
             return meta_train
+        case "pretrain":
+            from apb.cli import pretrain
+
+            return pretrain
         case "eval":
             from apb.cli import evaluate
 
