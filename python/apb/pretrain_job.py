@@ -8,9 +8,11 @@ from typing import Any
 from apb import _native
 from apb.backbone import Backbone
 from apb.companions import Companion
+from apb.env_spaces import flat_size
 from apb.errors import ApbWarning, RunFolderError
 from apb.intrinsic import objective_named
 from apb.intrinsic.coverage import Coverage, coverage_of
+from apb.intrinsic.elements import elements_of
 from apb.intrinsic.pictures import draw_coverage
 from apb.intrinsic.rewards import IntrinsicRewards
 from apb.jobs import Job
@@ -52,6 +54,9 @@ class PretrainJob(Job):
     """A pre-training without rewards, which ends with its backbone and a look at what the policies cover."""
 
     settings: PretrainSettings
+
+    def __post_init__(self) -> None:
+        elements_of(self.settings.elements, flat_size(self.source.observation_space))  # told before anything is made
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""

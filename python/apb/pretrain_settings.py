@@ -30,6 +30,10 @@ class PretrainSettings(SeedsSettings):
     keep_best: bool = False
     """Keep the policies of the evaluation with the highest return, the env's own, in the run folder's `best/`. Off,
     since nothing learns from that."""
+    elements: str = "all"
+    """Which elements of an observation count: "all"; or those that are known to be worth exploring, as indices and
+    slices: "0:2" is where the robot is in ant-goal, "17" in cheetah-vel. Ours: nothing is known; MEPOL's experiments
+    and those of DIAYN with an Ant choose such."""
     knn_neighbors: Annotated[int, Range(1, 1_000)] = 12
     """Objective "knn": how many of the nearest states of the batch count; fewer than `batch_size`. 12 in URLB's
     code."""

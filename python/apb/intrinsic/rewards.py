@@ -11,6 +11,7 @@ from apb import _native
 from apb.companions import Companion
 from apb.errors import InvalidEnvError
 from apb.intrinsic import objective_named
+from apb.intrinsic.elements import elements_of
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.pretrain_settings import PretrainSettings
@@ -22,7 +23,8 @@ CLIP = 5.0
 
 class IntrinsicRewards(Companion):
     """An objective at work in K lanes: the rewards of each sampled batch are computed anew, as in URLB, from the next
-    observations, which each lane scales by the mean and deviation of those that it was given so far.
+    observations, those `elements` of them that count. Each lane scales them by the mean and deviation of all that it
+    was given so far.
 
     It computes on the CPU, where batches are drawn.
 
@@ -37,8 +39,10 @@ class IntrinsicRewards(Companion):
     def __init__(self, learner: Learner, settings: PretrainSettings, pool: "_native.ThreadPool | None" = None) -> None:
         self._seeds = learner.td3.seeds
         self._size = learner.td3.shape.observation_size
-        self._objective = objective_named(settings.objective)(self._seeds, self._size, settings, pool)
-        self._observations = RunningNormalizer(len(self._seeds), self._size, clip=CLIP)
+        self._elements = elements_of(settings.elements, self._size)
+        size = len(self._elements)
+        self._objective = objective_named(settings.objective)(self._seeds, size, settings, pool)
+        self._observations = RunningNormalizer(len(self._seeds), size, clip=CLIP)
         self._mean = np.zeros(len(self._seeds), dtype=np.float32)
 
     def warmed_up(self, replay: Replay) -> bool:
@@ -49,22 +53,22 @@ class IntrinsicRewards(Companion):
         """
         size = self._size
         for lane, count in enumerate(replay.size.tolist()):
-            met = replay.table[lane, :count, : 2 * size].reshape(-1, size)
+            met = replay.table[lane, :count, : 2 * size].reshape(-1, size)[:, self._elements]
             if count and (met == met[0]).all():
-                shown = ", ".join(f"{value:.6g}" for value in met[0, :5]) + (", ..." if size > 5 else "")
+                shown = ", ".join(f"{value + 0.0:.6g}" for value in met[0, :5]) + (", ..." if met.shape[1] > 5 else "")
                 raise InvalidEnvError(
                     f"the observations of lane {lane} (seed {self._seeds[lane]}) are [{shown}] in each of {count:,} "
                     "random steps; expected ones that change, since nothing else tells a pre-training what is new: "
                     "put into the observation what the actions move, or raise learning_starts if the env is slow"
                 )
         slots = int(replay.size.max())
-        following = replay.table[:, :slots, size : 2 * size]
+        following = replay.table[:, :slots, size : 2 * size][..., self._elements]
         self._observations.update(following, np.arange(slots) < replay.size[:, None])
         return False
 
     def prepare(self, batch: Batch) -> None:
         """See `Companion`: overwrite the rewards."""
-        following = batch.next_observation.numpy()
+        following = batch.next_observation.numpy()[..., self._elements]
         self._observations.update(following)
         scaled = (following - self._observations.mean[:, None]) * self._observations.inverse_std[:, None]
         states = torch.from_numpy(scaled.clip(-CLIP, CLIP).astype(np.float32))
