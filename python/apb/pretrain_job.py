@@ -9,8 +9,8 @@ from apb import _native
 from apb.backbone import Backbone
 from apb.companions import Companion
 from apb.env_spaces import flat_size
-from apb.errors import ApbWarning, RunFolderError
-from apb.intrinsic import objective_named
+from apb.errors import ApbWarning, ConfigError, RunFolderError
+from apb.intrinsic import ParticleEntropy, objective_named
 from apb.intrinsic.coverage import Coverage, coverage_of
 from apb.intrinsic.elements import elements_of
 from apb.intrinsic.pictures import draw_coverage
@@ -56,7 +56,28 @@ class PretrainJob(Job):
     settings: PretrainSettings
 
     def __post_init__(self) -> None:
-        elements_of(self.settings.elements, flat_size(self.source.observation_space))  # told before anything is made
+        # Told before anything is made.
+        options = self.settings
+        elements_of(options.elements, flat_size(self.source.observation_space))
+        if options.learning_starts >= options.total_timesteps:
+            raise ConfigError(
+                f"learning_starts = {options.learning_starts} with total_timesteps = {options.total_timesteps} leaves "
+                "nothing to learn in; expected less than total_timesteps: give a larger budget or a smaller "
+                "learning_starts"
+            )
+        if options.learning_starts == 0:
+            raise ConfigError(
+                "learning_starts = 0; expected at least 1, since what is met in the random steps tells how to scale "
+                "observations: give 1000, the default, or so"
+            )
+        if options.gradient_steps == 0:
+            raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
+        if options.objective == ParticleEntropy.name and options.knn_neighbors >= options.batch_size:
+            raise ConfigError(
+                f"knn_neighbors = {options.knn_neighbors} with batch_size = {options.batch_size}; expected fewer than "
+                "batch_size, since the neighbours of a state are the others of its batch: give a larger batch_size or "
+                "a smaller knn_neighbors"
+            )
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from apb.errors import ConfigError
 from apb.ranges import Range
-from apb.settings import MAX_TIMESTEPS, BackboneTraining, SeedsSettings, Timesteps
+from apb.settings import BackboneTraining, SeedsSettings, Timesteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +18,6 @@ class PretrainSettings(SeedsSettings):
     or "knn", how far states are from each other (particle entropy)."""
     total_timesteps: Timesteps = 200_000
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
-    learning_starts: Annotated[int, Range(1, MAX_TIMESTEPS)] = 1_000
-    """Timesteps of uniformly random actions before learning starts, with what is met in which observations are scaled
-    first; less than the budget. TD3's code takes 25,000 of 1,000,000 steps, SB3 100; ours fits short budgets."""
-    gradient_steps: Annotated[int, Range(1, 1_000)] = 1
-    """Updates per timestep and lane once learning has started. 1 in TD3's code."""
     adapter_init: Literal["scratch", "identity", "shared"] = "scratch"
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew; "identity", drawn with an
     identity before the backbone; "shared", so drawn for all seeds alike."""
@@ -39,26 +33,11 @@ class PretrainSettings(SeedsSettings):
     code."""
     rnd_width: Annotated[int, Range(1, 16_384)] = 256
     """Objective "rnd": numbers in each hidden layer of both networks. Ours: those of TD3's networks; 1,024 in URLB's
-    code, for which a CPU takes most of an update."""
+    code, which would take a CPU longer than all else."""
     rnd_depth: Annotated[int, Range(1, 16)] = 2
     """Objective "rnd": hidden layers of both networks. 2 in URLB's code."""
     rnd_features: Annotated[int, Range(1, 16_384)] = 64
     """Objective "rnd": numbers that both networks give. Ours, in proportion to their width; 512 in URLB's code."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.learning_starts >= self.total_timesteps:
-            raise ConfigError(
-                f"learning_starts = {self.learning_starts} with total_timesteps = {self.total_timesteps} leaves "
-                "nothing to learn in; expected less than total_timesteps: give a larger budget or a smaller "
-                "learning_starts"
-            )
-        if self.knn_neighbors >= self.batch_size:
-            raise ConfigError(
-                f"knn_neighbors = {self.knn_neighbors} with batch_size = {self.batch_size}; expected fewer than "
-                "batch_size, since the neighbours of a state are the others of its batch: give a larger batch_size or "
-                "a smaller knn_neighbors"
-            )
 
     @property
     def in_words(self) -> str:
