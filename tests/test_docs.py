@@ -16,7 +16,8 @@ from apb.environments import EnvSource
 from apb.meta_settings import MetaSettings
 from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
-from apb.settings import AdaptSettings, LearningSettings
+from apb.pretrain_settings import PretrainSettings
+from apb.settings import AdaptSettings, LearningSettings, SeedsSettings
 from apb.strategies import param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
 
@@ -147,7 +148,11 @@ def test_the_readme_example_is_about_twenty_lines():
 
 @pytest.mark.parametrize(
     ("page", "settings", "others"),
-    [("algorithm", AdaptSettings, None), ("meta-training", MetaSettings, LearningSettings)],
+    [
+        ("algorithm", AdaptSettings, None),
+        ("meta-training", MetaSettings, LearningSettings),
+        ("pretraining", PretrainSettings, SeedsSettings),
+    ],
     ids=str,
 )
 def test_every_option_in_the_table_of_defaults_has_that_default(page, settings, others):
