@@ -77,6 +77,8 @@ def test_steps_and_rewards_of_rnd_are_those_of_torch(lanes):
         for name, value in predictor.state_dict().items():
             index, part = name.split(".")
             np.testing.assert_allclose(found[f"predictor.{int(index) // 2}.{part}"][lane], value, atol=1e-5)
+            moment = optimizer.state[predictor.get_parameter(name)]["exp_avg"]  # a step does not tell the scale
+            np.testing.assert_allclose(found[f"exp_avg.{int(index) // 2}.{part}"][lane], moment, rtol=1e-3, atol=1e-6)
     assert objective.state()["steps"] == 0
 
 
@@ -246,6 +248,10 @@ def test_coverage_is_greater_the_wider_states_are_spread_whatever_the_units_and_
     ways = {"policy": [episode(0, 300, 10.0)], "noisy": [episode(1, 90, 1.0)], "random": [episode(2, 100, 1.0)]}
     found = compared({way: (episodes, NOTHING) for way, episodes in ways.items()})
     assert found["policy"].entropy > 2 * found["random"].entropy
+    deviation = ways["random"][0].states.std(axis=0)
+    for way, (each,) in ways.items():
+        few = evenly(each.states, 90) / np.where(deviation > 0, deviation, 1)
+        assert found[way].entropy == pytest.approx(particle_entropy(few), rel=1e-4)
     scaled = {
         way: ([Visited(each.states * np.float32([4, 0.5, 1]), each.path) for each in episodes], NOTHING)
         for way, episodes in ways.items()

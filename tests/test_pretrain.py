@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 
 import apb
+import gymnasium
 import numpy as np
 import pytest
 from apb import Backbone, ConfigError, InvalidEnvError, MismatchError, PretrainResult, UnknownNameError, resume
@@ -105,6 +106,14 @@ def test_what_is_covered_is_measured_and_drawn_in_any_env(env, tmp_path):
     assert np.isfinite(numbers).all()
     assert ("distance" in result.to_json()["coverage"][0]["policy"]) == (env in ("ant", "sparse-cheetah-vel/pearl:0"))
     assert (tmp_path / "run" / "coverage.png").is_file()
+
+
+def test_of_episodes_in_rounds_each_that_counts_is_looked_at_once():
+    several = gymnasium.vector.SyncVectorEnv([PlaneEnv] * 4)
+    (lane,) = pretrain_run(eval_env=several, eval_freq=150, n_eval_episodes=6).coverage
+    for way in lane.values():
+        assert [each.states.shape for each in way.episodes] == [(50, 2)] * 6
+        assert len({each.states.tobytes() for each in way.episodes}) == 6
 
 
 def test_the_coverage_of_a_lane_does_not_depend_on_the_lanes_beside_it():
