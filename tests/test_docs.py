@@ -52,13 +52,15 @@ def pages_with_slow_blocks():
 
 
 @pytest.fixture(autouse=True)
-def _leave_no_strategy_behind(monkeypatch):
-    from apb import strategies
+def _leave_no_strategy_or_objective_behind(monkeypatch):
+    from apb import intrinsic, strategies
 
-    before = dict(strategies.STRATEGIES)
+    registries = strategies.STRATEGIES, intrinsic.OBJECTIVES
+    before = [dict(registry) for registry in registries]
     yield
-    strategies.STRATEGIES.clear()
-    strategies.STRATEGIES.update(before)
+    for registry, own in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(own)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name)

@@ -16,8 +16,9 @@ class PretrainSettings(SeedsSettings):
     objective: str = "rnd"
     """What is learned from in place of rewards: "rnd", what a network cannot yet predict (random network distillation),
     or "knn", how far states are from each other (particle entropy)."""
-    total_timesteps: Timesteps = 200_000
-    """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
+    total_timesteps: Timesteps = 100_000
+    """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours:
+    after so many an Ant comes well beyond where random actions take it; 2,000,000 in URLB's code."""
     adapter_init: Literal["scratch", "identity", "shared"] = "scratch"
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew; "identity", drawn with an
     identity before the backbone; "shared", so drawn for all seeds alike."""

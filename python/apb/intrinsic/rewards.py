@@ -44,6 +44,7 @@ class IntrinsicRewards(Companion):
         self._objective = objective_named(settings.objective)(self._seeds, size, settings, pool)
         self._observations = RunningNormalizer(len(self._seeds), size, clip=CLIP)
         self._mean = np.zeros(len(self._seeds), dtype=np.float32)
+        self._batches = 0
 
     def warmed_up(self, replay: Replay) -> bool:
         """See `Companion`: take the statistics of the random steps.
@@ -74,20 +75,21 @@ class IntrinsicRewards(Companion):
         states = torch.from_numpy(scaled.clip(-CLIP, CLIP).astype(np.float32))
         rewards = self._objective.rewards(states)
         self._mean = rewards.mean(axis=1)
+        self._batches += 1
         batch.reward.numpy()[...] = rewards
 
     def losses(self) -> Mapping[str, NDArray[np.float32]]:
         """See `Companion`: the mean reward of the last batch, and what the objective has."""
-        return {"intrinsic_reward": self._mean.copy(), **self._objective.losses()}
+        return {"intrinsic_reward": self._mean.copy(), **self._objective.losses()} if self._batches else {}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Companion`."""
         observations = {f"observations.{name}": array for name, array in self._observations.state.items()}
         objective = {f"objective.{name}": array for name, array in self._objective.state().items()}
-        return {"mean": self._mean.copy(), **observations, **objective}
+        return {"mean": self._mean.copy(), "batches": np.array([self._batches]), **observations, **objective}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Companion`."""
-        self._mean = state["mean"].copy()
+        self._mean, self._batches = state["mean"].copy(), int(state["batches"][0])
         self._observations.load_state({name: state[f"observations.{name}"] for name in self._observations.state})
         self._objective.load_state({name: state[f"objective.{name}"] for name in self._objective.state()})
