@@ -229,6 +229,18 @@ def test_an_unknown_objective_is_told_with_the_nearest():
         objective_named("rdn")
 
 
+@pytest.mark.parametrize(
+    ("objective", "options", "words"),
+    [
+        ("rnd", {"rnd_width": 16_384, "rnd_depth": 16}, "rnd_width = 16384 needs .* random networks and predictors"),
+        ("knn", {"batch_size": 1_000_000}, "batch_size = 1000000 needs .* distances between the states of a batch"),
+    ],
+)
+def test_what_no_memory_holds_is_told_before_anything_is_made(objective, options, words):
+    with pytest.raises(ConfigError, match=words):
+        OBJECTIVES[objective](range(64), OBSERVATION_SIZE, pretrain_settings(**options))
+
+
 def test_the_stream_of_random_numbers_keeps_its_number():
     assert rng.Stream.INTRINSIC == 21
 

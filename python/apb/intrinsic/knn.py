@@ -1,11 +1,16 @@
 """`ParticleEntropy`: rewards states that are far from the others, so that the policy spreads over them (APT, RE3)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from apb import _native
 from apb.intrinsic.objective import Objective
+from apb.memory import available_memory, require_room
+from apb.pretrain_settings import PretrainSettings
 
 
 class ParticleEntropy(Objective):
@@ -17,6 +22,22 @@ class ParticleEntropy(Objective):
 
     name = "knn"
     title = "particle entropy"
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        settings: PretrainSettings,
+        pool: "_native.ThreadPool | None" = None,
+    ) -> None:
+        super().__init__(seeds, observation_size, settings, pool)
+        require_room(
+            3 * 8 * settings.batch_size**2,  # the squares, the sums that they begin with, and a copy
+            available_memory(),
+            f"batch_size = {settings.batch_size}",
+            "of memory for the distances between the states of a batch",
+            "a smaller batch_size",
+        )
 
     def rewards(self, states: Tensor) -> NDArray[np.float32]:
         """See `Objective`."""

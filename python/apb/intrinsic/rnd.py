@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native, rng
+from apb.errors import counted
 from apb.intrinsic.objective import Objective
 from apb.layer_stack import Chain, NativeLayerStack
+from apb.memory import available_memory, require_room
 from apb.networks import FlatLayers
 from apb.normalization import RunningNormalizer
 from apb.optimizer import Adam
@@ -38,6 +40,14 @@ class RandomNetworkDistillation(Objective):
         hidden = [settings.rnd_width] * settings.rnd_depth
         sizes = [observation_size, *hidden, settings.rnd_features]
         shape = sizes, (*[True] * len(hidden), False), len(seeds), settings.batch_size
+        parameters = len(seeds) * sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+        require_room(
+            2 * NativeLayerStack.required_bytes(sizes, len(seeds), settings.batch_size) + 5 * 4 * parameters,
+            available_memory(),
+            f"rnd_width = {settings.rnd_width}",
+            f"of memory for the random networks and predictors of {counted(len(seeds), 'lane')}",
+            "a smaller rnd_width, rnd_depth, rnd_features or batch_size, or fewer seeds",
+        )
         cpu = torch.device("cpu")
         self._target, self._predictor = (FlatLayers(draw_networks(sizes, seeds, draw), cpu) for draw in range(2))
         self._gradient = self._predictor.zeros_like()
