@@ -17,7 +17,8 @@ from apb.environments import EnvSource
 from apb.meta_settings import MetaSettings
 from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
-from apb.settings import AdaptSettings, LearningSettings
+from apb.pretrain_settings import PretrainSettings
+from apb.settings import AdaptSettings, LearningSettings, SeedsSettings
 from apb.strategies import action_distance, adaptive_param_noise, param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows
 
@@ -52,13 +53,15 @@ def pages_with_slow_blocks():
 
 
 @pytest.fixture(autouse=True)
-def _leave_no_strategy_behind(monkeypatch):
-    from apb import strategies
+def _leave_no_strategy_or_objective_behind(monkeypatch):
+    from apb import intrinsic, strategies
 
-    before = dict(strategies.STRATEGIES)
+    registries = strategies.STRATEGIES, intrinsic.OBJECTIVES
+    before = [dict(registry) for registry in registries]
     yield
-    strategies.STRATEGIES.clear()
-    strategies.STRATEGIES.update(before)
+    for registry, own in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(own)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name)
@@ -152,6 +155,7 @@ def test_the_readme_example_is_about_twenty_lines():
         ("algorithm", AdaptSettings, None),
         ("meta-training", MetaSettings, LearningSettings),
         ("cloning", CloneSettings, None),
+        ("pretraining", PretrainSettings, SeedsSettings),
     ],
     ids=str,
 )

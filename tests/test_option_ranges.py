@@ -7,14 +7,15 @@ import pytest
 from apb.cli.parsing import _field_docs
 from apb.errors import ConfigError
 from apb.meta_settings import MetaSettings
+from apb.pretrain_settings import PretrainSettings
 from apb.ranges import Range, ThreadRange, checked, range_of
 from apb.settings import AdaptSettings
 from cli_runs import call
 
-SETTINGS = (AdaptSettings, MetaSettings)
+SETTINGS = (AdaptSettings, MetaSettings, PretrainSettings)
 OPTIONS = {field.name: field for settings in SETTINGS for field in fields(settings)}
 RANGES = {name: range_of(field) for name, field in OPTIONS.items() if range_of(field) is not None}
-NAMES = {"strategy", "device", "learned_layers"}
+NAMES = {"strategy", "device", "learned_layers", "objective", "elements"}
 WORDS = {"adapter_init", "extra_action", "predictor_input", "predictor_target"}
 FLAGS = {
     "trainable_backbone",

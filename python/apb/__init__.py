@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from apb.meta_job import MetaResult
     from apb.meta_training import meta_train
     from apb.policy import Policy
+    from apb.pretrain_job import PretrainResult
+    from apb.pretraining import pretrain
     from apb.progress import ProgressBarCallback
     from apb.resumption import resume
     from apb.runner import AdaptResult
@@ -62,6 +64,7 @@ __all__ = [
     "MetaResult",
     "MismatchError",
     "Policy",
+    "PretrainResult",
     "ProgressBarCallback",
     "RunFolderError",
     "SimulationError",
@@ -73,6 +76,7 @@ __all__ = [
     "evaluate",
     "meta_train",
     "plotting",
+    "pretrain",
     "rendering",
     "resume",
     "rng",
@@ -143,6 +147,14 @@ def _home(name: str) -> ModuleType:
             from apb import policy
 
             return policy
+        case "pretrain":
+            from apb import pretraining
+
+            return pretraining
+        case "PretrainResult":
+            from apb import pretrain_job
+
+            return pretrain_job
         case "ProgressBarCallback":
             from apb import progress
 

@@ -225,7 +225,7 @@ class Demonstrations:
         recorder = _Recorder(predictor_of(policy, source, deterministic), seed, noise)
         slots = parallel_episodes(source, n_episodes)
         with Simulations(source, 1, slots, [seed], rng.Stream.DEMONSTRATION) as simulations:
-            returns, _ = run_episodes(simulations, n_episodes, recorder.act, recorder.watch)
+            returns, _ = run_episodes(simulations, n_episodes, recorder.act, recorder)
             bounds = simulations.bounds
         observations, actions, lengths = recorder.episodes(n_episodes)
         kept = lengths > 0  # an episode whose simulation failed in its first step shows nothing
@@ -252,8 +252,11 @@ class _Recorder:
         noise = draws.standard_normal(self._actions.shape, dtype=np.float32)
         return np.clip(self._actions + np.float32(self._noise) * noise, -1, 1)[None]
 
-    def watch(self, transition: Any, episodes: NDArray[np.int64]) -> None:
-        """Keep the rows of a step that belong to an episode."""
+    def before_step(self, simulations: Any, episodes: NDArray[np.int64]) -> None:
+        """See `apb.evaluation.Watcher`: nothing."""
+
+    def after_step(self, transition: Any, episodes: NDArray[np.int64]) -> None:
+        """See `apb.evaluation.Watcher`: keep the rows of a step that belong to an episode."""
         self._steps += 1
         kept = (episodes[0] >= 0) & transition.valid[0]
         self._kept.append((episodes[0][kept], transition.observation[0][kept], self._actions[kept]))

@@ -131,17 +131,36 @@ def parallel_episodes(source: EnvSource, episodes: int) -> int:
     return source.slots(min(episodes, MAX_PARALLEL) if source.instance is None else 1)
 
 
+class Watcher(Protocol):
+    """Looks on while episodes run. Both are given the number of the episode of its lane that each simulation is in,
+    int64 (K, S), -1 where it idles; a method that is not overridden does nothing."""
+
+    def before_step(self, simulations: Simulations, episodes: NDArray[np.int64]) -> None:
+        """Before all simulations are stepped."""
+        return
+
+    def after_step(self, transition: Transition, episodes: NDArray[np.int64]) -> None:
+        """After that, with what it led to."""
+        return
+
+
+class _Nobody(Watcher):
+    """Does not look."""
+
+
+NOBODY: Watcher = _Nobody()
+
+
 def run_episodes(
     simulations: Simulations,
     episodes: int,
     act: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    watch: Callable[[Transition, NDArray[np.int64]], object] | None = None,
+    watcher: Watcher = NOBODY,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Returns and lengths (K, E) of E episodes per lane under `act`: observations (K, S, obs) -> actions (K, S, act).
 
     Round r takes episode r of every slot; a slot whose episode has ended idles through the round, so that which
-    episodes count does not depend on how long they are. `watch` is given each step, and the number of the episode of
-    its lane that each simulation is in, int64 (K, S), -1 where it idles.
+    episodes count does not depend on how long they are. `watcher` looks on.
     """
     rounds = -(-episodes // simulations.slots)
     returns = np.zeros((simulations.lanes, rounds, simulations.slots))
@@ -159,9 +178,10 @@ def run_episodes(
                     "expected an env with an end: wrap it with gymnasium.wrappers.TimeLimit, or pass eval_freq=0"
                 )
             steps += 1
+            numbers = np.where(running, number * simulations.slots + np.arange(simulations.slots), -1)
+            watcher.before_step(simulations, numbers)
             transition = simulations.step(act(simulations.observations))
-            if watch is not None:
-                watch(transition, np.where(running, number * simulations.slots + np.arange(simulations.slots), -1))
+            watcher.after_step(transition, numbers)
             for episode in transition.episodes:
                 where = episode.lane, number, episode.slot
                 if running[episode.lane, episode.slot]:

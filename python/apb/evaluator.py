@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.environments import EnvSource, Simulations
 from apb.errors import InvalidEnvError
-from apb.evaluation import EvalResult, parallel_episodes, run_episodes
+from apb.evaluation import NOBODY, EvalResult, Watcher, parallel_episodes, run_episodes
 from apb.settings import LearningSettings
 
 
@@ -52,18 +52,22 @@ class Evaluator:
             opened.pop_all()
 
     def evaluate(
-        self, act: Callable[[NDArray[np.float32]], NDArray[np.float32]], stream: rng.Stream
+        self,
+        act: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        stream: rng.Stream,
+        watcher: Watcher = NOBODY,
     ) -> list[EvalResult]:
         """One result per lane, which depends on `act` alone.
 
         Args:
             act: Observations (K, S, obs) -> actions (K, S, act) in [-1, 1].
             stream: What the episodes' starts are drawn from, beside the lanes' seeds.
+            watcher: See `run_episodes`.
         """
         # What wrappers such as NormalizeObservation gathered in earlier evaluations must not decide this one.
         self._simulations.restore(self._start)
         self._simulations.stream = stream
-        returns, lengths = run_episodes(self._simulations, self._episodes, act)
+        returns, lengths = run_episodes(self._simulations, self._episodes, act, watcher)
         return [EvalResult(*pair) for pair in zip(returns, lengths, strict=True)]
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from apb import rng
 from apb.environments import EnvSource, Simulations
 from apb.errors import ConfigError
-from apb.evaluation import EvalResult
+from apb.evaluation import NOBODY, EvalResult, Watcher
 from apb.evaluator import Evaluator
 from apb.lanes import lanes_of
 from apb.settings import LearningSettings
@@ -85,7 +85,10 @@ class LaneEnvs:
         self.simulations.reset()
 
     def evaluate(
-        self, act: Callable[[NDArray[np.float32]], NDArray[np.float32]], stream: rng.Stream
+        self,
+        act: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        stream: rng.Stream,
+        watcher: Watcher = NOBODY,
     ) -> list[EvalResult]:
         """See `Evaluator`.
 
@@ -94,7 +97,7 @@ class LaneEnvs:
         """
         if self._evaluator is None:
             raise ConfigError("this run has no evaluation env; expected eval_freq > 0")
-        return self._evaluator.evaluate(act, stream)
+        return self._evaluator.evaluate(act, stream, watcher)
 
     @property
     def lost(self) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from apb.errors import ConfigError, RunFolderError, counted
 from apb.files import TEXT, require_fields
 from apb.pictures import new_figure, require_picture, save_figure
+from apb.pretrain_settings import PretrainSettings
 from apb.runs import RunFolder, read_evaluations
 from apb.settings import FLAP
 from apb.statistics import interquartile_mean, seed_band
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVE_FILE = "curve.png"
+COVERAGE_FILE = "coverage.png"
 MAX_MARKED_POINTS = 25
 MOST_PANELS = 6
 """Panels one below the other; more of them stand in several columns."""
@@ -74,8 +76,10 @@ class LearningCurve:
         curves: dict[tuple[int, str], list[dict[str, Any]]] = {}
         for number, record in _numbered(records):
             curves.setdefault((number, str(record.get("task", config["env"]))), []).append(record)
-        strategy = FLAP if config.get("in_words") == FLAP else config["strategy"]
-        return [cls._of(run, task, strategy, those) for (_, task), those in curves.items()]
+        how = FLAP if config.get("in_words") == FLAP else config["strategy"]
+        if config.get("job") == PretrainSettings.job:
+            how = f"pre-training, {how}: the env's own reward, not learned from"
+        return [cls._of(run, task, how, those) for (_, task), those in curves.items()]
 
     @classmethod
     def _of(cls, run: RunFolder, env: str, strategy: str, records: list[dict[str, Any]]) -> "LearningCurve":

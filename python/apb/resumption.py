@@ -1,4 +1,4 @@
-"""`resume`: continue a run of `adapt` or `meta_train` exactly."""
+"""`resume`: continue a run of `adapt`, `meta_train` or `pretrain` exactly."""
 
 import inspect
 import warnings
@@ -17,6 +17,9 @@ from apb.meta_job import MetaJob
 from apb.meta_settings import MetaSettings
 from apb.meta_training import meta_train
 from apb.persistence import RunWriter, open_for_resume, run_identity
+from apb.pretrain_job import PretrainJob
+from apb.pretrain_settings import PretrainSettings
+from apb.pretraining import pretrain
 from apb.prior import Prior, PriorLike
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
@@ -41,6 +44,7 @@ JOBS = {
     for kind in (
         KindOfJob("an adaptation", adapt, AdaptSettings, Job),
         KindOfJob("a meta-training", meta_train, MetaSettings, MetaJob),
+        KindOfJob("a pre-training", pretrain, PretrainSettings, PretrainJob),
     )
 }
 

@@ -1,5 +1,6 @@
 """`LearningSettings`: the options that `adapt` and `meta_train` have in common, with their defaults and the sources of
-these; `AdaptSettings`: those of `adapt`. Library, CLI and run folder share this one definition."""
+these; `SeedsSettings`: those of jobs on one env; `AdaptSettings`: those of `adapt`. Library, CLI and run folder share
+this one definition."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -193,24 +194,12 @@ class LearningSettings(Settings, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptSettings(LearningSettings):
-    """Options of `adapt`. Budgets and intervals count environment transitions ("timesteps") of one lane."""
-
-    job: ClassVar[str] = "adapt"
+class SeedsSettings(LearningSettings):
+    """Options of jobs whose lanes are one env with several seeds, each with the whole budget: nothing is shared."""
 
     n_seeds: Annotated[int, Range(1, MAX_LANES)] = 1
     """Independent learning problems (lanes) run side by side on the same env, each with its own seed; of several tasks,
     so many for each."""
-    adapter_init: AdapterInit = "scratch"
-    """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
-    "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
-    as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
-    one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
-    predicts the layers; "prior", those of the prior."""
-    normalize_observations: bool = False
-    """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
-    trainable_backbone: bool = False
-    """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,16 +207,6 @@ class AdaptSettings(LearningSettings):
             raise ConfigError(
                 f"seed = {self.seed} with n_seeds = {self.n_seeds} goes beyond {MAX_SEED}; choose a smaller seed"
             )
-        if self.adapter_init == "predicted" and not self.learning_starts:
-            raise ConfigError(
-                "learning_starts = 0 with adapter_init = 'predicted', which predicts the layers from the timesteps "
-                "before learning; expected at least 1: 200 is an episode of the package's tasks"
-            )
-
-    @property
-    def in_words(self) -> str:
-        """See `LearningSettings`: what predicts and takes no gradient is FLAP."""
-        return FLAP if self.adapter_init == "predicted" and not self.gradient_steps else super().in_words
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -243,11 +222,42 @@ class AdaptSettings(LearningSettings):
         return self.total_timesteps
 
     @property
-    def backbone_training(self) -> BackboneTraining:
-        """See `LearningSettings`."""
-        return "per_lane" if self.trainable_backbone else "frozen"
-
-    @property
     def max_grad_norm(self) -> float:
         """See `LearningSettings`: it has none."""
         return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptSettings(SeedsSettings):
+    """Options of `adapt`. Budgets and intervals count environment transitions ("timesteps") of one lane."""
+
+    job: ClassVar[str] = "adapt"
+
+    adapter_init: AdapterInit = "scratch"
+    """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
+    "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
+    as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
+    one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
+    predicts the layers; "prior", those of the prior."""
+    normalize_observations: bool = False
+    """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
+    trainable_backbone: bool = False
+    """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adapter_init == "predicted" and not self.learning_starts:
+            raise ConfigError(
+                "learning_starts = 0 with adapter_init = 'predicted', which predicts the layers from the timesteps "
+                "before learning; expected at least 1: 200 is an episode of the package's tasks"
+            )
+
+    @property
+    def in_words(self) -> str:
+        """See `LearningSettings`: what predicts and takes no gradient is FLAP."""
+        return FLAP if self.adapter_init == "predicted" and not self.gradient_steps else super().in_words
+
+    @property
+    def backbone_training(self) -> BackboneTraining:
+        """See `LearningSettings`."""
+        return "per_lane" if self.trainable_backbone else "frozen"

@@ -242,6 +242,11 @@ class BatchedEnv(VectorEnv[Array, NDArray[np.floating[Any]], NDArray[Any]]):
         """The family's parameters, each (R, ...); models were made of them, so they cannot be written to."""
         return self._parameters
 
+    @property
+    def positions(self) -> Array:
+        """`Family.position` of the rows as they are now, (R, d): a copy."""
+        return self._positions.copy()
+
     def task(self, row: int) -> Task:
         """The task of a row."""
         return task_in(self.family, self._parameters, require_integer("row", row, 0, self.num_envs - 1))

@@ -16,6 +16,7 @@ from apb.env_rows import RowError, RowStep
 from apb.env_source import EnvSource
 from apb.env_spaces import ActionBounds, flat_size
 from apb.errors import ConfigError, FileFormatError, MismatchError
+from apb.simulation import BatchedEnv
 from apb.snapshots import EnvState
 from apb.state_arrays import require_counts, require_like
 from apb.transitions import Episode, Transition
@@ -87,6 +88,14 @@ class Simulations:
     def observations(self) -> NDArray[np.float32]:
         """What to act on now: float32 (K, S, obs), C-contiguous; never changed later, and not to be written to."""
         return self._observations.reshape(self.lanes, self.slots, -1)
+
+    @property
+    def positions(self) -> NDArray[np.float64] | None:
+        """Where the robots are, `Family.position`, (K, S, d), of tasks of `apb.tasks`; None of other envs."""
+        envs = [env.unwrapped for env in self._rows.envs]
+        if len(envs) > 1 or not isinstance(envs[0], BatchedEnv):
+            return None
+        return envs[0].positions.reshape(self.lanes, self.slots, -1)
 
     def reset(self, first_episode: int = 0) -> NDArray[np.float32]:
         """Start all simulations, each with the episode of index `first_episode`; returns `observations`."""

@@ -18,6 +18,7 @@ VERBS = {
     "adapt": "adapt a backbone to an env; alone, cheetah-vel to an unseen speed",
     "clone": "fit a policy around a backbone to demonstrations",
     "meta-train": "learn a backbone over many tasks, to be adapted to others",
+    "pretrain": "learn behaviour without rewards, to explore new tasks with",
     "eval": "evaluate the policy of a run, or a saved policy",
     "resume": "continue a run that was stopped or killed, exactly",
     "plot": "draw the learning curves of one run or of several",
@@ -137,6 +138,10 @@ def _module(verb: str) -> ModuleType:
             from apb.cli import meta_train
 
             return meta_train
+        case "pretrain":
+            from apb.cli import pretrain
+
+            return pretrain
         case "eval":
             from apb.cli import evaluate
 

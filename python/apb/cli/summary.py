@@ -1,5 +1,5 @@
-"""`RunSummary`: the result of a run as its folder tells it, for the tables at the end of `adapt`, `meta-train` and
-`resume`."""
+"""`RunSummary`: the result of a run as its folder tells it, for the tables at the end of `adapt`, `meta-train`,
+`pretrain` and `resume`."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,14 @@ from rich.table import Table
 
 from apb.backbone import Backbone
 from apb.cli.backbones import adaptation
+from apb.cli.coverage import COVERAGE, coverage_table
 from apb.cli.outcome import Outcome
 from apb.errors import ApbError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
-from apb.lane_words import kind_of_lane
+from apb.lane_words import kind_of_lane, lane_names
 from apb.meta_settings import MetaSettings
-from apb.plotting import CURVE_FILE
+from apb.plotting import COVERAGE_FILE, CURVE_FILE
+from apb.pretrain_settings import PretrainSettings
 from apb.runs import (
     BUDGET,
     EXIT_STOPPED,
@@ -83,10 +85,10 @@ class RunSummary:
             {_lane_of(record): record for record in evaluations if record["timesteps"] == step} for step in (last, 0)
         )
         again = f"move it away, and `apb resume {run.path}` writes it again"
-        result = {"systems": [], "zero_shot": {}} | require_fields(
+        result = {"systems": [], "zero_shot": {}, "coverage": []} | require_fields(
             read_json(run.result), RESULT, str(run.result), again
         )
-        require_fields(result, ZERO_SHOT, str(run.result), again)
+        require_fields(result, ZERO_SHOT | COVERAGE, str(run.result), again)
         if "predicted_start" in result:
             require_fields(result, PREDICTED, str(run.result), again)
         required_systems(result, str(run.result), again)
@@ -103,9 +105,13 @@ class RunSummary:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget was spent, and what a meta-training makes of it is there."""
-        made = self.config.get("job") != MetaSettings.job or self._backbone is not None
+        """Whether the budget was spent, and what a meta-training or pre-training makes of it is there."""
+        made = self.config.get("job") not in (MetaSettings.job, PretrainSettings.job) or self._backbone is not None
         return bool(self.result["stopped_by"] == BUDGET) and made
+
+    @property
+    def _without_reward(self) -> bool:
+        return bool(self.config.get("job") == PretrainSettings.job)
 
     @property
     def _pretrained(self) -> Path:
@@ -156,9 +162,11 @@ class RunSummary:
     def shown(self, words: Sequence[str]) -> list[RenderableType]:
         """A table of returns, where the time went, the files, and the commands that may come next."""
         wall_time = float(self.result["wall_time"])
-        curve = self.run_dir / CURVE_FILE
+        curve, picture = self.run_dir / CURVE_FILE, self.run_dir / COVERAGE_FILE
         run = shlex.join([str(self.run_dir), *words])
-        if self.finished and self._backbone is not None:
+        if self.finished and self._without_reward:
+            following = [f"apb adapt TASK --strategy behavior_transfer --prior {run}", f"apb render {run}"]
+        elif self.finished and self._backbone is not None:
             shown = shlex.quote(str(self._pretrained))
             following = [f"apb backbones show {shown}", adaptation(self._backbone, shown)]
         elif self.finished:
@@ -166,17 +174,24 @@ class RunSummary:
         else:
             following = [f"apb resume {run}", f"apb eval {run}"]
         title = "return per episode, mean ± standard deviation" if self.latest else "not evaluated (eval_freq 0)"
+        how = self._method
+        if self._without_reward:
+            how = f"pre-training, {how}"
+            title += ", of the env's own reward, which nothing has learned from" if self.latest else ""
         return [
-            f"{self.config['env']}, {self._method}: {title}",
+            f"{self.config['env']}, {how}: {title}",
             *([self._table()] if self.latest else []),
             *self._zero_shot(),
             *self._prediction(),
+            *coverage_table(self.result["coverage"], lane_names(*zip(*self.lanes, strict=True))),
             f"{self.steps}: {wall_time:,.1f} s, {self.timesteps_per_second:,.0f} steps/s; time went to"
             f" {self._profile()}",
             *told(self.result["systems"]),
             *([] if self.finished else [f"stopped by {self.result['stopped_by']} before its end"]),
             f"policy: {self.policy}",
+            *([f"backbone: {self._pretrained}"] if self._without_reward and self._backbone else []),
             *([f"learning curve: {curve}"] if curve.exists() else []),
+            *([f"picture of the coverage: {picture}"] if self.result["coverage"] and picture.exists() else []),
             "next:",
             *(f"  {command}" for command in following),
         ]

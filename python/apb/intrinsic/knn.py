@@ -1,0 +1,61 @@
+"""`ParticleEntropy`: rewards states that are far from the others, so that the policy spreads over them (APT, RE3)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apb import _native
+from apb.intrinsic.objective import Objective
+from apb.memory import available_memory, require_room
+from apb.pretrain_settings import PretrainSettings
+
+
+class ParticleEntropy(Objective):
+    """`log(1 + mean distance to the k nearest others of the batch)`, as in APT (Liu & Abbeel 2021) and RE3 (Seo et al.
+    2021): the mean of it is, but for constants, an estimate of the entropy of the states. Nothing is learned.
+
+    The distances are between the states themselves: an encoder is for images.
+    """
+
+    name = "knn"
+    title = "particle entropy"
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        observation_size: int,
+        settings: PretrainSettings,
+        pool: "_native.ThreadPool | None" = None,
+    ) -> None:
+        super().__init__(seeds, observation_size, settings, pool)
+        require_room(
+            3 * 8 * settings.batch_size**2,  # the squares, the sums that they begin with, and a copy
+            available_memory(),
+            f"batch_size = {settings.batch_size}",
+            "of memory for the distances between the states of a batch",
+            "a smaller batch_size",
+        )
+
+    def rewards(self, states: Tensor) -> NDArray[np.float32]:
+        """See `Objective`."""
+        # Lane by lane: a batched product may be computed in another way for other numbers of lanes.
+        return np.stack([log_distances(lane, lane, self.settings.knn_neighbors, own=True) for lane in states])
+
+
+def log_distances(states: Tensor, others: Tensor, neighbors: int, *, own: bool) -> NDArray[np.float32]:
+    """log(1 + mean Euclidean distance) of each state (N, obs) to its nearest `neighbors` among others (M, obs), (N,).
+
+    Args:
+        own: Whether the others are the states themselves, so that each leaves out itself.
+    """
+    # float64, since the squares cancel where two states are near each other.
+    a, b = states.to(torch.float64), others.to(torch.float64)
+    squares = torch.addmm(b.square().sum(dim=1)[None] + a.square().sum(dim=1)[:, None], a, b.t(), alpha=-2)
+    if own:
+        squares.fill_diagonal_(torch.inf)
+    nearest = squares.topk(neighbors, dim=1, largest=False, sorted=True).values
+    distance = nearest.clamp_(min=0).sqrt_().mean(dim=1)
+    return distance.log1p_().to(torch.float32).numpy()
