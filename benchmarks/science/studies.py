@@ -47,6 +47,7 @@ FROM_NEAREST = FROM_SCRATCH | {"adapter_init": "nearest", "learning_starts": 0, 
 Chosen on train tasks of cheetah-vel/mier-hard; the learning rates, batches and noise are those of the others."""
 
 PRIOR = "runs/prior-{family}"
+BACKWARDS = "runs/prior-backwards"
 EXPLORED: dict[str, Any] = SHORT_WARMUP | {"strategy": "behavior_transfer", "prior": PRIOR}
 LAYERS_OF_PRIOR: dict[str, Any] = {"adapter_init": "prior", "learning_starts": 0, "policy_starts": 5_000}
 
@@ -71,6 +72,11 @@ METHODS = {
     "both": Method("APB, flights and extra action", {"reading": "B"}, EXPLORED),
     "both-weights": Method("APB, flights, extra action and the prior's layers", {}, EXPLORED | LAYERS_OF_PRIOR),
     "weights": Method("APB, the prior's layers", {}, FROM_SCRATCH | {"prior": PRIOR} | LAYERS_OF_PRIOR),
+    "misaligned": Method(
+        "APB, flights and extra action of a prior that runs backwards",
+        {"reading": "B"},
+        EXPLORED | {"prior": BACKWARDS},
+    ),
     "meta-param": Method(
         "APB, meta-trained backbone, parameter noise", META, SHORT_WARMUP | {"strategy": "param_noise"}
     ),
@@ -299,6 +305,28 @@ STUDIES = {
             "--learning-rate 1e-3 --batch-size 100 --learning-starts 2500 "
             f"--run-dir runs/hopper-rand-params-{tasks}"
             for tasks in (5, 15)
+        ),
+    ),
+    "behavior-transfer-ant": Study(
+        "A policy pre-trained without rewards explores for goals that only tell that they are reached",
+        dict.fromkeys((f"sparse-ant-goal/ldm:{number}" for number in range(2)), 50_000),
+        ("random", "flights", "extra", "both", "both-weights", "td3-scale"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "random",
+        before=("apb pretrain ant --run-dir runs/prior-sparse-ant-goal",),
+    ),
+    "behavior-transfer-cheetah": Study(
+        "A policy pre-trained without rewards explores for speeds that only tell that they are near",
+        dict.fromkeys((f"sparse-cheetah-vel/mier-hard:{number}" for number in range(2)), 50_000),
+        ("random", "flights", "extra", "both", "both-weights", "misaligned", "td3-scale"),
+        (0, 1, 2),
+        (10_000, 30_000, 50_000),
+        "random",
+        before=(
+            "apb pretrain cheetah --run-dir runs/prior-sparse-cheetah-vel",
+            "apb adapt cheetah-dir/apb-ood:0 --learning-rate 1e-3 --batch-size 100 --learning-starts 2500 "
+            "--total-timesteps 50000 --run-dir runs/prior-backwards",
         ),
     ),
     "strategies": Study(
