@@ -1,8 +1,7 @@
 """`Learner`: TD3 on what the lanes have in their replay, with sampling, normalisation and a watch on the losses."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather
 from apb.td3 import TD3
 from apb.td3_settings import TD3Settings
+from apb.torch_threads import one_torch_thread
 
 ADVICE = "look at the scale of the observations or rewards, or lower learning_rate"
 """What to do about a divergence."""
@@ -67,7 +67,7 @@ class Learner:
                 f"of memory to learn in {counted(len(seeds), 'lane')}",
                 "a smaller batch_size, or fewer tasks or seeds",
             )
-        with _one_torch_thread():
+        with one_torch_thread():
             self.td3 = TD3(
                 backbone,
                 shape,
@@ -105,7 +105,7 @@ class Learner:
                 last update that did not move the policies is looked at by the next call, or by `require_finite`.
         """
         moved = False
-        with _one_torch_thread():
+        with one_torch_thread():
             for _ in range(count):
                 batch = self._sample(replay)
                 # Each time: the next loss may be of a batch without the cause, or, with a shared psi, of another lane.
@@ -136,14 +136,14 @@ class Learner:
 
     def values(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the critics expect of each lane's actor from observations (K, R, obs) on, shape (K, R)."""
-        with _one_torch_thread():
+        with one_torch_thread():
             return self.td3.values(self._normalized(torch.from_numpy(observation).to(self.td3.device))).cpu().numpy()
 
     def target_values(self, observation: NDArray[np.float32], action: NDArray[np.float32]) -> NDArray[np.float32]:
         """The lower of each lane's target critics of actions (K, R, act) at observations (K, R, obs), shape (K, R)."""
         tensors = (torch.from_numpy(array).to(self.td3.device) for array in (observation, action))
         state, chosen = tensors
-        with _one_torch_thread():
+        with one_torch_thread():
             return self.td3.target_values(self._normalized(state), chosen).cpu().numpy()
 
     def _check_losses(self) -> None:
@@ -166,7 +166,7 @@ class Learner:
         Raises:
             DivergenceError: names what is not finite, and its lane and seed.
         """
-        with _one_torch_thread():
+        with one_torch_thread():
             self._check_losses()
             self.td3.require_taken()
             found = self.td3.finite()
@@ -189,7 +189,7 @@ class Learner:
 
     def warmed_up(self, replay: Replay) -> bool:
         """The steps before learning are over; whether that moved the policies."""
-        with _one_torch_thread():
+        with one_torch_thread():
             moved = [companion.warmed_up(replay) for companion in self.companions]  # all of them
         return any(moved)
 
@@ -265,14 +265,3 @@ class Learner:
     def backbones(self) -> list[Backbone]:
         """See `TD3`."""
         return self.td3.backbones()
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """What torch does between the native products is too small for threads of its own, which no fork survives."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

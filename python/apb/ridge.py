@@ -2,7 +2,8 @@
 
 Where `a = tanh(T phi + t)` is to be what was demonstrated, `atanh a = T phi + t` is linear in what is sought. Actions
 at the bounds have no finite `atanh` and are clipped first, and two steps of Gauss and Newton then bring down the error
-of the actions themselves. All sums run natively over chunks of rows: results do not depend on the number of threads.
+of the actions themselves. Features are computed natively, and sums over chunks of rows by one thread: results do not
+depend on the number of threads.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.layer_stack import NativeLayerStack
+from apb.torch_threads import one_torch_thread
 
 CLIP = 0.97
 """Actions beyond +-CLIP have the target of CLIP. Chosen on held-out episodes of policies of TD3 (docs/cloning.md)."""
@@ -27,6 +29,8 @@ CURVATURE_CHUNKS = 8
 """Chunks of rows, evenly spread, from which a Gauss-Newton step takes its curvature; its gradient is that of all."""
 CHUNK = 1024
 """Rows that are computed at once."""
+KEPT_BYTES = 2**29
+"""Of features that are kept, where they are looked at several times; of more, all are computed each time."""
 
 Array = NDArray[np.float64]
 
@@ -61,12 +65,20 @@ class _Features:
         self._stack = NativeLayerStack(sizes, relus, 1, CHUNK, pool)
         self._pool = pool
         self.size = backbone.output_size
+        self._kept: dict[tuple[int, int], torch.Tensor] = {}
 
     def chunks(self, observations: NDArray[np.float32], every: int = 1) -> Iterator[tuple[slice, torch.Tensor]]:
         """The rows of each chunk, or of one in `every`, and its features (1, CHUNK, F), padded with those of zeros."""
+        keeps = 4 * self.size * len(observations) <= KEPT_BYTES
         for first in range(0, len(observations), CHUNK * every):
-            rows = slice(first, min(first + CHUNK, len(observations)))
-            yield rows, self._stack.forward(self._chain, torch.from_numpy(padded(observations[rows])[None]))
+            rows, key = slice(first, min(first + CHUNK, len(observations))), (id(observations), first)
+            if key in self._kept:
+                yield rows, self._kept[key]
+                continue
+            found = self._stack.forward(self._chain, torch.from_numpy(padded(observations[rows])[None]))
+            if keeps:
+                self._kept[key] = found.clone()
+            yield rows, found
 
     def stack(self, outputs: int, networks: int = 1) -> NativeLayerStack:
         """What computes linear layers on the features, and the sums that their gradients are."""
@@ -82,16 +94,13 @@ class _Features:
     ) -> Array:
         """Sum over rows of `y [phi, 1]^T`, float64 (networks, outputs, F + 1), where `slopes` maps rows and their
         features (rows, F) to y, (networks, rows, outputs)."""
-        stack = self.stack(outputs, networks)
-        nothing = _layer(np.zeros((networks, outputs, self.size + 1)))
-        found = torch.empty(networks, outputs, self.size), torch.empty(networks, outputs)
-        copies = torch.empty(networks, CHUNK, self.size)
         total = np.zeros((networks, outputs, self.size + 1))
-        for rows, phi in self.chunks(observations, every):
-            y = slopes(rows, phi[0, : rows.stop - rows.start].numpy())
-            stack.forward([nothing], copies.copy_(phi))  # a gradient is that of what went forward last
-            stack.backward([nothing], torch.from_numpy(padded(y, axis=1)), [found])
-            total += _joined(found)
+        for rows, chunk in self.chunks(observations, every):
+            phi = chunk[0, : rows.stop - rows.start]
+            y = slopes(rows, phi.numpy())
+            with one_torch_thread():
+                total[..., :-1] += torch.matmul(torch.from_numpy(y).mT, phi).numpy()
+            total[..., -1] += y.sum(axis=1, dtype=np.float64)
         return total
 
     def outputs(self, observations: NDArray[np.float32], layers: Array) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -220,12 +229,8 @@ def _last_row(sums: Array, size: int, count: int) -> Array:
 
 def _eigh(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues, ascending and at least 0, and vectors, by one thread, since LAPACK's bits depend on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         values, vectors = torch.linalg.eigh(torch.from_numpy((matrix + matrix.T) / 2))
-    finally:
-        torch.set_num_threads(threads)
     return np.maximum(values.numpy(), 0), vectors.numpy()
 
 
