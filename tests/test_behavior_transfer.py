@@ -6,7 +6,18 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from apb import ApbError, Backbone, ConfigError, MismatchError, Policy, RunFolderError, adapt, resume
+from apb import (
+    ApbError,
+    Backbone,
+    ConfigError,
+    MismatchError,
+    Policy,
+    RunFolderError,
+    adapt,
+    meta_train,
+    pretrain,
+    resume,
+)
 from apb import tasks as apb_tasks
 from apb.cli import main
 from apb.environments import EnvSource
@@ -271,6 +282,21 @@ def test_nearest_is_the_policy_of_the_nearest_train_task_of_the_backbone():
         run(**options | {"backbone": None})
 
 
+def test_of_a_run_with_several_seeds_one_policy_has_to_be_named(tmp_path):
+    run(tmp_path / "run", prior=swing, n_seeds=2)
+    with pytest.raises(ConfigError, match=r"run holds 2 policies; expected one of their folders, such as .*seed-0"):
+        run(prior=tmp_path / "run")
+
+
+@pytest.mark.parametrize("job", [pretrain, meta_train], ids=lambda job: job.__name__)
+def test_only_an_adaptation_takes_a_prior(job):
+    env = "Pendulum-v1" if job is pretrain else ["Pendulum-v1", "Pendulum-v1"]
+    with pytest.raises(
+        ConfigError, match=f"strategy = 'behavior_transfer' without a prior.*: {job.__name__} takes none"
+    ):
+        job(env, strategy=NAME, total_timesteps=200, learning_starts=50)
+
+
 def test_a_prior_acts_in_units_of_the_env_and_within_its_bounds():
     source = EnvSource.resolve("Pendulum-v1")
     observations = np.zeros((4, 3), dtype=np.float32)
@@ -295,7 +321,7 @@ def test_a_prior_acts_in_units_of_the_env_and_within_its_bounds():
         ({"prior": lambda o: o}, ConfigError, r"the prior returned actions of shape \(1, 3\); expected \(1, 1\)"),
         ({"prior": lambda o: o @ np.ones((9, 1))}, MismatchError, r"prior cannot act in Pendulum-v1, whose .*\(3,\)"),
         ({"prior": lambda o: np.full((len(o), 1), np.nan)}, ConfigError, r"returned NaN or infinity as an action"),
-        ({"prior": "nowhere"}, RunFolderError, r"'nowhere' does not exist"),
+        ({"prior": "nowhere"}, RunFolderError, r"nowhere' does not exist"),
         ({"prior": swing, "extra_action": "medium"}, ApbError, r"extra_action = 'medium' is unknown"),
     ],
 )

@@ -72,8 +72,10 @@ def adapt(
     chosen_options = with_method(AdaptSettings.job, method, resolve_device(options))
     settings = AdaptSettings.from_options(chosen_options, inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
+    if isinstance(prior, str | Path) and prior != NEAREST:
+        prior = require_path("prior", prior).absolute()
     source = EnvSource.resolve(env, env_kwargs)
-    if isinstance(prior, str) and prior == NEAREST:
+    if prior == NEAREST:
         backbone = resolve_backbone(backbone, source.observation_space, settings.seed)
         prior = nearest_policy(backbone, source)
     known = None if prior is None else Prior(prior, source)

@@ -1,7 +1,7 @@
 """`CloneSettings`: the options of `clone`, with their defaults and the sources of these; library and CLI share them."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from apb.errors import require_name
 from apb.ranges import THREADS, Range
@@ -26,7 +26,7 @@ class CloneSettings(Settings):
     least one, and at most all but one. 0.1 is usual."""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     """Seed of the held-out episodes, of a random backbone, of the layers where they are drawn, and of the batches."""
-    adapter_init: str = "scratch"
+    adapter_init: Literal["scratch", "identity", "mean", "nearest"] = "scratch"
     """Where the two layers begin: "scratch", drawn anew, with an identity before a backbone that begins with a matrix;
     "identity", with one before any; "mean" or "nearest", as the train tasks of a meta-trained backbone left theirs.
     "ridge" keeps the layer before the backbone."""

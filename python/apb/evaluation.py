@@ -209,7 +209,7 @@ def predictor_of(
         return policy(observations)
 
     if not (hasattr(policy, "predict") or callable(policy)):
-        raise no_policy(policy, "an apb.Policy, an object with predict(), or a function")
+        raise no_policy(policy, "an apb.Policy, an object with predict(), or a function", name)
 
     def predict(observations: NDArray[np.float32]) -> NDArray[np.float32]:
         returned = call(observations.reshape(-1, *shape).astype(dtype, copy=False))

@@ -57,6 +57,7 @@ class PretrainJob(Job):
 
     def __post_init__(self) -> None:
         # Told before anything is made.
+        super().__post_init__()
         options = self.settings
         elements_of(options.elements, flat_size(self.source.observation_space))
         if options.learning_starts >= options.total_timesteps:

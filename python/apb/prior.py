@@ -17,7 +17,7 @@ from apb.env_spaces import flat_size
 from apb.errors import ConfigError, MismatchError, raised
 from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
-from apb.saved_policies import find_policies
+from apb.saved_policies import one_policy
 from apb.settings import LearningSettings
 
 STRATEGY = "behavior_transfer"
@@ -28,7 +28,7 @@ NEAREST = "nearest"
 
 PriorLike = Predictor | Callable[[NDArray[np.float32]], NDArray[Any]] | str | Path
 """What can be given as `prior`: an `apb.Policy`, an object with SB3's `predict`, a function from observations (E, *obs)
-to actions (E, *act) of the env, the folder of a saved policy or of a run, whose first policy is taken, or "nearest"."""
+to actions (E, *act) of the env, the folder of a saved policy or of a run of one seed, or "nearest"."""
 
 
 class Prior:
@@ -42,13 +42,13 @@ class Prior:
         source: The env to be learned.
 
     Raises:
-        ConfigError: it is no policy, or does not return actions. MismatchError: it is of other spaces. RunFolderError,
-            FileFormatError: there is no policy in the folder, or its files are damaged.
+        ConfigError: it is no policy, or does not return actions, or the folder holds several. MismatchError: it is of
+            other spaces. RunFolderError, FileFormatError: there is no policy in the folder, or its files are damaged.
     """
 
     def __init__(self, given: PriorLike, source: EnvSource) -> None:
         if isinstance(given, str | Path):
-            given = find_policies(Path(given))[0].policy
+            given = one_policy(Path(given)).policy
         if not (hasattr(given, "predict") or callable(given)) or isinstance(given, type):
             raise no_policy(given, "an apb.Policy, a folder, an object with predict(), or a function", "prior")
         self.given = given

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apb.errors import FileFormatError, RunFolderError, nearest_path
+from apb.errors import ConfigError, FileFormatError, RunFolderError, nearest_path
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
@@ -77,6 +77,16 @@ def find_policies(path: Path) -> list[SavedPolicy]:
             if folder.exists():
                 raise
             # The run goes on, and deleted this checkpoint after a later one.
+
+
+def one_policy(path: Path) -> SavedPolicy:
+    """The only policy that `path` stands for; raises `ConfigError` where it holds several, else as `find_policies`."""
+    saved, *others = find_policies(path)
+    if others:
+        raise ConfigError(
+            f"{path} holds {len(others) + 1} policies; expected one of their folders, such as {saved.path}"
+        )
+    return saved
 
 
 def _lane_folders(folder: Path) -> list[Path]:

@@ -58,8 +58,8 @@ class Options(AdaptSettings):
     random, if ENV is given."""
     prior: str | None = None
     """A policy that is known beforehand: the folder of a saved one, or of a run; or "nearest", that of the nearest of
-    the backbone's train tasks. With --strategy behavior_transfer it
-    explores; with --adapter-init prior its layers are where learning begins, around its own backbone."""
+    the backbone's train tasks. With --strategy behavior_transfer it explores; with --adapter-init prior its layers are
+    where learning begins, around its own backbone."""
     controls: bool = False
     """Run the controls too, with the same budget, options and seeds: the random backbone and plain TD3; and draw the
     curves of all into controls.png."""
@@ -80,7 +80,7 @@ class Options(AdaptSettings):
     "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
     as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
     one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
-    predicts the layers. Default: scratch, or nearest with neither ENV nor --backbone."""
+    predicts the layers; "prior", those of the prior. Default: scratch, or nearest with neither ENV nor --backbone."""
     total_timesteps: Annotated[int | None, Range(1, MAX_TIMESTEPS)] = None  # type: ignore[assignment]
     """Budget of environment transitions per seed, the population's and the warm-up's included. Default: 30,000, a few
     minutes; with method flap 200, one episode. Ours."""
@@ -98,7 +98,6 @@ def run(options: Options) -> Outcome:
     from apb.cli.controls import PlannedControls, with_controls
     from apb.environments import EnvSource
     from apb.methods import with_method
-    from apb.prior import NEAREST
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
     from apb.strategies import STRATEGIES
@@ -111,8 +110,6 @@ def run(options: Options) -> Outcome:
     named_backbone = options.backbone
     if named_backbone is None:
         named_backbone = MAIN_JOB_BACKBONE if main_job else "random"
-    # An env that is made may change the current folder.
-    prior = options.prior if options.prior in (None, NEAREST) else Path(options.prior).absolute()
     if options.method != "apb" and (options.controls or main_job):
         raise ConfigError(
             f"--method {options.method} takes no gradient, and controls learn by gradients; expected ENV and "
@@ -143,7 +140,7 @@ def run(options: Options) -> Outcome:
         result = adapt(
             source,
             backbone,
-            prior=prior,
+            prior=options.prior,
             run_dir=run_dir,
             callback=[*planned, bar],
             **settings,

@@ -15,7 +15,8 @@ from apb.cli.arguments import JsonObject, choose_env, given_as, json_object
 from apb.cli.outcome import Outcome
 from apb.clone_settings import CloneSettings
 from apb.errors import ConfigError, counted, nearest_path
-from apb.saved_policies import find_policies
+from apb.ranges import Range
+from apb.saved_policies import one_policy
 
 if TYPE_CHECKING:
     from apb.cloning import CloneResult
@@ -44,11 +45,11 @@ class Options(CloneSettings):
     that is known; a .npz file does not tell."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object; with --env, or beside those that a policy was made with."""
-    n_episodes: int = 20
-    """Of a policy: episodes to roll out, in [1, 100000]. Ours."""
-    noise: float = 0.0
-    """Of a policy: standard deviation of the noise on what acts, in units of the normalised action, in [0, 10]; what is
-    shown is what the policy does without it, as in DART. None by default."""
+    n_episodes: Annotated[int, Range(1, 100_000)] = 20
+    """Of a policy: episodes to roll out. Ours."""
+    noise: Annotated[float, Range(0, 10)] = 0.0
+    """Of a policy: standard deviation of the noise on what acts, in units of the normalised action; what is shown is
+    what the policy does without it, as in DART. None by default."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder of the policy, new or empty. Default: the first free runs/<env or demonstrations>-clone-<n>."""
     json: bool = False
@@ -105,11 +106,7 @@ def _demonstrations(options: Options, env_kwargs: dict[str, Any]) -> "tuple[Demo
     word = options.demonstrations
     path = Path(word)
     if path.is_dir():
-        saved, *others = find_policies(path)
-        if others:
-            raise ConfigError(
-                f"{word} holds {len(others) + 1} policies; expected one of their folders, such as {saved.path}"
-            )
+        saved = one_policy(path)
         chosen = choose_env(saved, options.env, env_kwargs)
         source = EnvSource.resolve(chosen.env, chosen.kwargs)
         if chosen.own and saved.task is not None and source.tasks:
