@@ -290,10 +290,8 @@ def test_of_a_run_with_several_seeds_one_policy_has_to_be_named(tmp_path):
 
 @pytest.mark.parametrize("job", [pretrain, meta_train], ids=lambda job: job.__name__)
 def test_only_an_adaptation_takes_a_prior(job):
-    env = "Pendulum-v1" if job is pretrain else ["Pendulum-v1", "Pendulum-v1"]
-    with pytest.raises(
-        ConfigError, match=f"strategy = 'behavior_transfer' without a prior.*: {job.__name__} takes none"
-    ):
+    env = "Pendulum-v1" if job is pretrain else ["Pendulum-v1", "MountainCarContinuous-v0"]
+    with pytest.raises(ConfigError, match=f"'behavior_transfer' without a prior.*: {job.__name__} takes none"):
         job(env, strategy=NAME, total_timesteps=200, learning_starts=50)
 
 
