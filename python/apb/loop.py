@@ -30,7 +30,7 @@ from apb.policy import Policy
 from apb.prior import Prior
 from apb.replay import Replay
 from apb.settings import LearningSettings
-from apb.strategies import StrategyContext, strategy_named
+from apb.strategies import ActionNoise, Strategy, StrategyContext, strategy_named
 from apb.td3_settings import TD3Settings
 from apb.threads import available_cpus
 
@@ -114,9 +114,9 @@ class LearningLoop:
             seeds, capacity, observation_size, action_size, settings.batch_size, pool, settings.replay_on_disk
         )
         self.actors = LaneActors(self.learner.backbones(), self.shape, pool)
-        self.strategy = strategy_type(
-            StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool, prior)
-        )
+        context = StrategyContext(settings, seeds, slots, self.shape, self.learner, self.actors, pool, prior)
+        self.strategy = strategy_type(context)
+        self._unlearned = ActionNoise(context)  # strategies may ask critics, which know nothing yet
         self.normalizer = RunningNormalizer(len(seeds), observation_size) if settings.normalize_observations else None
         action_sizes = [own.action_size for own in own_shapes]
         self._warmup = LaneNoise(seeds, rng.Stream.WARMUP_ACTION, slots, action_sizes)
@@ -169,7 +169,8 @@ class LearningLoop:
             self._reset()
         warming_up = self.warming_up
         random = warming_up and not self.learner.acts_in_warmup
-        actions = self._warmup.uniform(self.steps).copy() if random else self._strategy_actions()
+        acting = self._unlearned if warming_up else self.strategy
+        actions = self._warmup.uniform(self.steps).copy() if random else self._actions_of(acting)
         acted = time.perf_counter()
         transition = self.simulations.step(actions)
         stepped = time.perf_counter()
@@ -194,8 +195,8 @@ class LearningLoop:
         self.recent_episodes.extend((episode.return_, episode.length) for episode in transition.episodes)
         sampled, updating = self.learner.sampling_seconds, time.perf_counter()
         over = self.finished or not self.warming_up
-        if warming_up and over and self.learner.warmed_up(self.replay):
-            self.strategy.reset()
+        if warming_up and over:
+            self.learner.warmed_up(self.replay)
         # A lane may have nothing to learn from yet: one in which each first step has blown up so far.
         ready = not self.warming_up and self.replay.size.all()
         if ready and self._placed(lambda: self.learner.update(self.replay, count * self.settings.gradient_steps)):
@@ -235,9 +236,9 @@ class LearningLoop:
         """The evaluation of this moment was made."""
         self.evaluated_to = self.timesteps + 1
 
-    def _strategy_actions(self) -> NDArray[np.float32]:
-        actions = self.actors.forward(self.strategy.adapters(), self.simulations.observations)
-        self.strategy.perturb(actions, self.simulations.observations, self.steps)
+    def _actions_of(self, strategy: Strategy) -> NDArray[np.float32]:
+        actions = self.actors.forward(strategy.adapters(), self.simulations.observations)
+        strategy.perturb(actions, self.simulations.observations, self.steps)
         return actions
 
     def _placed(self, work: Callable[[], object]) -> object:

@@ -71,6 +71,11 @@ class PretrainJob(Job):
                 "learning_starts = 0; expected at least 1, since what is met in the random steps tells how to scale "
                 "observations: give 1000, the default, or so"
             )
+        if options.reset_interval is not None:
+            raise ConfigError(
+                f"reset_interval = {options.reset_interval}, and a reset draws the backbone anew that is to be "
+                "pre-trained; leave it out"
+            )
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
         if options.objective == ParticleEntropy.name and options.knn_neighbors >= options.batch_size:

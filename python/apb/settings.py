@@ -251,6 +251,16 @@ class AdaptSettings(SeedsSettings):
                 "learning_starts = 0 with adapter_init = 'predicted', which predicts the layers from the timesteps "
                 "before learning; expected at least 1: 200 is an episode of the package's tasks"
             )
+        if self.adapter_init == "predicted" and self.buffer_size < self.learning_starts:
+            raise ConfigError(
+                f"buffer_size = {self.buffer_size} is less than learning_starts = {self.learning_starts}, the "
+                "timesteps from which adapter_init = 'predicted' predicts the layers; expected at least as much"
+            )
+        if self.normalize_observations and self.adapter_init in LEARNED_STARTS:
+            raise ConfigError(
+                f"normalize_observations = True with adapter_init = {self.adapter_init!r}, whose layers were learned "
+                "for observations as they are; expected normalize_observations=False, or adapter_init='scratch'"
+            )
 
     @property
     def in_words(self) -> str:

@@ -36,7 +36,7 @@ class PredictedStart(Companion):
         self._adapters = learner.adapters()
         self._transitions = np.zeros(len(self._adapters), dtype=np.int64)
 
-    def warmed_up(self, replay: Replay) -> bool:
+    def warmed_up(self, replay: Replay) -> None:
         """See `Companion`: predict the layers of each lane from its own transitions."""
         begin = time.perf_counter()
         of = self._learner.td3.shape
@@ -52,7 +52,6 @@ class PredictedStart(Companion):
         self._transitions[:] = replay.size
         self._learner.begin_with(self._adapters)
         self.seconds = time.perf_counter() - begin
-        return True
 
     def reset(self) -> None:
         """See `Companion`: begin with the same layers again, once they are predicted."""

@@ -46,7 +46,7 @@ class IntrinsicRewards(Companion):
         self._mean = np.zeros(len(self._seeds), dtype=np.float32)
         self._batches = 0
 
-    def warmed_up(self, replay: Replay) -> bool:
+    def warmed_up(self, replay: Replay) -> None:
         """See `Companion`: take the statistics of the random steps.
 
         Raises:
@@ -65,7 +65,6 @@ class IntrinsicRewards(Companion):
         slots = int(replay.size.max())
         following = replay.table[:, :slots, size : 2 * size][..., self._elements]
         self._observations.update(following, np.arange(slots) < replay.size[:, None])
-        return False
 
     def prepare(self, batch: Batch) -> None:
         """See `Companion`: overwrite the rewards."""

@@ -1,0 +1,23 @@
+"""Options that contradict each other are told when they are given, with what to do."""
+
+import pytest
+from apb import ConfigError, pretrain
+from apb.settings import LEARNED_STARTS, AdaptSettings
+
+
+@pytest.mark.parametrize("start", LEARNED_STARTS)
+def test_layers_that_were_learned_for_plain_observations_are_not_given_normalised_ones(start):
+    AdaptSettings(adapter_init="scratch", normalize_observations=True)
+    with pytest.raises(ConfigError, match=f"normalize_observations = True with adapter_init = '{start}'.*; expected"):
+        AdaptSettings(adapter_init=start, normalize_observations=True)
+
+
+def test_a_rollout_that_the_replay_cannot_hold_predicts_nothing():
+    AdaptSettings(adapter_init="predicted", learning_starts=200, buffer_size=200)
+    with pytest.raises(ConfigError, match=r"buffer_size = 199 is less than learning_starts = 200.*at least as much"):
+        AdaptSettings(adapter_init="predicted", learning_starts=200, buffer_size=199)
+
+
+def test_a_pre_training_does_not_draw_its_backbone_anew():
+    with pytest.raises(ConfigError, match=r"reset_interval = 100.*drawn? anew|reset_interval = 100, and a reset draws"):
+        pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, reset_interval=100)
