@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one deviation for all weights": {"predictor_target": "joint"},
     "1 hidden layer of 300": {"predictor_depth": 1},
     "3 hidden layers of 100": {"predictor_width": 100},
-    "64 transitions per step": {"predictor_batch_size": 64},
+    "80 transitions per step": {"predictor_batch_size": 80},
 }
 TRANSITIONS = (1, 10, 50, 200, 1000)
 EPISODES = 5

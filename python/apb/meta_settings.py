@@ -42,7 +42,8 @@ class MetaSettings(LearningSettings):
     predictor_depth: Annotated[int, Range(1, 16)] = 3
     """Hidden layers of the predictor. 3 in PEARL's code."""
     predictor_batch_size: Annotated[int, Range(1, 1_000_000)] = 256
-    """Transitions per step of the predictor, those of all tasks together. Ours: those of one task in TD3's code."""
+    """Transitions per step of the predictor, those of all tasks together: as many of each task, rounded up, and at most
+    batch_size of each. Ours: those of one task in TD3's code."""
     resample_tasks: bool = False
     """At each reset (`reset_interval`) take other train tasks of the split, drawn from its list: each begins with an
     empty replay and `learning_starts` random steps. Off: the tasks stay. (The paper does not tell.)"""
