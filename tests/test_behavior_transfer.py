@@ -27,7 +27,7 @@ from apb.strategies.behavior_transfer import flight_lengths
 from crashes import Crash, CrashAt
 from hypothesis import given
 from hypothesis import strategies as st
-from learning import ACTION_SIZE, OBSERVATION_SIZE, SMALL, draw_batch, small_backbone
+from learning import OBSERVATION_SIZE, SMALL, draw_batch, small_backbone
 from policies import random_adapter
 from run_files import assert_same_outcome, outcome
 from strategy_rig import SEEDS, Rig, small_prior, uneven
@@ -409,7 +409,3 @@ def test_the_controls_of_a_run_with_a_prior_explore_without_it(tmp_path, capsys,
     short += ["--n-eval-episodes", "1", "--json", "--controls", "--run-dir", "a"]
     assert main(["adapt", "Pendulum-v1", "--strategy", NAME, "--prior", "known", *short]) == 0
     assert set(json.loads(capsys.readouterr().out)["controls"]["runs"]) == {"this run", "random backbone", "plain TD3"}
-
-
-def test_observations_have_the_size_that_the_rig_says():
-    assert small_prior(np.zeros((2, 3, OBSERVATION_SIZE))).shape == (2, 3, ACTION_SIZE)

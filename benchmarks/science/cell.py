@@ -23,8 +23,9 @@ from apb.runs.folder import RunFolder
 from apb.system_info import system_info
 from numpy.typing import NDArray
 
+from benchmarks.science.methods import METHODS, Method
 from benchmarks.science.run import write_raw
-from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell, Method
+from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, STUDIES, Cell
 
 CHECKPOINT_FREQ = 25_000
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from apb.cli.adapt import Options
 
-from benchmarks.science.studies import METHODS, Cell, Study
+from benchmarks.science.methods import METHODS
+from benchmarks.science.studies import Cell, Study
 
 NOTE = (
     "The methods as commands, on the first env with the first seed. What is not given is a default of `apb adapt`. In\n"

@@ -8,10 +8,8 @@ Cells run several at a time; a finished one is kept in docs/results/flap/raw, an
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +23,7 @@ from apb.system_info import system_info
 from apb.tasks import Task
 
 from benchmarks.science.cell import commit, package_hash
-from benchmarks.science.run import RESULTS
+from benchmarks.science.run import RESULTS, run_modules
 
 FOLDER = RESULTS / "flap"
 EPISODE = 200
@@ -146,24 +144,10 @@ def run_cell(cell: Cell, models: dict[str, str], runs: Path, scale: float) -> No
 
 def run_cells(split: str, models: list[str], workers: int, runs: Path, seeds: Iterable[int], scale: float) -> int:
     """Run what is missing; returns the number of cells that failed."""
-    todo = deque(cell for cell in cells(split, seeds) if not cell.file.exists())
-    running: dict[subprocess.Popen[bytes], Cell] = {}
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "APB_NUM_THREADS": "1"}
-    failed = 0
-    while todo or running:
-        while todo and len(running) < workers:
-            cell = todo.popleft()
-            own = [cell.part, cell.method, str(cell.seed)]
-            common = ["--runs", str(runs), "--scale", str(scale), *models]
-            command = [sys.executable, "-m", "benchmarks.science.flap", "cell", split, *own, *common]
-            running[subprocess.Popen(command, env=environment)] = cell
-        time.sleep(1)
-        for process in [process for process in running if process.poll() is not None]:
-            cell = running.pop(process)
-            failed += process.returncode != 0
-            outcome = f"exit code {process.returncode}" if process.returncode else "done"
-            print(f"{cell.name}: {outcome}; {len(todo)} waiting", flush=True)
-    return failed
+    missing = [cell for cell in cells(split, seeds) if not cell.file.exists()]
+    common = ["--runs", str(runs), "--scale", str(scale), *models]
+    words = ["benchmarks.science.flap", "cell", split]
+    return run_modules({c.name: [*words, c.part, c.method, str(c.seed), *common] for c in missing}, workers)
 
 
 class UntilReached(apb.Callback):

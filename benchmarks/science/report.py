@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.science.commands import commands
+from benchmarks.science.methods import METHODS
 from benchmarks.science.run import RESULTS, read_raw
-from benchmarks.science.studies import EVAL_EPISODES, METHODS, STUDIES, Study
+from benchmarks.science.studies import EVAL_EPISODES, STUDIES, Study
 
 COLORS = ("#0072b2", "#009e73", "#d55e00", "#000000", "#8c8c8c", "#cc79a7", "#e69f00", "#56b4e9")
 PUBLISHED_NOTE = (

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, METHODS, STUDIES, Cell
+from benchmarks.science.methods import METHODS
+from benchmarks.science.studies import EVAL_EPISODES, EVAL_FREQ, STUDIES, Cell
 
 RESULTS = Path("docs/results")
 
@@ -33,30 +34,30 @@ def read_raw(cell: Cell) -> list[dict[str, Any]]:
 
 def run_study(study: str, workers: int, runs: Path, only: Callable[[Cell], bool]) -> int:
     """Run what is missing, `workers` at a time; returns the number of cells that failed."""
-    todo = deque(cell for cell in STUDIES[study].cells() if not read_raw(cell) and only(cell))
-    running: dict[subprocess.Popen[bytes], Cell] = {}
+    missing = [cell for cell in STUDIES[study].cells() if not read_raw(cell) and only(cell)]
+    words = ["benchmarks.science.cell", study]
+    return run_modules(
+        {cell.name: [*words, cell.env, cell.method, str(cell.seed), str(runs)] for cell in missing}, workers
+    )
+
+
+def run_modules(commands: Mapping[str, Sequence[str]], workers: int) -> int:
+    """Run `python -m` with the words of each, by its name, `workers` at a time with one thread each; returns how many
+    failed."""
+    todo = deque(commands.items())
+    running: dict[subprocess.Popen[bytes], str] = {}
     failed = 0
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "APB_NUM_THREADS": "1"}
     while todo or running:
         while todo and len(running) < workers:
-            cell = todo.popleft()
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.science.cell",
-                study,
-                cell.env,
-                cell.method,
-                str(cell.seed),
-                str(runs),
-            ]
-            running[subprocess.Popen(command, env=environment)] = cell
+            name, words = todo.popleft()
+            running[subprocess.Popen([sys.executable, "-m", *words], env=environment)] = name
         time.sleep(1)
         for process in [process for process in running if process.poll() is not None]:
-            cell = running.pop(process)
+            name = running.pop(process)
             failed += process.returncode != 0
             outcome = f"exit code {process.returncode}" if process.returncode else "done"
-            print(f"{cell.name}: {outcome}; {len(todo)} waiting", flush=True)
+            print(f"{name}: {outcome}; {len(todo)} waiting", flush=True)
     return failed
 
 

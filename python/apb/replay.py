@@ -130,6 +130,14 @@ class Replay:
         self.added += -self.added % capacity
         self.position[:] = self.size[:] = 0
 
+    def rows(self, lane: int) -> tuple[NDArray[np.float32], ...]:
+        """Views of the n rows that a lane has: observation (n, obs), next_observation (n, obs), action (n, act), reward
+        (n,), not_terminated (n,)."""
+        observed, acted = (self._arrays[number].shape[2] for number in (0, 1))
+        parts = np.split(self.table[lane, : self.size[lane]], np.cumsum([observed, observed, acted, 1]), axis=1)
+        observation, following, action, reward, not_terminated = parts
+        return observation, following, action, reward[:, 0], not_terminated[:, 0]
+
     def sample(self, draw: int) -> Batch:
         """Draw (K, B) transitions. The tensors share memory with the next call's: use them before it.
 

@@ -245,7 +245,6 @@ def _layer(layers: Array) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(weight), torch.from_numpy(bias)
 
 
-def padded(rows: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
-    """`rows` with zeros behind them, so that they are a chunk."""
-    room = [(0, CHUNK - rows.shape[axis] if number == axis else 0) for number in range(rows.ndim)]
-    return np.pad(rows, room)
+def padded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`rows` (n, size) with zeros behind them, so that they are a chunk."""
+    return np.pad(rows, [(0, CHUNK - len(rows)), (0, 0)])

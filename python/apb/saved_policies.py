@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from apb.errors import ConfigError, FileFormatError, RunFolderError, nearest_path
+from apb.files.model_folders import TENSORS_FILE
 from apb.policy import Policy
 from apb.runs import RunFolder, load_checkpoint, short_path
 from apb.runs.folder import DEFAULT_ROOT
 
 LANE = re.compile(r"(task-\d+-)?seed-\d+")
-POLICY_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def find_policies(path: Path) -> list[SavedPolicy]:
         RunFolderError: there is none. FileFormatError, MismatchError: the files are damaged.
     """
     folder = existing(path)
-    if (folder / POLICY_FILE).is_file():
+    if (folder / TENSORS_FILE).is_file():
         return [_load(folder, None)]
     lanes = _lane_folders(folder)
     if lanes:

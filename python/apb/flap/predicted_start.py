@@ -39,16 +39,10 @@ class PredictedStart(Companion):
     def warmed_up(self, replay: Replay) -> None:
         """See `Companion`: predict the layers of each lane from its own transitions."""
         begin = time.perf_counter()
-        of = self._learner.td3.shape
-        for lane, count in enumerate(replay.size.tolist()):
-            observation, following, action, reward, _ = np.split(
-                replay.table[lane, :count],
-                np.cumsum([of.observation_size, of.observation_size, of.action_size, 1]),
-                axis=1,
-            )
-            if count:
-                predicted = self._predictor.predict(observation, action, reward[:, 0], following)
-                self._adapters[lane, self._predictor.places] = predicted
+        for lane in np.flatnonzero(replay.size).tolist():
+            observation, following, action, reward, _ = replay.rows(lane)
+            predicted = self._predictor.predict(observation, action, reward, following)
+            self._adapters[lane, self._predictor.places] = predicted
         self._transitions[:] = replay.size
         self._learner.begin_with(self._adapters)
         self.seconds = time.perf_counter() - begin

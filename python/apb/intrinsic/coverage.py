@@ -158,8 +158,7 @@ def particle_entropy(states: NDArray[np.float64]) -> float:
     """Mean of log(1 + mean distance to the nearest others) of states (N, obs); 0 of a single one."""
     if len(states) < 2:
         return 0.0
-    particles = torch.from_numpy(states)
-    return float(log_distances(particles, particles, min(NEIGHBORS, len(states) - 1), own=True).mean())
+    return float(log_distances(torch.from_numpy(states), min(NEIGHBORS, len(states) - 1)).mean())
 
 
 def _distance(episodes: Sequence[Visited]) -> float | None:

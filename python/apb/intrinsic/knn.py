@@ -42,20 +42,16 @@ class ParticleEntropy(Objective):
     def rewards(self, states: Tensor) -> NDArray[np.float32]:
         """See `Objective`."""
         # Lane by lane: a batched product may be computed in another way for other numbers of lanes.
-        return np.stack([log_distances(lane, lane, self.settings.knn_neighbors, own=True) for lane in states])
+        return np.stack([log_distances(lane, self.settings.knn_neighbors) for lane in states])
 
 
-def log_distances(states: Tensor, others: Tensor, neighbors: int, *, own: bool) -> NDArray[np.float32]:
-    """log(1 + mean Euclidean distance) of each state (N, obs) to its nearest `neighbors` among others (M, obs), (N,).
-
-    Args:
-        own: Whether the others are the states themselves, so that each leaves out itself.
-    """
+def log_distances(states: Tensor, neighbors: int) -> NDArray[np.float32]:
+    """log(1 + mean Euclidean distance) of each state (N, obs) to the nearest `neighbors` of the others, (N,)."""
     # float64, since the squares cancel where two states are near each other.
-    a, b = states.to(torch.float64), others.to(torch.float64)
-    squares = torch.addmm(b.square().sum(dim=1)[None] + a.square().sum(dim=1)[:, None], a, b.t(), alpha=-2)
-    if own:
-        squares.fill_diagonal_(torch.inf)
+    a = states.to(torch.float64)
+    lengths = a.square().sum(dim=1)
+    squares = torch.addmm(lengths[None] + lengths[:, None], a, a.t(), alpha=-2)
+    squares.fill_diagonal_(torch.inf)
     nearest = squares.topk(neighbors, dim=1, largest=False, sorted=True).values
     distance = nearest.clamp_(min=0).sqrt_().mean(dim=1)
     return distance.log1p_().to(torch.float32).numpy()

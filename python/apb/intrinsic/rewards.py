@@ -54,7 +54,7 @@ class IntrinsicRewards(Companion):
         """
         size = self._size
         for lane, count in enumerate(replay.size.tolist()):
-            met = replay.table[lane, :count, : 2 * size].reshape(-1, size)[:, self._elements]
+            met = np.concatenate(replay.rows(lane)[:2])[:, self._elements]
             if count and (met == met[0]).all():
                 shown = ", ".join(f"{value + 0.0:.6g}" for value in met[0, :5]) + (", ..." if met.shape[1] > 5 else "")
                 raise InvalidEnvError(
