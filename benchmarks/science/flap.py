@@ -35,6 +35,9 @@ LISTS = ("test", "ood")
 SEEDS = (0, 1, 2)
 FAST: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 100}
 """As in the other studies of meta-trained backbones."""
+GENTLE: dict[str, Any] = FAST | {"learning_rate": 1e-4, "critic_learning_rate": 1e-3, "policy_starts": 2_500}
+"""Where learning begins with layers that can act. Chosen from eight settings on tasks 4, 11, 18 and 26 of the test list of
+cheetah-vel/mier-hard, which the study does not run: those of the others undo in 10,000 steps what the layers could do."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,12 @@ METHODS = {
     "flap-td3": Method(
         "FLAP's head from 1 episode, then TD3",
         "flap",
-        FAST | {"adapter_init": "predicted", "learning_starts": EPISODE},
+        GENTLE | {"adapter_init": "predicted", "learning_starts": EPISODE},
     ),
     "nearest": Method(
         "APB, meta-trained backbone, from the nearest task's adapter",
         "apb",
-        FAST | {"adapter_init": "nearest", "learning_starts": 0},
+        GENTLE | {"adapter_init": "nearest", "learning_starts": 0},
     ),
     "scratch": Method("APB, meta-trained backbone, drawn anew", "apb", FAST | {"learning_starts": EPISODE}),
     "random": Method("APB, random backbone", "random", FAST | {"learning_starts": EPISODE}),
