@@ -6,8 +6,8 @@ import torch
 from apb import _native
 from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
-from apb.regression import ActorRegression
-from apb.ridge import CLIP, fit_post_layer
+from apb.cloning.regression import ActorRegression
+from apb.cloning.ridge import CLIP, fit_post_layer
 from apb.threads import available_cpus
 
 from benchmarks.harness import Row, compare, interleave, scaled

@@ -8,7 +8,7 @@ import torch
 from apb.adapter_shape import AdapterShape, learned_layers
 from apb.flap.layer_predictor import LayerPredictor, input_size
 from apb.flap.rollouts import ROLLOUT
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.normalization import Normalizer
 
 from benchmarks.harness import Row, compare, interleave, scaled

@@ -113,7 +113,7 @@ def _adaptation(threads: int, lanes: int = 1, *, trainable: bool) -> Learn:
 def _meta_training(threads: int, lanes: int, reading: str, device: str = "cpu", updates_alone: bool = False) -> Learn:
     """As many train tasks of one split as lanes; without the steps of the envs if updates are asked for alone."""
     from apb.environments import EnvSource
-    from apb.meta_settings import MetaSettings
+    from apb.meta_training.settings import MetaSettings
     from apb.tasks import get
 
     settings = MetaSettings(n_tasks=lanes, device=device, **_options(threads))

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 from apb import pretrain
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 from gymnasium.spaces import Box
 from learning import SMALL, small_backbone
 

@@ -13,7 +13,7 @@ from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
 from apb.errors import ConfigError, MismatchError
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.settings import AdaptSettings
 from apb.tasks import Task, get
 from meta_runs import meta_run

@@ -3,7 +3,7 @@
 import apb
 import numpy as np
 import pytest
-from apb.demonstrations import Demonstrations
+from apb.cloning.demonstrations import Demonstrations
 from cli_runs import ENV, call
 
 FEW = ["--gradient-steps", 40, "--eval-freq", 20, "--num-threads", 1, "--n-eval-episodes", 2]

@@ -5,11 +5,12 @@ import json
 import apb
 import numpy as np
 import pytest
-from apb import cloning, ridge
 from apb.adapter import Adapter
 from apb.adapter_shape import AdapterShape
-from apb.demonstrations import Demonstrations
-from apb.regression import ActorRegression
+from apb.cloning import clone as cloning
+from apb.cloning import ridge
+from apb.cloning.demonstrations import Demonstrations
+from apb.cloning.regression import ActorRegression
 from cli_runs import ENV, register_env
 from hypothesis import given
 from hypothesis import strategies as st

@@ -10,7 +10,7 @@ import torch
 from apb.cuda_graphs import CudaGraphs
 from apb.errors import DivergenceError
 from apb.learner import Learner
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.settings import AdaptSettings
 from emulated_device import emulated_cuda
 from learning import filled_replay, same_arrays, small_backbone, small_settings, small_shape

@@ -7,7 +7,7 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
-from apb.demonstrations import Demonstrations
+from apb.cloning.demonstrations import Demonstrations
 from cli_runs import ENV, PointEnv, register_env
 from envs_for_tests import UnevenEnv
 from gymnasium.spaces import Box, Dict

@@ -12,12 +12,12 @@ import pytest
 from apb.cli import VERBS
 from apb.cli import _module as verb_module
 from apb.cli.parsing import parse
-from apb.clone_settings import CloneSettings
+from apb.cloning.settings import CloneSettings
 from apb.environments import EnvSource
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.networks import CRITIC_HIDDEN_SIZES
 from apb.normalization import DEFAULT_CLIP, DEFAULT_EPSILON
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 from apb.settings import AdaptSettings, LearningSettings, SeedsSettings
 from apb.strategies import action_distance, adaptive_param_noise, param_noise
 from documentation import PAGES, ROOT, anchors, blocks, commands, links, name, table_rows

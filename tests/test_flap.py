@@ -16,7 +16,7 @@ from apb import ConfigError, MismatchError, resume
 from apb.adapter_shape import learned_layers
 from apb.flap.rollouts import predicted_adapters
 from apb.loop import LearningLoop
-from apb.meta_evaluation import returns_on, returns_with
+from apb.meta_training.evaluation import returns_on, returns_with
 from apb.registration import env_id
 from apb.tasks import FAMILIES, Split, Task, get, register
 from crashes import Crash, CrashAt

@@ -11,7 +11,7 @@ import torch
 from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.learner import Learner
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.replay import Replay
 from learning import same_arrays, small_backbone, small_settings
 

@@ -10,7 +10,7 @@ import torch
 from apb import _native
 from apb.errors import ConfigError, DivergenceError
 from apb.learner import Learner
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.td3 import TD3
 from learning import filled_replay, same_arrays, small_backbone, small_settings, small_shape
 

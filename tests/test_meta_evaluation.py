@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from apb.adapter import Adapter
 from apb.environments import EnvSource
-from apb.meta_evaluation import returns_on
+from apb.meta_training.evaluation import returns_on
 from apb.tasks import Task, get
 from meta_runs import SPLIT, meta_run
 

@@ -21,15 +21,15 @@ from apb import (
     FileFormatError,
     MetaResult,
     SimulationError,
-    meta_job,
     meta_train,
     resume,
 )
 from apb.environments import EnvSource
 from apb.loop import LearningLoop
-from apb.meta_lists import lists_of
-from apb.meta_settings import MetaSettings
-from apb.meta_tasks import train_tasks
+from apb.meta_training import job as meta_job
+from apb.meta_training.lists import lists_of
+from apb.meta_training.settings import MetaSettings
+from apb.meta_training.tasks import train_tasks
 from apb.runner import run_to_end
 from apb.runs import StopSignals
 from apb.tasks import get

@@ -3,7 +3,7 @@
 import apb
 import pytest
 from apb.errors import ConfigError, UnknownNameError
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.methods import METHODS, with_method
 from apb.settings import AdaptSettings
 from flap_runs import ALONE, TASK, drawn_backbone, flap

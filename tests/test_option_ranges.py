@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args, get_origin
 import pytest
 from apb.cli.parsing import _field_docs
 from apb.errors import ConfigError
-from apb.meta_settings import MetaSettings
-from apb.pretrain_settings import PretrainSettings
+from apb.meta_training.settings import MetaSettings
+from apb.pretraining.settings import PretrainSettings
 from apb.ranges import Range, ThreadRange, checked, range_of
 from apb.settings import AdaptSettings
 from cli_runs import call

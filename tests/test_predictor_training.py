@@ -11,7 +11,7 @@ from apb.backbone import Backbone
 from apb.errors import DivergenceError
 from apb.flap.predictor_training import PredictorTraining
 from apb.learner import Learner
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from crashes import Crash, CrashAt
 from emulated_device import emulated_cuda
 from flap_runs import FEW, flap_meta

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from apb import ApbWarning, Backbone, Callback, ConfigError, FileFormatError, MismatchError, resume
 from apb.environments import EnvSource
-from apb.meta_job import MetaJob
-from apb.meta_lists import recorded
-from apb.meta_settings import MetaSettings
-from apb.meta_tasks import train_tasks
+from apb.meta_training.job import MetaJob
+from apb.meta_training.lists import recorded
+from apb.meta_training.settings import MetaSettings
+from apb.meta_training.tasks import train_tasks
 from apb.plotting import LearningCurve, plot_runs
 from apb.resampling import tasks_of_reset
 from apb.runner import run_to_end

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from apb import _native, rng
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.shared_backbone import SMALLEST_SCALE, SharedBackbone
 from apb.td3 import TD3
 from hypothesis import given

@@ -36,8 +36,8 @@ SEEDS = (0, 1, 2)
 FAST: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 100}
 """As in the other studies of meta-trained backbones."""
 GENTLE: dict[str, Any] = FAST | {"learning_rate": 1e-4, "critic_learning_rate": 1e-3, "policy_starts": 2_500}
-"""Where learning begins with layers that can act. Chosen from eight settings on tasks 4, 11, 18 and 26 of the test list of
-cheetah-vel/mier-hard, which the study does not run: those of the others undo in 10,000 steps what the layers could do."""
+"""Where learning begins with layers that can act. Chosen from eight settings on tasks 4, 11, 18 and 26 of the test list
+of cheetah-vel/mier-hard, which the study does not run: those of the others undo what such layers could do."""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from apb.flap.predictor_training import PredictorTraining
 from apb.flap.rollouts import ROLLOUT, predicted_adapters
 from apb.learner import Learner
 from apb.loop import LearningLoop
-from apb.meta_evaluation import returns_with
-from apb.meta_job import MetaJob
-from apb.meta_lists import recorded
-from apb.meta_settings import MetaSettings
-from apb.meta_tasks import train_tasks
+from apb.meta_training.evaluation import returns_with
+from apb.meta_training.job import MetaJob
+from apb.meta_training.lists import recorded
+from apb.meta_training.settings import MetaSettings
+from apb.meta_training.tasks import train_tasks
 from apb.methods import with_method
 from apb.progress import ProgressBarCallback
 from apb.runner import AdaptResult

@@ -15,8 +15,8 @@ import torch
 from apb.adaptation import random_backbone
 from apb.adapter import Adapter, draw_initial
 from apb.adapter_shape import AdapterShape
+from apb.cloning.regression import ActorRegression
 from apb.environments import EnvSource
-from apb.regression import ActorRegression
 from apb.statistics import interquartile_mean
 from apb.system_info import system_info
 from apb.tasks import Task

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from apb.adapter_shape import AdapterShape
     from apb.backbone import Backbone
     from apb.callbacks import Callback
-    from apb.cloning import CloneResult, clone
-    from apb.demonstrations import Demonstrations
+    from apb.cloning.clone import CloneResult, clone
+    from apb.cloning.demonstrations import Demonstrations
     from apb.evaluation import EvalResult, evaluate
-    from apb.meta_job import MetaResult
-    from apb.meta_training import meta_train
+    from apb.meta_training.job import MetaResult
+    from apb.meta_training.meta_train import meta_train
     from apb.policy import Policy
-    from apb.pretrain_job import PretrainResult
-    from apb.pretraining import pretrain
+    from apb.pretraining.job import PretrainResult
+    from apb.pretraining.pretrain import pretrain
     from apb.progress import ProgressBarCallback
     from apb.resumption import resume
     from apb.runner import AdaptResult
@@ -128,11 +128,11 @@ def _home(name: str) -> ModuleType:
 
             return apb.callbacks
         case "clone" | "CloneResult":
-            from apb import cloning
+            from apb.cloning import clone
 
-            return cloning
+            return clone
         case "Demonstrations":
-            from apb import demonstrations
+            from apb.cloning import demonstrations
 
             return demonstrations
         case "evaluate" | "EvalResult":
@@ -140,21 +140,21 @@ def _home(name: str) -> ModuleType:
 
             return evaluation
         case "meta_train" | "MetaResult":
-            from apb import meta_training
+            from apb.meta_training import meta_train
 
-            return meta_training
+            return meta_train
         case "Policy":
             from apb import policy
 
             return policy
         case "pretrain":
-            from apb import pretraining
+            from apb.pretraining import pretrain
 
-            return pretraining
+            return pretrain
         case "PretrainResult":
-            from apb import pretrain_job
+            from apb.pretraining import job
 
-            return pretrain_job
+            return job
         case "ProgressBarCallback":
             from apb import progress
 

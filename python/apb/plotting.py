@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from apb.errors import ConfigError, RunFolderError, counted
 from apb.files import TEXT, require_fields
 from apb.pictures import new_figure, require_picture, save_figure
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 from apb.runs import RunFolder, read_evaluations
 from apb.settings import FLAP
 from apb.statistics import interquartile_mean, seed_band

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from apb import rng
 from apb.environments import EnvSource
 from apb.errors import ApbWarning, ConfigError
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.tasks import Split, Task
 
 

@@ -13,13 +13,13 @@ from apb.backbone import Backbone
 from apb.environments import EnvLike, EnvSource
 from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
-from apb.meta_job import MetaJob
-from apb.meta_settings import MetaSettings
-from apb.meta_training import meta_train
+from apb.meta_training.job import MetaJob
+from apb.meta_training.meta_train import meta_train
+from apb.meta_training.settings import MetaSettings
 from apb.persistence import RunWriter, open_for_resume, run_identity
-from apb.pretrain_job import PretrainJob
-from apb.pretrain_settings import PretrainSettings
-from apb.pretraining import pretrain
+from apb.pretraining.job import PretrainJob
+from apb.pretraining.pretrain import pretrain
+from apb.pretraining.settings import PretrainSettings
 from apb.prior import Prior, PriorLike
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing

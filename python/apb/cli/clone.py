@@ -13,14 +13,14 @@ from rich.table import Table
 
 from apb.cli.arguments import JsonObject, choose_env, given_as, json_object
 from apb.cli.outcome import Outcome
-from apb.clone_settings import CloneSettings
+from apb.cloning.settings import CloneSettings
 from apb.errors import ConfigError, counted, nearest_path
 from apb.ranges import Range
 from apb.saved_policies import one_policy
 
 if TYPE_CHECKING:
-    from apb.cloning import CloneResult
-    from apb.demonstrations import Demonstrations
+    from apb.cloning.clone import CloneResult
+    from apb.cloning.demonstrations import Demonstrations
     from apb.evaluation import EvalResult
 
 PICTURE = "clone.png"
@@ -66,8 +66,8 @@ def run(options: Options) -> Outcome:
     settings = {field.name: getattr(options, field.name) for field in fields(CloneSettings)}
     CloneSettings(**settings)  # a slip in them is told before anything is rolled out
     # Imported here, so that a slip in the options is told before torch is loaded.
-    from apb.clone_picture import draw_clone
-    from apb.cloning import clone
+    from apb.cloning.clone import clone
+    from apb.cloning.picture import draw_clone
     from apb.runs import numbered_folder, require_new_folder, short_path
 
     if named is not None:
@@ -98,8 +98,8 @@ def run(options: Options) -> Outcome:
 
 def _demonstrations(options: Options, env_kwargs: dict[str, Any]) -> "tuple[Demonstrations, EvalResult | None]":
     """What DEMOS stands for, and returns of the policy, if it is one, from the starts that the clone will meet."""
-    from apb.demonstration_files import ENDING
-    from apb.demonstrations import Demonstrations
+    from apb.cloning.demonstration_files import ENDING
+    from apb.cloning.demonstrations import Demonstrations
     from apb.environments import EnvSource
     from apb.evaluation import evaluate
 

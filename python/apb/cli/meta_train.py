@@ -12,7 +12,7 @@ from apb.cli.adapt import chosen_backbone
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ def run(options: Options) -> Outcome:
     """Meta-train, with a progress bar, and summarise the run folder."""
     named = options.run_dir and options.run_dir.absolute()
     # Imported here, so that a slip in the options is told before torch is loaded.
-    from apb.meta_tasks import train_tasks
-    from apb.meta_training import meta_train
+    from apb.meta_training.meta_train import meta_train
+    from apb.meta_training.tasks import train_tasks
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
     from apb.several_envs import resolve_all

@@ -13,7 +13,7 @@ from apb.cli.arguments import JsonObject, json_object
 from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def run(options: Options) -> Outcome:
         raise ConfigError("apb pretrain expects ENV, a robot or an env to learn in: ant, for example")
     # Imported here, so that a slip in the options is told before torch is loaded.
     from apb.intrinsic.robots import robot_source
-    from apb.pretraining import pretrain
+    from apb.pretraining.pretrain import pretrain
     from apb.progress import ProgressBarCallback
     from apb.runs import RunFolder, numbered_folder
 

@@ -18,9 +18,9 @@ from apb.cli.outcome import Outcome
 from apb.errors import ApbError, FileFormatError, counted
 from apb.files import COUNT, NUMBER, TEXT, list_of, object_with, read_json, require_fields, table_of
 from apb.lane_words import kind_of_lane, lane_names
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.plotting import COVERAGE_FILE, CURVE_FILE
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 from apb.runs import (
     BUDGET,
     EXIT_STOPPED,

@@ -16,7 +16,7 @@ from apb.companions import Companion
 from apb.flap.layer_predictor import LayerPredictor, input_size, transitions
 from apb.layer_stack import Chain, layer_stack
 from apb.learner import Learner
-from apb.meta_settings import MetaSettings
+from apb.meta_training.settings import MetaSettings
 from apb.networks import FlatLayers
 from apb.normalization import RunningNormalizer
 from apb.optimizer import Adam

@@ -10,7 +10,7 @@ from torch import Tensor
 from apb import _native
 from apb.intrinsic.objective import Objective
 from apb.memory import available_memory, require_room
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 
 
 class ParticleEntropy(Objective):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 
 
 class Objective(ABC):

@@ -14,7 +14,7 @@ from apb.intrinsic import objective_named
 from apb.intrinsic.elements import elements_of
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 from apb.replay import Batch, Replay
 
 CLIP = 5.0

@@ -17,7 +17,7 @@ from apb.memory import available_memory, require_room
 from apb.networks import FlatLayers
 from apb.normalization import RunningNormalizer
 from apb.optimizer import Adam
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 
 
 class RandomNetworkDistillation(Objective):

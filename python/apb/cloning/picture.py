@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apb.cloning import CloneResult
+from apb.cloning.clone import CloneResult
 from apb.errors import counted
 from apb.pictures import new_figure, require_picture, save_figure
 

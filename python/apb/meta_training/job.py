@@ -21,9 +21,9 @@ from apb.jobs import Job
 from apb.lanes import names_of
 from apb.learner import Learner
 from apb.loop import LearningLoop
-from apb.meta_evaluation import ZeroShot, returns_on
-from apb.meta_lists import EVALUATED, lists_of
-from apb.meta_settings import MetaSettings
+from apb.meta_training.evaluation import ZeroShot, returns_on
+from apb.meta_training.lists import EVALUATED, lists_of
+from apb.meta_training.settings import MetaSettings
 from apb.resampling import tasks_of_reset
 from apb.runner import AdaptResult
 from apb.runs import BUDGET, RunFolder, StopRequested, writing

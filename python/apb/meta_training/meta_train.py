@@ -11,10 +11,10 @@ from apb.backbone import Backbone
 from apb.environments import EnvLike
 from apb.errors import ConfigError, require_path
 from apb.jobs import CallbackLike, callbacks_of, resolve_device
-from apb.meta_job import MetaJob, MetaResult
-from apb.meta_lists import recorded
-from apb.meta_settings import MetaSettings
-from apb.meta_tasks import train_tasks
+from apb.meta_training.job import MetaJob, MetaResult
+from apb.meta_training.lists import recorded
+from apb.meta_training.settings import MetaSettings
+from apb.meta_training.tasks import train_tasks
 from apb.methods import with_method
 from apb.resampling import require_resampling
 from apb.several_envs import resolve_all

@@ -18,16 +18,16 @@ from apb.adapter import Adapter
 from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
-from apb.clone_settings import CloneSettings
-from apb.demonstrations import Demonstrations
+from apb.cloning.demonstrations import Demonstrations
+from apb.cloning.regression import ActorRegression
+from apb.cloning.ridge import fit_post_layer
+from apb.cloning.settings import CloneSettings
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
 from apb.errors import ApbWarning, ConfigError, DivergenceError
 from apb.evaluation import EvalResult, evaluate, one_task
 from apb.lanes import Lane
 from apb.policy import Policy
-from apb.regression import ActorRegression
-from apb.ridge import fit_post_layer
 from apb.threads import available_cpus
 
 KIND = "clone"

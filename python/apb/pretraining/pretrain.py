@@ -12,8 +12,8 @@ from apb.errors import require_path
 from apb.intrinsic import objective_named
 from apb.intrinsic.robots import robot_source
 from apb.jobs import CallbackLike, callbacks_of, resolve_device
-from apb.pretrain_job import PretrainJob, PretrainResult
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.job import PretrainJob, PretrainResult
+from apb.pretraining.settings import PretrainSettings
 from apb.strategies import strategy_named
 
 

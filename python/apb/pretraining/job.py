@@ -19,7 +19,7 @@ from apb.jobs import Job
 from apb.learner import Learner
 from apb.loop import LearningLoop
 from apb.plotting import COVERAGE_FILE
-from apb.pretrain_settings import PretrainSettings
+from apb.pretraining.settings import PretrainSettings
 from apb.runner import AdaptResult
 from apb.runs import BUDGET, RunFolder, StopRequested, writing
 from apb.runs.systems import deciding

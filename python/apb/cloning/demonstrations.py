@@ -10,7 +10,8 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from numpy.typing import ArrayLike, NDArray
 
-from apb import demonstration_files, rng
+from apb import rng
+from apb.cloning import demonstration_files
 from apb.env_source import EnvLike, EnvSource
 from apb.env_spaces import ActionBounds, flat_size, require_action_space, require_observation_space
 from apb.errors import ConfigError, MismatchError, require_integer, require_number, require_range

@@ -1,0 +1,1 @@
+"""Behaviour cloning: an adapter fitted to demonstrations, through a frozen backbone."""

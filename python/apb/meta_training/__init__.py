@@ -1,0 +1,1 @@
+"""Meta-training: one backbone learned over many tasks, each with layers of its own."""
