@@ -149,7 +149,8 @@ def test_it_predicts_the_layers_that_are_learned(layers):
 
 def test_a_loss_that_is_not_finite_is_told():
     learner = learner_with_predictor()
-    learner.companions[0]._layers.flat.fill_(1e30)
+    for weight, _ in learner.companions[0]._network.chain:
+        weight.fill_(1e30)
     with pytest.raises(DivergenceError, match=r"predictor_loss of all lanes is (inf|nan) at update 2"):
         learner.update(filled_replay(SEEDS), 4)
 

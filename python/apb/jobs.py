@@ -23,7 +23,7 @@ from apb.persistence import RunWriter
 from apb.prior import Prior, require_use, takes_extra_action
 from apb.prior_actions import PriorActions
 from apb.runner import AdaptResult, run_to_end
-from apb.runs import RunFolder, StopSignals, require_new_folder
+from apb.runs import RunFolder, StopSignals, require_new_folder, writing
 from apb.settings import LearningSettings
 from apb.simulation import BatchedEnv
 
@@ -137,6 +137,14 @@ class Job:
         self.backbone.save_pretrained(folder / "backbone")
         if self.prior is not None and self.prior.policy is not None:
             self.prior.policy.save_pretrained(RunFolder(folder).prior)
+
+
+def publish(backbone: Backbone, run_dir: Path | None) -> None:
+    """Save what a run has made for others into its `pretrained/`, if it has a folder."""
+    if run_dir is not None:
+        folder = RunFolder(run_dir).pretrained
+        with writing(run_dir, folder):
+            backbone.save_pretrained(folder)
 
 
 def resolve_device(options: dict[str, Any]) -> dict[str, Any]:

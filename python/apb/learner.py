@@ -18,6 +18,7 @@ from apb.memory import available_memory, require_room
 from apb.replay import Batch, Replay
 from apb.settings import BackboneTraining
 from apb.shared_backbone import Gather
+from apb.state_arrays import named, part
 from apb.td3 import TD3
 from apb.td3_settings import TD3Settings
 from apb.torch_threads import one_torch_thread
@@ -248,8 +249,10 @@ class Learner:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All arrays that an exact continuation needs, by name; see `TD3.state` and `Companion.state`."""
-        own = {f"{each.name}.{name}": array for each in self.companions for name, array in each.state().items()}
-        return self.td3.state() | own
+        state = self.td3.state()
+        for companion in self.companions:
+            state |= named(companion.name, companion.state())
+        return state
 
     def counters(self) -> dict[str, int]:
         """All integers that an exact continuation needs."""
@@ -260,7 +263,7 @@ class Learner:
         self.td3.load_state(state, counters)
         self._adapters, self._checked_to = None, 0
         for companion in self.companions:
-            companion.load_state({name: state[f"{companion.name}.{name}"] for name in companion.state()})
+            companion.load_state(part(companion.name, state))
 
     def backbones(self) -> list[Backbone]:
         """See `TD3`."""

@@ -85,17 +85,32 @@ def critic_inputs(observation: Tensor, action: Tensor, twins: int) -> Tensor:
     return x.unsqueeze(1).expand(-1, twins, -1, -1).flatten(0, 1)
 
 
-def draw_critics(input_size: int, seeds: Sequence[int], draw: int) -> dict[str, NDArray[np.float32]]:
-    """Initial twin critics: "<i>.weight" (K, 2, out, in) and "<i>.bias" (K, 2, out), uniform +-1/sqrt(fan_in) as in
-    TD3's code."""
-    sizes = critic_sizes(input_size)
+def layer_chain(layers: Mapping[str, Tensor]) -> Chain:
+    """Layers "0", "1", ... of a network that is nothing else."""
+    return [(layers[f"{i}.weight"], layers[f"{i}.bias"]) for i in range(len(layers) // 2)]
+
+
+def draw_layers(
+    sizes: Sequence[int], generators: Sequence[np.random.Generator], copies: tuple[int, ...] = (), gain: float = 1.0
+) -> dict[str, NDArray[np.float32]]:
+    """Initial layers of K networks, or of so many copies of each: "<i>.weight" (K, *copies, out, in), uniform in
+    +-gain / sqrt(fan_in), and "<i>.bias" (K, *copies, out), in +-1 / sqrt(fan_in): with a gain of 1 as
+    `torch.nn.Linear` draws them."""
     layers = {}
-    generators = [rng.generator(seed, rng.Stream.CRITIC, draw) for seed in seeds]
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         bound = 1 / np.sqrt(fan_in)
-        for name, shape in ((f"{i}.weight", (2, fan_out, fan_in)), (f"{i}.bias", (2, fan_out))):
-            layers[name] = np.stack([g.uniform(-bound, bound, shape) for g in generators]).astype(np.float32)
+        for part, shape, most in (
+            ("weight", (*copies, fan_out, fan_in), gain * bound),
+            ("bias", (*copies, fan_out), bound),
+        ):
+            layers[f"{i}.{part}"] = np.stack([g.uniform(-most, most, shape) for g in generators]).astype(np.float32)
     return layers
+
+
+def draw_critics(input_size: int, seeds: Sequence[int], draw: int) -> dict[str, NDArray[np.float32]]:
+    """Initial twin critics: "<i>.weight" (K, 2, out, in) and "<i>.bias" (K, 2, out), as in TD3's code."""
+    generators = [rng.generator(seed, rng.Stream.CRITIC, draw) for seed in seeds]
+    return draw_layers(critic_sizes(input_size), generators, copies=(2,))
 
 
 def draw_padded_critics(

@@ -4,9 +4,9 @@ due."""
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from apb import rng
 from apb.adapter import Adapter
@@ -61,6 +61,11 @@ class AdaptResult:
     stopped_by: str
     run_dir: Path | None
     beside: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, result: "AdaptResult", **more: Any) -> Self:
+        """A result of this kind: another one, with what this kind has beyond it."""
+        return cls(**{field.name: getattr(result, field.name) for field in fields(AdaptResult)}, **more)
 
     def __repr__(self) -> str:
         final = ", ".join(map(str, self.final)) or "no final evaluation"

@@ -1,4 +1,6 @@
-"""`require_like`: what was read from a file is what the program would have written there."""
+"""`require_like`: what was read from a file is what the program would have written there; `named`, `part`: states that
+are made of states.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +38,16 @@ def require_like(found: Any, own: Any, what: str, name: str = "") -> None:
         raise FileFormatError(
             f"{what} in the checkpoint has {name} = {found!r:.100}; expected {_described(own)}; use another checkpoint"
         )
+
+
+def named(name: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a state as a part of a larger one, "<name>.<array>"."""
+    return {f"{name}.{key}": array for key, array in state.items()}
+
+
+def part(name: str, state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What `named` has put there."""
+    return {key[len(name) + 1 :]: array for key, array in state.items() if key.startswith(f"{name}.")}
 
 
 def require_counts(found: Mapping[str, NDArray[Any]], what: str) -> None:

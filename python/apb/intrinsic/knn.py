@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native
+from apb.errors import ConfigError
 from apb.intrinsic.objective import Objective
 from apb.memory import available_memory, require_room
 from apb.pretraining.settings import PretrainSettings
@@ -38,6 +39,16 @@ class ParticleEntropy(Objective):
             "of memory for the distances between the states of a batch",
             "a smaller batch_size",
         )
+
+    @classmethod
+    def require(cls, settings: PretrainSettings) -> None:
+        """See `Objective`."""
+        if settings.knn_neighbors >= settings.batch_size:
+            raise ConfigError(
+                f"knn_neighbors = {settings.knn_neighbors} with batch_size = {settings.batch_size}; expected fewer "
+                "than batch_size, since the neighbours of a state are the others of its batch: give a larger "
+                "batch_size or a smaller knn_neighbors"
+            )
 
     def rewards(self, states: Tensor) -> NDArray[np.float32]:
         """See `Objective`."""

@@ -38,6 +38,10 @@ class Objective(ABC):
     ) -> None:
         self.settings = settings
 
+    @classmethod
+    def require(cls, settings: PretrainSettings) -> None:
+        """Check its options, before anything is made; raises `ConfigError`."""
+
     @abstractmethod
     def rewards(self, states: Tensor) -> NDArray[np.float32]:
         """Rewards (K, B) of transitions that led to `states` (K, B, obs), on the CPU; and learn from them.

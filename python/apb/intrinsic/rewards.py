@@ -16,6 +16,7 @@ from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.pretraining.settings import PretrainSettings
 from apb.replay import Batch, Replay
+from apb.state_arrays import named, part
 
 CLIP = 5.0
 """Bound of observations in units of their deviations, for objectives. 5 in Burda et al. (2018)."""
@@ -83,12 +84,12 @@ class IntrinsicRewards(Companion):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `Companion`."""
-        observations = {f"observations.{name}": array for name, array in self._observations.state.items()}
-        objective = {f"objective.{name}": array for name, array in self._objective.state().items()}
+        observations = named("observations", self._observations.state)
+        objective = named("objective", self._objective.state())
         return {"mean": self._mean.copy(), "batches": np.array([self._batches]), **observations, **objective}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """See `Companion`."""
         self._mean, self._batches = state["mean"].copy(), int(state["batches"][0])
-        self._observations.load_state({name: state[f"observations.{name}"] for name in self._observations.state})
-        self._objective.load_state({name: state[f"objective.{name}"] for name in self._objective.state()})
+        self._observations.load_state(part("observations", state))
+        self._objective.load_state(part("objective", state))

@@ -17,7 +17,7 @@ from apb.environments import EnvSource
 from apb.errors import ConfigError, FileFormatError, counted
 from apb.files.model_folders import CONFIG_FILE
 from apb.flap.predictor_training import PredictorTraining
-from apb.jobs import Job
+from apb.jobs import Job, publish
 from apb.lanes import names_of
 from apb.learner import Learner
 from apb.loop import LearningLoop
@@ -26,7 +26,7 @@ from apb.meta_training.lists import EVALUATED, lists_of
 from apb.meta_training.settings import MetaSettings
 from apb.resampling import tasks_of_reset
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, RunFolder, StopRequested, writing
+from apb.runs import BUDGET, StopRequested
 from apb.runs.systems import deciding
 from apb.system_info import system_info
 from apb.tasks import Task
@@ -137,15 +137,11 @@ class MetaJob(Job):
                     result = replace(result, stopped_by=str(request))
                 else:
                     backbone = self._published(backbone, result, zero_shot)
-        values = {field.name: getattr(result, field.name) for field in fields(AdaptResult)}
-        return MetaResult(**values, backbone=backbone, zero_shot=zero_shot)
+        return MetaResult.of(result, backbone=backbone, zero_shot=zero_shot)
 
     def _published(self, backbone: Backbone, result: AdaptResult, zero_shot: Mapping[str, ZeroShot]) -> Backbone:
         backbone = replace(backbone, metadata=self._metadata(result, zero_shot))
-        if result.run_dir is not None:
-            folder = RunFolder(result.run_dir).pretrained
-            with writing(result.run_dir, folder):
-                backbone.save_pretrained(folder)
+        publish(backbone, result.run_dir)
         return backbone
 
     def _with_adapters(self, result: AdaptResult) -> Backbone:

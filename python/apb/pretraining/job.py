@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apb import _native
@@ -10,18 +10,18 @@ from apb.backbone import Backbone
 from apb.companions import Companion
 from apb.env_spaces import flat_size
 from apb.errors import ApbWarning, ConfigError, RunFolderError
-from apb.intrinsic import ParticleEntropy, objective_named
+from apb.intrinsic import objective_named
 from apb.intrinsic.coverage import Coverage, coverage_of
 from apb.intrinsic.elements import elements_of
 from apb.intrinsic.pictures import draw_coverage
 from apb.intrinsic.rewards import IntrinsicRewards
-from apb.jobs import Job
+from apb.jobs import Job, publish
 from apb.learner import Learner
 from apb.loop import LearningLoop
 from apb.plotting import COVERAGE_FILE
 from apb.pretraining.settings import PretrainSettings
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, RunFolder, StopRequested, writing
+from apb.runs import BUDGET, StopRequested
 from apb.runs.systems import deciding
 from apb.system_info import system_info
 
@@ -78,12 +78,7 @@ class PretrainJob(Job):
             )
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
-        if options.objective == ParticleEntropy.name and options.knn_neighbors >= options.batch_size:
-            raise ConfigError(
-                f"knn_neighbors = {options.knn_neighbors} with batch_size = {options.batch_size}; expected fewer than "
-                "batch_size, since the neighbours of a state are the others of its batch: give a larger batch_size or "
-                "a smaller knn_neighbors"
-            )
+        objective_named(options.objective).require(options)
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""
@@ -100,9 +95,7 @@ class PretrainJob(Job):
                 result = replace(result, stopped_by=str(request))
         backbone = replace(result.policies[0].backbone, metadata=self._metadata(result, coverage))
         if result.stopped_by == BUDGET and result.run_dir is not None:
-            folder = RunFolder(result.run_dir).pretrained
-            with writing(result.run_dir, folder):
-                backbone.save_pretrained(folder)
+            publish(backbone, result.run_dir)
             if coverage:
                 title = f"{self.source.name}, pre-trained by {objective_named(self.settings.objective).title} for "
                 title += f"{result.total_timesteps:,} steps, seed {result.lanes[0]['seed']}"
@@ -110,8 +103,7 @@ class PretrainJob(Job):
                     draw_coverage(coverage[0], title, result.run_dir / COVERAGE_FILE)
                 except RunFolderError as error:  # a picture less must not look like a failed run
                     warnings.warn(f"no picture of the coverage was drawn: {error}", ApbWarning, stacklevel=2)
-        values = {field.name: getattr(result, field.name) for field in fields(AdaptResult)}
-        return PretrainResult(**values, backbone=backbone, coverage=tuple(coverage))
+        return PretrainResult.of(result, backbone=backbone, coverage=tuple(coverage))
 
     def _metadata(self, result: AdaptResult, coverage: list[dict[str, Coverage]]) -> dict[str, Any]:
         covered = {way: found.to_json() for way, found in coverage[0].items()} if coverage else {}
