@@ -192,7 +192,7 @@ def test_the_command_of_a_method_begins_the_run_that_its_number_is_of(report):
             _, verb, *arguments = command_of(cell)
             asked = parse(adapt.Options, verb, arguments, "")
             source = EnvSource.resolve(asked.env)
-            chosen = adapt.chosen_backbone(asked.backbone or "random", asked.reading, asked.init, asked.seed, source)
+            chosen = asked.backbone_named(asked.backbone or "random", asked.seed, source)
             backbone = Backbone.from_pretrained(chosen) if isinstance(chosen, str) else chosen
             made = backbone_of(cell, method)
             assert made is None or backbone.hash == made.hash, cell.name

@@ -2,22 +2,19 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
+from apb.backbone import Backbone
 from apb.cli.arguments import JsonObject, json_object
 from apb.cli.outcome import Outcome
 from apb.cli.parsing import how_to_say
+from apb.cli.run_options import RunOptions
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError, UnknownNameError
 from apb.ranges import Range
 from apb.settings import MAX_TIMESTEPS, AdaptSettings
-
-if TYPE_CHECKING:
-    from apb.environments import EnvSource
 
 MAIN_JOB_ENV = "cheetah-vel/mier-hard:0"
 MAIN_JOB_BACKBONE = "cheetah-vel"
@@ -36,7 +33,7 @@ BEGINNINGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(AdaptSettings):
+class Options(RunOptions, AdaptSettings):
     """Adapt a frozen backbone to an env: learn two linear layers around it, by TD3.
 
     With no argument at all it adapts a meta-trained backbone of the package to a task that the backbone has never seen,
@@ -63,18 +60,8 @@ class Options(AdaptSettings):
     controls: bool = False
     """Run the controls too, with the same budget, options and seeds: the random backbone and plain TD3; and draw the
     curves of all into controls.png."""
-    reading: Reading = DEFAULT_READING
-    """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
-    network without its first and last layer, which are learned."""
-    init: Initialization = DEFAULT_INIT
-    """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
-    sqrt(2)."""
-    run_dir: Path | None = None
-    """Run folder, new or empty. Default: the first free runs/<env>-<strategy>-<n>, of FLAP runs/<env>-FLAP-<n>."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object, for example '{"ctrl_cost_weight": 0.05}' for HalfCheetah-v5."""
-    json: bool = False
-    """Print one JSON object on standard output instead of the table."""
     adapter_init: str | None = None  # type: ignore[assignment]
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
     "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
@@ -84,9 +71,6 @@ class Options(AdaptSettings):
     total_timesteps: Annotated[int | None, Range(1, MAX_TIMESTEPS)] = None  # type: ignore[assignment]
     """Budget of environment transitions per seed, the population's and the warm-up's included. Default: 30,000, a few
     minutes; with method flap 200, one episode. Ours."""
-
-    def __post_init__(self) -> None:
-        """Check nothing here: `adapt` checks the options, and its messages are shown as they are."""
 
 
 def run(options: Options) -> Outcome:
@@ -115,14 +99,9 @@ def run(options: Options) -> Outcome:
             f"--method {options.method} takes no gradient, and controls learn by gradients; expected ENV and "
             "--backbone, and no --controls: adapt to the same task without --method to compare"
         )
-    given = {
-        field.name: getattr(options, field.name)
-        for field in fields(Options)
-        if field.name in AdaptSettings.__dataclass_fields__ and getattr(options, field.name) != field.default
-    }
     settings: dict[str, Any] = {field.name: field.default for field in fields(AdaptSettings)}
     settings |= {"total_timesteps": MAIN_JOB_TIMESTEPS} | ({"adapter_init": MAIN_JOB_INIT} if main_job else {})
-    settings |= with_method("adapt", options.method, given)
+    settings |= with_method("adapt", options.method, options.given(AdaptSettings))
     doing = AdaptSettings(**settings).in_words
     source = EnvSource.resolve(env, env_kwargs)
     backbone: Backbone | str | None = None  # the prior's own
@@ -130,7 +109,7 @@ def run(options: Options) -> Outcome:
         name = "the prior's backbone"
     else:
         name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
-        backbone = chosen_backbone(named_backbone, options.reading, options.init, options.seed, source)
+        backbone = options.backbone_named(named_backbone, options.seed, source)
     name += BEGINNINGS.get(settings["adapter_init"], "")
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {doing}"))
@@ -146,20 +125,3 @@ def run(options: Options) -> Outcome:
             **settings,
         )
     return with_controls(RunSummary.read(RunFolder.open(str(result.run_dir))), source.words, source)
-
-
-def chosen_backbone(
-    name: str, reading: Reading, init: Initialization, seed: int, source: "EnvSource"
-) -> Backbone | str:
-    """What the options of a verb say of its backbone; raises `ConfigError` if they contradict each other."""
-    from apb.adaptation import random_backbone
-
-    if name == "random":
-        return random_backbone(source.observation_space, seed, reading=reading, init=init)
-    for option, value, default in (("reading", reading, DEFAULT_READING), ("init", init, DEFAULT_INIT)):
-        if value != default:
-            raise ConfigError(
-                f"--{option} {value} describes a random backbone, and --backbone {name} is a saved one; leave one of "
-                "them out"
-            )
-    return name

@@ -1,22 +1,20 @@
 """`apb meta-train`: learn a backbone over many tasks."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
 
-from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Initialization, Reading
-from apb.cli.adapt import chosen_backbone
 from apb.cli.outcome import Outcome
+from apb.cli.run_options import RunOptions
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
 from apb.meta_training.settings import MetaSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MetaSettings):
+class Options(RunOptions, MetaSettings):
     """Learn a backbone over the train tasks of a split, each with an adapter and critics of its own.
 
     It writes a run folder with history, checkpoints and the learning curves of the tasks, shows its progress, and ends
@@ -31,19 +29,6 @@ class Options(MetaSettings):
     and a network is trained that predicts it from transitions, for `apb adapt --method flap`."""
     backbone: str = "random"
     """What to begin with: "random", the name of a backbone of the package, or the folder of a saved one."""
-    reading: Reading = DEFAULT_READING
-    """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
-    network without its first and last layer."""
-    init: Initialization = DEFAULT_INIT
-    """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
-    sqrt(2)."""
-    run_dir: Path | None = None
-    """Run folder, new or empty. Default: the first free runs/<split or tasks>-meta-train-<n>."""
-    json: bool = False
-    """Print one JSON object on standard output instead of the table."""
-
-    def __post_init__(self) -> None:
-        """Check nothing here: `meta_train` checks the options, and its messages are shown as they are."""
 
 
 def run(options: Options) -> Outcome:
@@ -61,14 +46,9 @@ def run(options: Options) -> Outcome:
     given = options.tasks[0] if len(options.tasks) == 1 else options.tasks
     split, tasks = train_tasks(given, options.n_tasks)
     source = resolve_all(tasks)
-    backbone = chosen_backbone(options.backbone, options.reading, options.init, options.seed, source)
-    settings = {
-        field.name: getattr(options, field.name)
-        for field in fields(MetaSettings)
-        if getattr(options, field.name) != field.default
-    }
+    backbone = options.backbone_named(options.backbone, options.seed, source)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback())
         run_dir = named or stack.enter_context(numbered_folder(str(split or "-".join(options.tasks)), "meta-train"))
-        meta_train(given, backbone, method=options.method, run_dir=run_dir, callback=bar, **settings)
+        meta_train(given, backbone, method=options.method, run_dir=run_dir, callback=bar, **options.given(MetaSettings))
     return RunSummary.read(RunFolder.open(str(run_dir))).outcome()

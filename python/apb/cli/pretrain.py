@@ -1,23 +1,21 @@
 """`apb pretrain`: learn behaviour without rewards, to explore new tasks with."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Initialization, Reading
-from apb.cli.adapt import chosen_backbone
 from apb.cli.arguments import JsonObject, json_object
 from apb.cli.outcome import Outcome
+from apb.cli.run_options import RunOptions
 from apb.cli.summary import RunSummary
 from apb.errors import ConfigError
 from apb.pretraining.settings import PretrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(PretrainSettings):
+class Options(RunOptions, PretrainSettings):
     """Learn to behave in an env without its reward, and train a backbone on the way: what Behavior Transfer explores
     new tasks with.
 
@@ -31,21 +29,8 @@ class Options(PretrainSettings):
     observations of the tasks that are to be explored. Its rewards do not matter."""
     backbone: str = "random"
     """What to begin with: "random", the name of a backbone of the package, or the folder of a saved one."""
-    reading: Reading = DEFAULT_READING
-    """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
-    network without its first and last layer."""
-    init: Initialization = DEFAULT_INIT
-    """How a random backbone is drawn: as torch.nn.Linear draws its layers, He's normal, or orthogonal with gain
-    sqrt(2)."""
-    run_dir: Path | None = None
-    """Run folder, new or empty. Default: the first free runs/<env>-pretrain-<n>."""
     env_kwargs: JsonObject = "{}"
     """Arguments of gymnasium.make, as a JSON object."""
-    json: bool = False
-    """Print one JSON object on standard output instead of the table."""
-
-    def __post_init__(self) -> None:
-        """Check nothing here: `pretrain` checks the options, and its messages are shown as they are."""
 
 
 def run(options: Options) -> Outcome:
@@ -61,14 +46,9 @@ def run(options: Options) -> Outcome:
     from apb.runs import RunFolder, numbered_folder
 
     source = robot_source(options.env, env_kwargs)
-    backbone = chosen_backbone(options.backbone, options.reading, options.init, options.seed, source)
-    settings = {
-        field.name: getattr(options, field.name)
-        for field in fields(PretrainSettings)
-        if getattr(options, field.name) != field.default
-    }
+    backbone = options.backbone_named(options.backbone, options.seed, source)
     with ExitStack() as stack:
         bar = stack.enter_context(ProgressBarCallback(f"{source.name}, pre-training by {options.objective}"))
         run_dir = named or stack.enter_context(numbered_folder(options.env, "pretrain"))
-        pretrain(source, backbone, run_dir=run_dir, callback=bar, **settings)
+        pretrain(source, backbone, run_dir=run_dir, callback=bar, **options.given(PretrainSettings))
     return RunSummary.read(RunFolder.open(str(run_dir))).outcome(source.words)
