@@ -18,7 +18,7 @@ from apb.errors import ConfigError, MismatchError, raised
 from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
 from apb.saved_policies import one_policy
-from apb.settings import LearningSettings
+from apb.settings import AdaptSettings, LearningSettings
 
 STRATEGY = "behavior_transfer"
 """The strategy that makes use of what a prior does."""
@@ -134,7 +134,7 @@ def require_use(settings: LearningSettings, prior: object | None) -> None:
             f"strategy = {STRATEGY!r} without a prior, the policy that explores; expected prior=, an apb.Policy, its "
             f"folder, another policy or a function{'' if settings.job == 'adapt' else f': {settings.job} takes none'}"
         )
-    if explores and settings.flight_prob == 0 and settings.extra_action == "off":
+    if explores and isinstance(settings, AdaptSettings) and not (settings.flight_prob or takes_extra_action(settings)):
         raise ConfigError(
             f"strategy = {STRATEGY!r} with flight_prob = 0 and extra_action = 'off', so that the prior never acts; "
             "expected one of them, or strategy='action_noise'"

@@ -27,6 +27,9 @@ AdapterInit = Literal["scratch", "identity", "shared", "mean", "nearest", "predi
 LEARNED_STARTS = ("mean", "nearest", "predicted", "prior")
 """The values of `adapter_init` with which adapters begin with what was learned before."""
 
+ExtraAction = Literal["hard", "soft", "off"]
+"""Whether the better of the policy's and a prior's action is taken, one of them is drawn by its value, or neither."""
+
 FLAP = "FLAP"
 """What an adaptation is called that predicts its layers and takes no gradient."""
 
@@ -146,19 +149,6 @@ class LearningSettings(Settings, ABC):
     """Strategy "param_noise": how far each generation pulls the actor towards its better half; 0 only explores.
     Ours."""
 
-    flight_prob: Annotated[float, Range(0, 1)] = 0.01
-    """Strategy "behavior_transfer": probability with which each step outside of a flight begins one, in which the prior
-    acts. Ours."""
-    flight_exponent: Annotated[float, Range(0, 10)] = 2.0
-    """Strategy "behavior_transfer": mu, where flights of n steps have a probability proportional to n^-mu. 2 in
-    temporally extended epsilon-greedy exploration (Dabney et al. 2020)."""
-    flight_max_length: Annotated[int, Range(1, 1_000_000)] = 200
-    """Strategy "behavior_transfer": steps of the longest flight. Ours: an episode of the package's tasks."""
-    extra_action: Literal["hard", "soft", "off"] = "hard"
-    """Strategy "behavior_transfer": whether the prior's action is compared with the policy's at each step and in the
-    critics' targets: the one with the higher value is taken ("hard", as in IBRL), one is drawn by the values ("soft",
-    as in PEX), or neither ("off")."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.policy_starts is None:
@@ -186,6 +176,11 @@ class LearningSettings(Settings, ABC):
     @abstractmethod
     def normalize_observations(self) -> bool:
         """Whether each lane scales observations by statistics of its own."""
+
+    @property
+    @abstractmethod
+    def extra_action(self) -> ExtraAction:
+        """How a prior's action is compared with the policy's."""
 
     @property
     @abstractmethod
@@ -243,6 +238,19 @@ class AdaptSettings(SeedsSettings):
     """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
     trainable_backbone: bool = False
     """Also train the backbone, one copy per lane: with a backbone of reading A this is plain TD3, the control."""
+
+    flight_prob: Annotated[float, Range(0, 1)] = 0.01
+    """Strategy "behavior_transfer": probability with which each step outside of a flight begins one, in which the prior
+    acts. Ours."""
+    flight_exponent: Annotated[float, Range(0, 10)] = 2.0
+    """Strategy "behavior_transfer": mu, where flights of n steps have a probability proportional to n^-mu. 2 in
+    temporally extended epsilon-greedy exploration (Dabney et al. 2020)."""
+    flight_max_length: Annotated[int, Range(1, 1_000_000)] = 200
+    """Strategy "behavior_transfer": steps of the longest flight. Ours: an episode of the package's tasks."""
+    extra_action: ExtraAction = "hard"
+    """Strategy "behavior_transfer": whether the prior's action is compared with the policy's at each step and in the
+    critics' targets: the one with the higher value is taken ("hard", as in IBRL), one is drawn by the values ("soft",
+    as in PEX), or neither ("off")."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

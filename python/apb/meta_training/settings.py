@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from apb.errors import ConfigError
 from apb.ranges import Range
 from apb.rng import Stream, derive_seed
-from apb.settings import MAX_LANES, BackboneTraining, Interval, LearningSettings, Timesteps
+from apb.settings import MAX_LANES, BackboneTraining, ExtraAction, Interval, LearningSettings, Timesteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,11 @@ class MetaSettings(LearningSettings):
     def normalize_observations(self) -> bool:
         """See `LearningSettings`: no, since a new task has none of the statistics through which psi was learned."""
         return False
+
+    @property
+    def extra_action(self) -> ExtraAction:
+        """See `LearningSettings`: there is no prior."""
+        return "off"
 
     @property
     def backbone_training(self) -> BackboneTraining:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from apb.ranges import Range
-from apb.settings import BackboneTraining, SeedsSettings, Timesteps
+from apb.settings import BackboneTraining, ExtraAction, SeedsSettings, Timesteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,11 @@ class PretrainSettings(SeedsSettings):
     def normalize_observations(self) -> bool:
         """See `LearningSettings`: no, since a new task has none of the statistics through which psi was learned."""
         return False
+
+    @property
+    def extra_action(self) -> ExtraAction:
+        """See `LearningSettings`: there is no prior."""
+        return "off"
 
     @property
     def backbone_training(self) -> BackboneTraining:

@@ -19,6 +19,7 @@ from apb import rng
 from apb.errors import FileFormatError
 from apb.lane_noise import LaneNoise
 from apb.prior import STRATEGY
+from apb.settings import AdaptSettings
 from apb.strategies.action_noise import ActionNoise
 from apb.strategies.base import Strategy, StrategyContext
 from apb.td3 import INVERSE_TEMPERATURE
@@ -33,8 +34,9 @@ class BehaviorTransfer(Strategy):
     name = STRATEGY
 
     def __init__(self, context: StrategyContext) -> None:
-        assert context.prior is not None, "a prior: see `apb.prior.require_use`"  # noqa: S101
         settings, lanes = context.settings, len(context.seeds)
+        # See `apb.prior.require_use`.
+        assert context.prior is not None and isinstance(settings, AdaptSettings)  # noqa: S101, PT018
         self._prior, self._settings = context.prior, settings
         self._learner = context.learner
         self._action_noise = ActionNoise(context)
