@@ -6,6 +6,7 @@ import signal
 import pytest
 import short_runs
 from apb.cli import main
+from apb.loop import LearningLoop
 from apb.runs import RunFolder
 from cli_runs import TWO_SEEDS, register_env
 from envs_for_tests import CountedPendulum
@@ -94,3 +95,16 @@ def saved(tmp_path_factory):
 def folder(saved, tmp_path):
     """A copy of `saved`, to be changed."""
     return shutil.copytree(saved, tmp_path / "policy")
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """The loops that are made, to be looked into."""
+    made, plain = [], LearningLoop.__init__
+
+    def noted(self, *arguments, **options):
+        made.append(self)
+        plain(self, *arguments, **options)
+
+    monkeypatch.setattr(LearningLoop, "__init__", noted)
+    return made

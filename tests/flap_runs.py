@@ -53,3 +53,11 @@ def drawn_backbone(split=SPLIT, seed=0, **of_predictor):
     parameters = np.random.default_rng(seed).standard_normal((3, shape.num_parameters)).astype(np.float32)
     kept = AdapterSet.of(shape, parameters, tasks)
     return replace(psi, adapters=kept, predictor=drawn_predictor(shape, seed=seed, **of_predictor))
+
+
+def predicted_from(replay, psi, lane=0):
+    """What the predictor says of the transitions in a lane's replay, from the columns of its table."""
+    rows = replay.table[lane, : replay.size[lane]]
+    obs, act = psi.predictor.shape.observation_size, psi.predictor.shape.action_size
+    observation, following, action, reward = np.split(rows[:, :-1], np.cumsum([obs, obs, act]), axis=1)
+    return psi.predictor.predict(observation, action, reward[:, 0], following)
