@@ -135,7 +135,7 @@ def test_the_readme_has_the_two_commands_and_ci_runs_the_second():
     for words in found[2:4]:
         command = " ".join(f'"{word}"' if "[" in word else word for word in words)
         assert any(line == command or line.startswith(f"{command} -") for line in script), command
-    assert found[2:4] == [["pip", "install", ".[test]"], ["pytest"]]
+    assert found[2:4] == [["pip", "install", ".[test]"], ["pytest", "-n", "auto"]]
 
 
 def test_the_version_is_the_same_wherever_it_is_written():
