@@ -81,7 +81,9 @@ def call(capsys, *arguments):
 def write_run(folder, returns, *, seeds=(0,), env="Env-v0", strategy="action_noise", every=1000):
     """A run folder that has only evaluations: returns (T, K, E) of T evaluations, K seeds, E episodes."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"job": "adapt", "env": env, "strategy": strategy}))
+    (folder / "config.json").write_text(
+        json.dumps({"job": "adapt", "env": env, "strategy": strategy, "in_words": strategy})
+    )
     with (folder / "evaluations.jsonl").open("w") as file:
         for number, lanes in enumerate(np.asarray(returns, dtype=float)):
             for seed, episodes in zip(seeds, lanes, strict=True):

@@ -81,7 +81,7 @@ def test_the_curve_says_that_nothing_learns_from_what_it_shows(here, capsys, cur
 
     call(capsys, "pretrain", ENV, *FEW, "--run-dir", "run")
     (curve,) = LearningCurve.read("run")
-    assert curve.strategy == "pre-training, action_noise: the env's own reward, not learned from"
+    assert curve.strategy == "pre-training by rnd: the env's own reward, not learned from"
     assert (here / "run" / "curve.png").is_file()
 
 

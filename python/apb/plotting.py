@@ -15,7 +15,6 @@ from apb.files import TEXT, require_fields
 from apb.pictures import new_figure, require_picture, save_figure
 from apb.pretraining.settings import PretrainSettings
 from apb.runs import RunFolder, read_evaluations
-from apb.settings import FLAP
 from apb.statistics import interquartile_mean, seed_band
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ MOST_PANELS = 6
 MOST_ENVS = 20
 """Envs or tasks of which there are panels, as many as a meta-training has by default; of more, evenly spread ones."""
 
-CONFIG = {"env": TEXT, "strategy": TEXT}
+CONFIG = {"env": TEXT, "in_words": TEXT}
 """What a curve needs of a run's configuration."""
 
 
@@ -41,7 +40,7 @@ class LearningCurve:
     Attributes:
         run: The run folder, absolute and without links: what tells it from every other.
         env: Env id, or task.
-        strategy: How it explored, or "FLAP".
+        strategy: How it explored, "FLAP", or the job in words.
         seeds: The K seeds.
         timesteps: int64 (T,), ascending.
         returns: Mean return of each seed's evaluation, float64 (T, K).
@@ -76,9 +75,9 @@ class LearningCurve:
         curves: dict[tuple[int, str], list[dict[str, Any]]] = {}
         for number, record in _numbered(records):
             curves.setdefault((number, str(record.get("task", config["env"]))), []).append(record)
-        how = FLAP if config.get("in_words") == FLAP else config["strategy"]
+        how = config["in_words"]
         if config.get("job") == PretrainSettings.job:
-            how = f"pre-training, {how}: the env's own reward, not learned from"
+            how += ": the env's own reward, not learned from"
         return [cls._of(run, task, how, those) for (_, task), those in curves.items()]
 
     @classmethod

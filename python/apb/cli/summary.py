@@ -33,7 +33,7 @@ from apb.runs import (
 )
 from apb.settings import FLAP
 
-CONFIG = {"env": TEXT, "strategy": TEXT}
+CONFIG = {"env": TEXT, "strategy": TEXT, "in_words": TEXT}
 RESULT = {
     "timesteps": COUNT,
     "wall_time": NUMBER,
@@ -174,12 +174,10 @@ class RunSummary:
         else:
             following = [f"apb resume {run}", f"apb eval {run}"]
         title = "return per episode, mean ± standard deviation" if self.latest else "not evaluated (eval_freq 0)"
-        how = self._method
         if self._without_reward:
-            how = f"pre-training, {how}"
             title += ", of the env's own reward, which nothing has learned from" if self.latest else ""
         return [
-            f"{self.config['env']}, {how}: {title}",
+            f"{self.config['env']}, {self.config['in_words']}: {title}",
             *([self._table()] if self.latest else []),
             *self._zero_shot(),
             *self._prediction(),
@@ -196,11 +194,6 @@ class RunSummary:
             *(f"  {command}" for command in following),
         ]
 
-    @property
-    def _method(self) -> str:
-        """FLAP, or how it explored."""
-        return FLAP if self.config.get("in_words") == FLAP else str(self.config["strategy"])
-
     def _prediction(self) -> list[str]:
         """From how many transitions layers were predicted, and how long that took, if they were."""
         found = self.result.get("predicted_start")
@@ -209,7 +202,7 @@ class RunSummary:
         low, high = min(found["transitions"]), max(found["transitions"])
         count = counted(high, "transition") if low == high else f"{low:,} to {high:,} transitions"
         count += "" if len(self.lanes) == 1 else f" per {kind_of_lane([task for task, _ in self.lanes])}"
-        gradient = ", no gradient" if self._method == FLAP else ""
+        gradient = ", no gradient" if self.config["in_words"] == FLAP else ""
         return [f"layers predicted from {count} in {1_000 * found['seconds']:.2g} ms{gradient}"]
 
     def _zero_shot(self) -> list[RenderableType]:
