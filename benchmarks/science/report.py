@@ -295,6 +295,7 @@ def main() -> int:
         "both sides it cannot be less than 0.100, with five 0.008, and it is not corrected for the number of tests on",
         "this page. Random steps count in the budget.",
         *([PUBLISHED_NOTE] if study.published else []),
+        *([study.note] if study.note else []),
         *missing,
         "",
         *commands(study),

@@ -69,6 +69,7 @@ class Study:
         control: The method that the others are tested against.
         published: For each env, what TD3's authors publish.
         before: Commands that make what the methods begin with, where the package does not ship it.
+        note: What else a reader of its page has to know.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Study:
     control: str
     published: dict[str, "Published"] = field(default_factory=dict)
     before: tuple[str, ...] = ()
+    note: str = ""
 
     def cells(self) -> Iterator["Cell"]:
         """All runs; seed by seed, so that a part of the study is already a fair comparison."""
@@ -117,6 +119,12 @@ class Cell:
         named: str | None = METHODS[self.method].backbone.get("pretrained")
         return named and named.format(family=self.env.partition("/")[0].removesuffix("-permuted-state"))
 
+
+ONE_PRIOR = """\
+The prior is one policy, of one pre-training, for all tasks and seeds: no interval knows how another one would have come
+out, and its 100,000 steps without rewards are in no budget. Its layers come with the backbone that it was pre-trained
+around, and learning that begins with them has other settings too: no random steps, and critics that learn for 5,000
+updates before the policy moves. Evaluations are of the learned policy alone, whatever explored."""
 
 STUDIES = {
     "meta-cheetah-vel": Study(
@@ -189,6 +197,7 @@ STUDIES = {
         (10_000, 30_000, 50_000),
         "random",
         before=("apb pretrain ant --run-dir runs/prior-sparse-ant-goal",),
+        note=ONE_PRIOR,
     ),
     "behavior-transfer-cheetah": Study(
         "A policy pre-trained without rewards explores for speeds that only tell that they are near",
@@ -202,6 +211,7 @@ STUDIES = {
             "apb adapt cheetah-dir/apb-ood:0 --learning-rate 1e-3 --batch-size 100 --learning-starts 2500 "
             "--total-timesteps 50000 --run-dir runs/prior-backwards",
         ),
+        note=ONE_PRIOR,
     ),
     "strategies": Study(
         "How to explore: all strategies, around a meta-trained backbone",
