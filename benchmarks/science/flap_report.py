@@ -25,9 +25,10 @@ TRAINED = {
         "the backbone `cheetah-vel` of the package",
     ),
     "ant-dir/mier-ood": (
-        "apb meta-train ant-dir/mier-ood --method flap --total-timesteps 1000000 --learning-rate 1e-3 "
+        "apb meta-train ant-dir/mier-ood --method flap --n-tasks 10 --total-timesteps 1000000 --learning-rate 1e-3 "
         "--batch-size 100 --learning-starts 2500 --run-dir runs/flap-ant-dir",
-        "`apb meta-train ant-dir/mier-ood --learning-rate 1e-3 --batch-size 100 --learning-starts 2500`",
+        "`apb meta-train ant-dir/mier-ood --n-tasks 10 --total-timesteps 1000000 --learning-rate 1e-3 --batch-size 100 "
+        "--learning-starts 2500`",
     ),
 }
 """What the models were made with: FLAP's, and APB's."""
