@@ -21,3 +21,8 @@ def test_a_rollout_that_the_replay_cannot_hold_predicts_nothing():
 def test_a_pre_training_does_not_draw_its_backbone_anew():
     with pytest.raises(ConfigError, match=r"reset_interval = 100.*drawn? anew|reset_interval = 100, and a reset draws"):
         pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, reset_interval=100)
+
+
+def test_a_pre_training_is_not_explored_by_members_that_the_envs_reward_judges():
+    with pytest.raises(ConfigError, match=r"strategy = 'param_noise' judges .*own reward.*; expected 'adaptive_param"):
+        pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, strategy="param_noise")

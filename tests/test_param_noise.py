@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from apb import ApbWarning, Backbone, adapt, tasks
 from apb.adapter import Adapter
 from apb.errors import FileFormatError
 from apb.reference import reference_forward
@@ -266,6 +267,19 @@ def test_the_population_moves_the_policy_towards_what_pays():
     for _ in range(10):
         rig.until_told()
     assert rig.learner.adapters().sum() > start + 1, "each step pays the sum of the adapter"
+
+
+def test_critics_that_know_nothing_yet_move_no_policy():
+    """As with the gradient: where learning begins with what was learned before, the critics come first."""
+    start = {"adapter_init": "nearest", "learning_starts": 0, "strategy": "param_noise", "population_size": 2}
+    budget = {"total_timesteps": 60, "segment_length": 5, "eval_freq": 0, "batch_size": 8, "num_threads": 1}
+    task, psi = "cheetah-vel/mier-hard:0", Backbone.from_pretrained("cheetah-vel")
+    nearest = psi.adapters.parameters[psi.adapters.nearest(tasks.get(task))]
+    with pytest.warns(ApbWarning, match="the policy stays as it begins"):
+        still = adapt(task, psi, **start, **budget, policy_starts=60)
+    assert still.adapter.parameters.tobytes() == nearest.tobytes()
+    moved = adapt(task, psi, **start, **budget, policy_starts=30, policy_delay=1_000)
+    assert moved.adapter.parameters.tobytes() != nearest.tobytes(), "the members have moved it"
 
 
 def test_fitness_that_is_all_noise_leaves_the_variance_near_even():

@@ -226,6 +226,9 @@ STUDIES = {
         (0, 1, 2),
         (10_000, 30_000, 50_000),
         "meta",
+        note="""\
+*Explored by the nearest task's policy* is told the parameters of the task, by which the nearest train task is found;
+the other strategies are told nothing.""",
     ),
     "permuted-state": Study(
         "The exact case: observations in another order",

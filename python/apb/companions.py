@@ -24,7 +24,8 @@ class Companion(ABC):
     seconds: float = 0.0
 
     def warmed_up(self, replay: Replay) -> None:
-        """Called once, when the steps before learning or all steps are over, with what they led to."""
+        """Called when the steps before learning, or all steps, are over, with what they led to; and again where a reset
+        has brought other tasks, whose steps begin anew."""
 
     def prepare(self, batch: Batch) -> None:
         """Change a batch (K, B, ...) before the update; it is on the CPU, as the replay has it."""

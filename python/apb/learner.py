@@ -237,6 +237,11 @@ class Learner:
         return self.td3.updates
 
     @property
+    def policies_may_move(self) -> bool:
+        """Whether the critics have learned long enough for what they say to move a policy (`policy_starts`)."""
+        return self.td3.critic_steps >= self.td3.settings.policy_starts
+
+    @property
     def resets(self) -> int:
         """Periodic resets so far."""
         return self.td3.resets

@@ -177,7 +177,7 @@ class TD3:
         """
         self.updates += 1
         due = self.updates % self.settings.policy_delay == 0
-        policies_move = due and self.updates - self._drawn_at > self.settings.policy_starts
+        policies_move = due and self.critic_steps > self.settings.policy_starts
         noise = torch.from_numpy(self._noise.normal(self.updates)).to(self.device)
         step = partial(self._step, due, policies_move)
         inputs = (*batch.given().values(), noise)
@@ -342,9 +342,14 @@ class TD3:
             for group, layers in self._saved_layers().items()
         }
 
+    @property
+    def critic_steps(self) -> int:
+        """Steps of the critics since they were drawn, without asking the device."""
+        return self.updates - self._drawn_at
+
     def require_taken(self) -> None:
         """Raise `RuntimeError` unless the critics have taken as many steps on the device as it was asked for."""
-        taken, asked = self.critics_adam.steps, self.updates - self._drawn_at
+        taken, asked = self.critics_adam.steps, self.critic_steps
         if taken != asked:
             raise RuntimeError(f"{self.device} has taken {taken} steps of the critics; expected {asked}")
 

@@ -23,6 +23,7 @@ from apb.pretraining.settings import PretrainSettings
 from apb.runner import AdaptResult
 from apb.runs import BUDGET, StopRequested
 from apb.runs.systems import deciding
+from apb.strategies import AdaptiveParamNoise, ParamNoise
 from apb.system_info import system_info
 
 PRETRAINED = "pre-trained"
@@ -75,6 +76,11 @@ class PretrainJob(Job):
             raise ConfigError(
                 f"reset_interval = {options.reset_interval}, and a reset draws the backbone anew that is to be "
                 "pre-trained; leave it out"
+            )
+        if options.strategy == ParamNoise.name:
+            raise ConfigError(
+                f"strategy = {ParamNoise.name!r} judges its members by the env's own reward, from which a pre-training "
+                f"learns nothing; expected {AdaptiveParamNoise.name!r}, or another strategy"
             )
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")

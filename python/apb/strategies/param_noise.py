@@ -111,7 +111,10 @@ class ParamNoise(Strategy):
             self._judge(over, transition)
         enough = state["judged"] >= self._context.settings.segment_length
         for done in np.flatnonzero(state["asked"] & enough.all(axis=1)):
-            self._tell(int(done))
+            if self._context.learner.policies_may_move:
+                self._tell(int(done))
+            state["generation"][done] += 1
+            state["asked"][done] = False
 
     def restarted(self, rows: NDArray[np.bool_]) -> None:
         """See `Strategy`."""
@@ -212,8 +215,6 @@ class ParamNoise(Strategy):
         moved = np.float32(self._context.settings.evolution_rate) * state["scale"][lane] * displacement[0]
         adapters[lane, places] += moved
         self._context.learner.set_adapters(adapters)
-        state["generation"][lane] += 1
-        state["asked"][lane] = False
 
 
 def rank_weights(fitness: NDArray[np.float64]) -> NDArray[np.float32]:
