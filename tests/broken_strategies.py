@@ -191,6 +191,14 @@ BROKEN = {
     "no slots": (wrong(slots=staticmethod(lambda settings: 0)), "slots returned 0; expected .*positive integer"),
     "slots of another type": (wrong(slots=staticmethod(lambda settings: 2.0)), "slots returned 2.0; expected"),
     "slots is true": (wrong(slots=staticmethod(lambda settings: True)), "slots returned True; expected"),
+    "observations that are written to": (
+        wrong(perturb=lambda self, actions, observations, step: observations.fill(0)),
+        r"perturb changed the observations; expected them as they were given: the replay keeps them",
+    ),
+    "a state under a path": (
+        also_stated(arrays={"a/b": np.zeros(2)}),
+        r"state cannot be saved: .*'a/b'.*expected .*: it is to hold finite numbers and text, under names without /",
+    ),
     "adapters without their axis": (
         changed("adapters", lambda self, found: found[:, 0]),
         r"adapters returned float32 \(2, \d+\); expected float32 \(2, 1, \d+\), for lanes, adapters of each",

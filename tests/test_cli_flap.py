@@ -90,6 +90,9 @@ def test_the_curve_is_called_flap(saved, capsys):
         (["--trainable-backbone"], "trainable_backbone = True contradicts method = 'flap'"),
         (["--learning-starts=7"], "learning_starts = 7 contradicts method = 'flap'"),
         (["--adapter-init=mean"], "adapter_init = 'mean' contradicts method = 'flap'"),
+        # What is named counts, also where it is what the verb has by default.
+        (["--gradient-steps", "1"], "gradient_steps = 1 contradicts method = 'flap'"),
+        (["--learning-starts", "1000"], "learning_starts = 1000 contradicts method = 'flap'"),
     ],
 )
 def test_what_contradicts_it_is_refused(saved, capsys, words, told):
@@ -147,6 +150,13 @@ def test_meta_train_ends_with_the_command_that_adapts_by_it(tmp_path, monkeypatc
     again = call(capsys, *adapt[1:], *SHORT)
     assert again.code == 0
     assert "layers predicted from 20 transitions in " in again.out
+
+
+def test_what_contradicts_a_meta_training_by_it_is_refused_also_where_it_is_the_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = call(capsys, "meta-train", SPLIT, "--method", "flap", "--learned-layers", "both", *FEW)
+    assert said.code == 2
+    assert "learned_layers = 'both' contradicts method = 'flap'" in " ".join(said.err.split())
 
 
 def test_an_option_of_a_predictor_without_one_is_refused(tmp_path, monkeypatch, capsys):

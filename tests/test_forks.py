@@ -14,7 +14,7 @@ import apb, torch
 torch.use_deterministic_algorithms(True)
 
 def learn():
-    apb.adapt("{env}", total_timesteps=60, learning_starts=20, eval_freq=0, n_seeds=2, num_threads=2, **{options})
+    apb.{job}("{env}", total_timesteps=60, learning_starts=20, num_threads=2, **{options})
 
 learn()
 child = os.fork()
@@ -26,18 +26,25 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.parametrize(
-    ("env", "options"),
+    ("job", "env", "options"),
     [
-        ("Pendulum-v1", {}),
+        ("adapt", "Pendulum-v1", {"eval_freq": 0, "n_seeds": 2}),
         # Adapters, observations and batches for the critics of a size that torch spreads over threads.
-        ("Humanoid-v5", {"strategy": "param_noise", "population_size": 4, "segment_length": 5, "reset_interval": 30}),
+        (
+            "adapt",
+            "Humanoid-v5",
+            {"eval_freq": 0, "n_seeds": 2, "strategy": "param_noise"}
+            | {"population_size": 4, "segment_length": 5, "reset_interval": 30},
+        ),
+        ("pretrain", "cheetah", {"objective": "rnd", "eval_freq": 60, "n_eval_episodes": 2}),
+        ("meta_train", "cheetah-vel", {"method": "flap", "eval_freq": 0, "n_tasks": 2}),
     ],
-    ids=["action_noise", "param_noise"],
+    ids=["action_noise", "param_noise", "pretrain", "flap"],
 )
-def test_a_child_forked_after_a_run_can_run_too(env, options):
+def test_a_child_forked_after_a_run_can_run_too(job, env, options):
     # The defaults of a user, not those of a machine for tests: torch with threads of its own.
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM.format(env=env, options=options)]
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM.format(job=job, env=env, options=options)]
     # A child that hangs has to be stopped by somebody: the time is far more than it needs.
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:

@@ -162,8 +162,31 @@ def test_a_prior_whose_actions_stop_being_numbers_is_told(tmp_path):
     def sometimes(observations):
         return np.where(observations[:, :1] != 0, np.nan, 0.0)
 
-    with pytest.raises(ConfigError, match="the prior returned NaN or infinity as an action"):
-        run(prior=sometimes, flight_prob=1.0)
+    kept = "the last good checkpoint is .*00000060"
+    with pytest.raises(ConfigError, match=rf"returned NaN or infinity as an action.*; {kept}"):
+        run(tmp_path / "run", prior=sometimes, flight_prob=1.0, checkpoint_freq=20)
+
+
+def test_a_prior_that_raises_on_the_way_is_told_with_what_is_kept(tmp_path):
+    def sometimes(observations):
+        if observations.any():
+            raise RuntimeError("motor broke")
+        return np.zeros((len(observations), 1))
+
+    with pytest.raises(ConfigError, match=r"the prior raised RuntimeError: motor broke; .*; the last good checkpoint"):
+        run(tmp_path / "run", prior=sometimes, flight_prob=1.0, checkpoint_freq=20)
+
+
+@pytest.mark.parametrize("extra_action", ["hard", "off"])
+def test_a_prior_that_writes_into_what_it_is_given_changes_nothing_but_that(extra_action):
+    def writing(observations):
+        observations *= 2
+        return swing(observations / 2)
+
+    def learned(prior):
+        return run(prior=prior, extra_action=extra_action, learning_starts=20).adapter.parameters.tobytes()
+
+    assert learned(writing) == learned(swing)
 
 
 # --- exact continuation ----------------------------------------------------------------------------------------------

@@ -212,7 +212,8 @@ def predictor_of(
         raise no_policy(policy, "an apb.Policy, an object with predict(), or a function", name)
 
     def predict(observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        returned = call(observations.reshape(-1, *shape).astype(dtype, copy=False))
+        # A copy: what the policy does to it must not reach the simulations or the replay.
+        returned = call(observations.reshape(-1, *shape).astype(dtype))
         try:
             actions = returned_numbers(None, f"the {name}", "actions", returned, (len(observations), *low.shape))
         except RowError as failure:

@@ -33,6 +33,7 @@ from apb.settings import LearningSettings
 from apb.strategies import ActionNoise, Strategy, StrategyContext, strategy_named
 from apb.td3_settings import TD3Settings
 from apb.threads import available_cpus
+from apb.torch_threads import one_torch_thread
 
 RECENT_EPISODES = 100
 """Episodes that "rollout/ep_rew_mean" averages over, as in SB3."""
@@ -108,7 +109,8 @@ class LearningLoop:
             device=settings.device,
             pool=pool,
         )
-        self.learner.companions = companions(self.learner, pool)
+        with one_torch_thread():
+            self.learner.companions = companions(self.learner, pool)
         capacity = min(settings.buffer_size, self.budget)
         self.replay = Replay(
             seeds, capacity, observation_size, action_size, settings.batch_size, pool, settings.replay_on_disk

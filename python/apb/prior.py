@@ -14,7 +14,7 @@ from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.env_source import EnvSource
 from apb.env_spaces import flat_size
-from apb.errors import ConfigError, MismatchError, raised
+from apb.errors import ApbError, ConfigError, MismatchError, raised
 from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
 from apb.saved_policies import one_policy
@@ -65,6 +65,14 @@ class Prior:
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Its actions (..., act) in [-1, 1] for observations (..., obs)."""
+        try:
+            return self._actions(observations)
+        except ApbError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"the prior raised {raised(error)}; expected actions, whatever it observes") from error
+
+    def _actions(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         leading = observations.shape[:-1]
         actions = self._predict(observations.reshape(-1, observations.shape[-1]))
         if not np.isfinite(actions).all():
@@ -84,7 +92,7 @@ class Prior:
         low, high = (np.nan_to_num(bound, neginf=-1, posinf=1) for bound in (space.low, space.high))
         sample = np.clip(np.zeros(space.shape), low, high).astype(np.float32).reshape(1, -1)
         try:
-            self(sample)
+            self._actions(sample)
         except (ConfigError, MismatchError):
             raise
         except Exception as error:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from apb import rng
 from apb.adapter import Adapter
 from apb.callbacks import save_states
-from apb.errors import ApbWarning, DivergenceError, SimulationError, raised
+from apb.errors import ApbError, ApbWarning, SimulationError, raised
 from apb.evaluation import EvalResult
 from apb.files import dump_json
 from apb.loop import LearningLoop
@@ -252,7 +252,7 @@ def _telling_what_is_kept(writer: RunWriter | None) -> Iterator[None]:
     """Add to the errors of a run where its last good checkpoint is."""
     try:
         yield
-    except (SimulationError, DivergenceError, KeyboardInterrupt) as error:
+    except (ApbError, KeyboardInterrupt) as error:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
 
 

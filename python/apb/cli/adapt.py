@@ -107,6 +107,7 @@ def run(options: Options) -> Outcome:
     backbone: Backbone | str | None = None  # the prior's own
     if options.backbone is None and settings["adapter_init"] == "prior":
         name = "the prior's backbone"
+        options.require_saved("that of --prior")
     else:
         name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
         backbone = options.backbone_named(named_backbone, options.seed, source)

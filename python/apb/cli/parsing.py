@@ -52,7 +52,10 @@ def parse(options: type[Options], verb: str, arguments: Sequence[str], epilog: s
     )
     if surplus:
         raise UnknownNameError(f"apb {verb} does not know what {surplus[0]!r} is for; {how_to_say(verb, surplus[0])}")
-    return options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(options)})
+    made = options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(options)})
+    words = {word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments}
+    object.__setattr__(made, "named", frozenset(words & {field.name for field in dataclasses.fields(options)}))
+    return made
 
 
 _REGISTRY = ConstructorRegistry()

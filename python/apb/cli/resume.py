@@ -65,8 +65,8 @@ def run(options: Options) -> Outcome:
     controls = Controls.read(opened.path)
     left = not ended or (controls is not None and controls.left)
     summary = RunSummary.read(RunFolder.open(opened.path))
-    changed = {name: value for name, value in how.items() if value is not None}
-    outcome = with_controls(summary, [] if env is None else env.words, env, **changed)
+    of_controls = {name: value for name, value in how.items() if value is not None and name != "prior"}
+    outcome = with_controls(summary, [] if env is None else env.words, env, **of_controls)
     if left:
         return outcome
     spent = f"its budget of {summary.steps}"

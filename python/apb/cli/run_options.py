@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from apb.backbone import DEFAULT_INIT, DEFAULT_READING, Backbone, Initialization, Reading
 from apb.errors import ConfigError
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """To be inherited beside the settings of a job, in front of them."""
+
+    named: ClassVar[frozenset[str]] = frozenset()  # the fields that were named on the command line
 
     reading: Reading = DEFAULT_READING
     """What a random backbone is. B: a network obs-256-256, and the layer before it starts as the identity. A: TD3's own
@@ -31,12 +33,12 @@ class RunOptions:
         """Check nothing here: the job checks its options, and its messages are shown as they are."""
 
     def given(self, settings: type[LearningSettings]) -> dict[str, Any]:
-        """Those of the job that are not the verb's defaults."""
-        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        """Those of the job that were named, or are not the verb's defaults."""
         return {
-            name: value
-            for name, (value, default) in values.items()
-            if name in settings.__dataclass_fields__ and value != default
+            field.name: value
+            for field in fields(self)
+            if field.name in settings.__dataclass_fields__
+            and ((value := getattr(self, field.name)) != field.default or field.name in self.named)
         }
 
     def backbone_named(self, name: str, seed: int, source: "EnvSource") -> Backbone | str:
@@ -46,10 +48,13 @@ class RunOptions:
 
         if name == "random":
             return random_backbone(source.observation_space, seed, reading=self.reading, init=self.init)
+        self.require_saved(f"--backbone {name}")
+        return name
+
+    def require_saved(self, saved: str) -> None:
+        """Check that nothing describes a random backbone where a saved one is begun with; raises `ConfigError`."""
         for option, value, default in (("reading", self.reading, DEFAULT_READING), ("init", self.init, DEFAULT_INIT)):
             if value != default:
                 raise ConfigError(
-                    f"--{option} {value} describes a random backbone, and --backbone {name} is a saved one; leave one "
-                    "of them out"
+                    f"--{option} {value} describes a random backbone, and {saved} is a saved one; leave one of them out"
                 )
-        return name

@@ -165,7 +165,8 @@ class RunSummary:
         curve, picture = self.run_dir / CURVE_FILE, self.run_dir / COVERAGE_FILE
         run = shlex.join([str(self.run_dir), *words])
         if self.finished and self._without_reward:
-            following = [f"apb adapt TASK --strategy behavior_transfer --prior {run}", f"apb render {run}"]
+            prior = shlex.quote(str(self.run_dir))
+            following = [f"apb adapt TASK --strategy behavior_transfer --prior {prior}", f"apb render {run}"]
         elif self.finished and self._backbone is not None:
             shown = shlex.quote(str(self._pretrained))
             following = [f"apb backbones show {shown}", adaptation(self._backbone, shown)]

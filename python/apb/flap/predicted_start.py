@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from apb.backbone import Backbone
 from apb.companions import Companion
-from apb.errors import ConfigError
+from apb.errors import ConfigError, MismatchError
 from apb.flap.layer_predictor import LayerPredictor
 from apb.learner import Learner
 from apb.replay import Replay
@@ -42,6 +42,11 @@ class PredictedStart(Companion):
         for lane in np.flatnonzero(replay.size).tolist():
             observation, following, action, reward, _ = replay.rows(lane)
             predicted = self._predictor.predict(observation, action, reward, following)
+            if not np.isfinite(predicted).all():
+                raise MismatchError(
+                    f"the backbone's predictor gives NaN or infinity for {len(reward):,} transitions of lane {lane}; "
+                    "expected finite layers: use a backbone as meta_train saved it, on a task like its train tasks"
+                )
             self._adapters[lane, self._predictor.places] = predicted
         self._transitions[:] = replay.size
         self._learner.begin_with(self._adapters)

@@ -14,6 +14,7 @@ from apb.environments import Simulations
 from apb.evaluation import EvalResult, Watcher
 from apb.intrinsic.knn import log_distances
 from apb.loop import LearningLoop
+from apb.torch_threads import one_torch_thread
 
 EPISODES = 10
 """Most episodes that are looked at. Ours: those of an evaluation in TD3's code."""
@@ -158,7 +159,8 @@ def particle_entropy(states: NDArray[np.float64]) -> float:
     """Mean of log(1 + mean distance to the nearest others) of states (N, obs); 0 of a single one."""
     if len(states) < 2:
         return 0.0
-    return float(log_distances(torch.from_numpy(states), min(NEIGHBORS, len(states) - 1)).mean())
+    with one_torch_thread():
+        return float(log_distances(torch.from_numpy(states), min(NEIGHBORS, len(states) - 1)).mean())
 
 
 def _distance(episodes: Sequence[Visited]) -> float | None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from apb.errors import ApbError, ConfigError, raised
-from apb.files import read_tensors, write_tensors
+from apb.runs.state_files import read_state, write_state
 from apb.strategies.base import Strategy, StrategyContext
 from apb.strategies.trial import STEPS, Trial, settings
 from apb.transitions import Transition
@@ -137,10 +137,10 @@ def _check_state(cls: type[Strategy], found: Any, again: Any) -> State:
     try:
         read_values = json.loads(json.dumps(values, allow_nan=False))
         with tempfile.TemporaryDirectory() as folder:
-            write_tensors(Path(folder) / "state", arrays)
-            read_arrays = read_tensors(Path(folder) / "state")
+            write_state(Path(folder), arrays)
+            read_arrays = read_state(Path(folder))
     except (ApbError, TypeError, ValueError) as error:
-        advice = "it is to hold finite numbers and text"
+        advice = "it is to hold finite numbers and text, under names without /"
         raise _fault(cls, "state", f"cannot be saved: {raised(error)}", expected, advice) from error
     if read_values != values:
         found, advice = f"has {values!r:.80}, read back as {read_values!r:.80}", "use lists, and text as keys"
@@ -221,9 +221,13 @@ class _Watched(Strategy):
         return found
 
     def perturb(self, actions: NDArray[np.float32], observations: NDArray[np.float32], step: int) -> None:
+        before = observations.copy()
         with _blamed(self._cls, "perturb"):
             returned: object = self._own.perturb(actions, observations, step)  # type: ignore[func-returns-value]
         _check_perturbed(self._cls, returned, actions)
+        if not np.array_equal(before, observations):
+            advice = "the replay keeps them: change a copy"
+            raise _fault(self._cls, "perturb", "changed the observations", "them as they were given", advice)
 
     def observe(self, transition: Transition) -> None:
         with _blamed(self._cls, "observe"):
