@@ -40,7 +40,8 @@ class PlaneEnv(gymnasium.Env):
 def pretrain_run(env=PlaneEnv, backbone=None, **options):
     """`pretrain` for 150 timesteps with a small backbone and small networks, unless others are given."""
     backbone = small_backbone() if backbone is None else backbone
-    return pretrain(env, backbone, **{**SMALL, "total_timesteps": 150, "rnd_width": 16, "rnd_features": 8, **options})
+    small = {} if options.get("objective", "rnd") != "rnd" else {"rnd_width": 16, "rnd_features": 8}
+    return pretrain(env, backbone, **{**SMALL, "total_timesteps": 150, **small, **options})
 
 
 def pretrain_settings(**changes):

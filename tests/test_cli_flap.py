@@ -109,6 +109,8 @@ def saved_runs():
 
 
 def test_without_an_env_or_a_backbone_with_a_predictor_it_says_what_it_needs(saved, capsys):
+    controlled = call(capsys, "adapt", "--method", "flap", "--backbone", "flap")
+    assert controlled.code == 2, "without ENV there would be controls, which learn nothing"
     main_job = call(capsys, "adapt", "--method", "flap")
     assert main_job.code == 2
     assert "expected ENV and --backbone" in " ".join(main_job.err.split())

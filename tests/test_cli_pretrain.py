@@ -11,7 +11,7 @@ from apb.runs import EXIT_STOPPED, RunFolder
 from apb.saved_policies import find_policies
 from cli_runs import ENV, FAST, PointEnv, call
 
-FEW = ["--total-timesteps=120", "--rnd-width=16", "--knn-neighbors=3", *FAST]
+FEW = ["--total-timesteps=120", *FAST]
 SEEDS = ["--n-seeds=2", "--seed=3"]
 
 
@@ -35,7 +35,9 @@ def test_it_ends_with_what_was_covered_and_the_env_s_own_reward_as_what_it_is(he
 
 
 def test_it_tells_a_program_the_coverage_of_each_seed_and_the_files(here, capsys):
-    told = json.loads(call(capsys, "pretrain", ENV, "--objective", "knn", *FEW, *SEEDS, "--json").out)
+    told = json.loads(
+        call(capsys, "pretrain", ENV, "--objective", "knn", "--knn-neighbors=3", *FEW, *SEEDS, "--json").out
+    )
     assert [set(lane) for lane in told["coverage"]] == [{"policy", "noisy", "random"}] * 2
     assert told["coverage"][0]["policy"].keys() == {"entropy", "mean_reward"}
     assert told["seeds"] == [3, 4]

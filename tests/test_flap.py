@@ -204,9 +204,7 @@ def test_a_backbone_without_a_predictor_is_told(options):
 
 
 def test_a_random_backbone_has_no_layers_to_begin_with():
-    with pytest.raises(
-        ConfigError, match=r"'predicted', but the backbone keeps no adapters .* it was not meta-trained"
-    ):
+    with pytest.raises(ConfigError, match=r"the backbone has no predictor of layers; expected .* meta-trained by FLAP"):
         apb.adapt(TASK, "random", method="flap")
 
 

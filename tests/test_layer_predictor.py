@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from apb.adapter_shape import AdapterShape, learned_layers
 from apb.backbone import Backbone
-from apb.errors import FileFormatError, MismatchError
+from apb.errors import ConfigError, FileFormatError, MismatchError
 from apb.files import model_folders
+from apb.flap import layer_predictor
 from apb.flap.layer_predictor import LayerPredictor
 from flap_runs import drawn_backbone, drawn_predictor
 from hypothesis import given
@@ -157,3 +158,13 @@ def test_a_predictor_of_numbers_that_do_not_fit_is_not_made(name):
     with pytest.raises(MismatchError, match=rf"{name} has shape \(11,\); expected \(12,\)"):
         replace(predictor, **{name: getattr(predictor, name)[1:]})
     assert isinstance(predictor, LayerPredictor)
+
+
+def test_any_number_of_transitions_goes_through_in_parts_and_none_is_told(monkeypatch):
+    predictor = drawn_backbone().predictor
+    met = drawn_transitions(predictor.shape, 11)
+    whole = predictor.predict(*met)
+    monkeypatch.setattr(layer_predictor, "CHUNK", 4)
+    np.testing.assert_allclose(predictor.predict(*met), whole, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConfigError, match="no transition to predict layers from; expected at least one"):
+        predictor.predict(*(array[:0] for array in met))

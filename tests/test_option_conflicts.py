@@ -26,3 +26,12 @@ def test_a_pre_training_does_not_draw_its_backbone_anew():
 def test_a_pre_training_is_not_explored_by_members_that_the_envs_reward_judges():
     with pytest.raises(ConfigError, match=r"strategy = 'param_noise' judges .*own reward.*; expected 'adaptive_param"):
         pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, strategy="param_noise")
+
+
+@pytest.mark.parametrize(
+    ("objective", "option"), [("rnd", {"knn_neighbors": 5}), ("knn", {"rnd_width": 5}), ("knn", {"rnd_depth": 1})]
+)
+def test_an_option_of_another_objective_is_refused(objective, option):
+    ((name, value),) = option.items()
+    with pytest.raises(ConfigError, match=rf"{name} = {value} with objective = '{objective}', which has no use for it"):
+        pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, objective=objective, **option)

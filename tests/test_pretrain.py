@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from apb import Backbone, ConfigError, InvalidEnvError, MismatchError, PretrainResult, UnknownNameError, resume
-from apb.intrinsic import OBJECTIVES
+from apb.intrinsic import OBJECTIVES, Objective
 from apb.intrinsic.robots import ROBOTS, robot_source
 from apb.runs import RunFolder
 from crashes import Crash, CrashAt
@@ -148,9 +148,9 @@ def test_a_run_that_crashed_ends_with_the_bytes_of_one_that_did_not(objective, e
 
 def test_a_run_of_another_objective_is_not_continued(tmp_path):
     with pytest.raises(Crash):
-        pretrain_run("hopper", run_dir=tmp_path / "run", callback=CrashAt(70), **CONTINUED)
+        pretrain_run("hopper", objective="knn", run_dir=tmp_path / "run", callback=CrashAt(70), **CONTINUED)
     config = tmp_path / "run" / "config.json"
-    config.write_text(config.read_text().replace('"rnd"', '"knn"'))
+    config.write_text(config.read_text().replace('"knn"', '"rnd"'))
     with pytest.raises(MismatchError):
         resume(tmp_path / "run")
 
@@ -177,7 +177,7 @@ def test_a_pretrained_policy_covers_more_of_the_plane_than_random_actions(object
         total_timesteps=3_000,
         eval_freq=3_000,
         batch_size=64,
-        rnd_width=64,
+        **({"rnd_width": 64} if objective == "rnd" else {}),
         num_threads=1,
         n_seeds=2,
     )
@@ -247,3 +247,11 @@ def test_what_cannot_be_is_told_before_anything_is_made(options, error, words, t
 def test_observations_that_never_change_end_the_run_after_the_random_steps():
     with pytest.raises(InvalidEnvError, match=r"are \[0, 0\] in each of 64 random steps"):
         pretrain_run(partial(PlaneEnv, 1.0, 0.0))
+
+
+@pytest.mark.parametrize("rewards", [lambda states: states.norm(dim=2), lambda states: 1.0])
+def test_an_objective_of_the_users_own_that_returns_no_array_of_rewards_is_told(rewards, monkeypatch):
+    own = type("Own", (Objective,), {"name": "own", "title": "own", "rewards": lambda self, states: rewards(states)})
+    monkeypatch.setitem(OBJECTIVES, "own", own)
+    with pytest.raises(ConfigError, match=r"rewards of the objective 'own' returned a .*; expected an array of shape"):
+        pretrain_run(objective="own")

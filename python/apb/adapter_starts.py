@@ -72,6 +72,8 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
     if name in ("scratch", "identity", "shared"):
         return lambda draw: draw_initial(backbone, shape, seed, draw, identity=None if name == "scratch" else True)
     kept = backbone.adapters
+    if name == "predicted":
+        _ = backbone.required_predictor
     if kept is None:
         told = backbone.metadata
         why = "it was not meta-trained"

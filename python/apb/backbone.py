@@ -182,6 +182,17 @@ class Backbone:
             x = np.maximum(x @ weight.T + bias, 0)
         return x
 
+    @property
+    def required_predictor(self) -> LayerPredictor:
+        """Its predictor; raises `ConfigError` if it has none."""
+        if self.predictor is None:
+            raise ConfigError(
+                "adapter_init = 'predicted', but the backbone has no predictor of layers; expected one that was "
+                'meta-trained by FLAP: apb.meta_train(..., method="flap"), in a shell `apb meta-train SPLIT --method '
+                "flap`, whose RUN/pretrained is the backbone to give"
+            )
+        return self.predictor
+
     def save_pretrained(self, path: str | Path) -> Path:
         """Write `config.json` and `model.safetensors` into the folder `path`, replacing a backbone there as a whole."""
         config = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.description()}

@@ -1,4 +1,4 @@
-"""`Job`: what a call of `adapt` or `meta_train` is to do, resolved and checked, and how such a run begins."""
+"""`Job`: what a call of `adapt`, `meta_train` or `pretrain` is to do, resolved and checked, and how a run begins."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping

@@ -122,8 +122,10 @@ class Learner:
     def _sample(self, replay: Replay) -> Batch:
         start = time.perf_counter()
         batch = replay.sample(self.updates)
+        self.sampling_seconds += time.perf_counter() - start
         for companion in self.companions:
             companion.prepare(batch)
+        start = time.perf_counter()
         batch = Batch(**{name: value.to(self.td3.device) for name, value in batch.given().items()})
         batch.observation, batch.next_observation = map(self._normalized, (batch.observation, batch.next_observation))
         self.sampling_seconds += time.perf_counter() - start

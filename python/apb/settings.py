@@ -1,4 +1,4 @@
-"""`LearningSettings`: the options that `adapt` and `meta_train` have in common, with their defaults and the sources of
+"""`LearningSettings`: the options that all jobs which learn have in common, with their defaults and the sources of
 these; `SeedsSettings`: those of jobs on one env; `AdaptSettings`: those of `adapt`. Library, CLI and run folder share
 this one definition."""
 

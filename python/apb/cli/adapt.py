@@ -94,7 +94,7 @@ def run(options: Options) -> Outcome:
     named_backbone = options.backbone
     if named_backbone is None:
         named_backbone = MAIN_JOB_BACKBONE if main_job else "random"
-    if options.method != "apb" and (options.controls or main_job):
+    if options.method != "apb" and (options.controls or options.env is None):
         raise ConfigError(
             f"--method {options.method} takes no gradient, and controls learn by gradients; expected ENV and "
             "--backbone, and no --controls: adapt to the same task without --method to compare"

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from apb import _native
 from apb.adapter_shape import AdapterShape, learned_layers
-from apb.errors import FileFormatError, MismatchError
+from apb.errors import ConfigError, FileFormatError, MismatchError
 from apb.files import dump_json
 from apb.normalization import Normalizer
+
+CHUNK = 4_096
+"""Transitions that go through the hidden layers at a time, so that their number costs no memory."""
 
 TENSORS = "predictor."
 """What the names of its tensors begin with in the file of its backbone."""
@@ -96,13 +99,22 @@ class LayerPredictor:
             action: (N, act), in [-1, 1].
             reward: (N,).
             next_observation: (N, obs).
+
+        Raises:
+            ConfigError: N is 0.
         """
-        x = self.inputs(transitions(observation, action, reward, next_observation, with_next=self.next_observation))
+        rows = transitions(observation, action, reward, next_observation, with_next=self.next_observation)
+        if not len(rows):
+            raise ConfigError("there is no transition to predict layers from; expected at least one")
+        x = self.inputs(rows)
         hidden = len(self.weights) - 1
-        if hidden:
-            x = _forward(self.weights[:hidden], self.biases[:hidden], x, relu=True)
+        total = np.zeros(self.weights[hidden].shape[1], dtype=np.float64)
+        for part in np.split(x, range(CHUNK, len(x), CHUNK)):
+            below = _forward(self.weights[:hidden], self.biases[:hidden], part, relu=True) if hidden else part
+            total += below.sum(axis=0, dtype=np.float64)
         # The last layer is affine, so the mean of what it puts out is what it puts out of the mean.
-        (z,) = _forward(self.weights[hidden:], self.biases[hidden:], x.mean(axis=0, keepdims=True), relu=False)
+        mean = (total / len(x)).astype(np.float32)[None]
+        (z,) = _forward(self.weights[hidden:], self.biases[hidden:], mean, relu=False)
         predicted: NDArray[np.float32] = self.mean + self.deviation * z
         return predicted
 

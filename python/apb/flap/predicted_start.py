@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from apb.backbone import Backbone
 from apb.companions import Companion
-from apb.errors import ConfigError, MismatchError
-from apb.flap.layer_predictor import LayerPredictor
+from apb.errors import MismatchError
 from apb.learner import Learner
 from apb.replay import Replay
 
@@ -32,7 +31,7 @@ class PredictedStart(Companion):
 
     def __init__(self, learner: Learner, backbone: Backbone) -> None:
         self._learner = learner
-        self._predictor = require_predictor(backbone)
+        self._predictor = backbone.required_predictor
         self._adapters = learner.adapters()
         self._transitions = np.zeros(len(self._adapters), dtype=np.int64)
 
@@ -69,13 +68,3 @@ class PredictedStart(Companion):
         """See `Companion`."""
         self._adapters[...] = state["adapters"]
         self._transitions[...] = state["transitions"]
-
-
-def require_predictor(backbone: Backbone) -> LayerPredictor:
-    """The predictor of a backbone; raises `ConfigError` if it has none."""
-    if backbone.predictor is None:
-        raise ConfigError(
-            "adapter_init = 'predicted', but the backbone has no predictor of layers; expected one that was "
-            'meta-trained by FLAP: apb.meta_train(..., method="flap"), in a shell `apb meta-train SPLIT --method flap`'
-        )
-    return backbone.predictor

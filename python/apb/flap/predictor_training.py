@@ -13,7 +13,9 @@ from torch import Tensor
 from apb import _native, rng
 from apb.companions import Companion
 from apb.flap.layer_predictor import LayerPredictor, input_size, transitions
+from apb.layer_stack import NativeLayerStack
 from apb.learner import Learner
+from apb.memory import available_memory, require_room
 from apb.meta_training.settings import MetaSettings
 from apb.networks import draw_layers
 from apb.normalization import RunningNormalizer
@@ -57,6 +59,14 @@ class PredictorTraining(Companion):
         size = input_size(td3.shape, self._with_next)
         sizes = [size, *[settings.predictor_width] * settings.predictor_depth, self._places.size]
         self._rows = min(ceil(settings.predictor_batch_size / lanes), settings.batch_size)  # of each lane
+        buffers = NativeLayerStack.required_bytes(sizes, 1, lanes * self._rows)
+        require_room(
+            RegressionNetworks.required_bytes(sizes, 1) + buffers,
+            available_memory(),
+            f"predictor_width = {settings.predictor_width}",
+            "of memory for the network that predicts layers",
+            "a smaller predictor_width, predictor_depth or predictor_batch_size",
+        )
         self._inputs = RunningNormalizer(1, size)
         self._network = RegressionNetworks(
             draw_layers(sizes, [rng.generator(settings.seed, rng.Stream.PREDICTOR)]),

@@ -9,7 +9,6 @@ from apb import rng
 from apb.actors import LaneActors
 from apb.backbone import Backbone
 from apb.environments import EnvSource, Simulations
-from apb.flap.predicted_start import require_predictor
 from apb.tasks import Task
 
 ROLLOUT = 200
@@ -38,7 +37,7 @@ def predicted_adapters(
     Raises:
         ConfigError: the backbone has no predictor.
     """
-    predictor = require_predictor(backbone)
+    predictor = backbone.required_predictor
     assert backbone.adapters is not None  # noqa: S101
     source = EnvSource.resolve(list(tasks))
     adapters = np.tile(backbone.adapters.mean(), (len(tasks), 1))

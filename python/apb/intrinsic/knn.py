@@ -23,6 +23,7 @@ class ParticleEntropy(Objective):
 
     name = "knn"
     title = "particle entropy"
+    options = ("knn_neighbors",)
 
     def __init__(
         self,

@@ -24,10 +24,12 @@ class Objective(ABC):
     Attributes:
         name: What `objective` calls it.
         title: What it is called in print.
+        options: The fields of `PretrainSettings` that no other objective has.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

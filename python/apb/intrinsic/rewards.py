@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from apb import _native
 from apb.companions import Companion
-from apb.errors import InvalidEnvError
+from apb.errors import ConfigError, InvalidEnvError
 from apb.intrinsic import objective_named
 from apb.intrinsic.elements import elements_of
 from apb.learner import Learner
@@ -73,7 +73,13 @@ class IntrinsicRewards(Companion):
         self._observations.update(following)
         scaled = (following - self._observations.mean[:, None]) * self._observations.inverse_std[:, None]
         states = torch.from_numpy(scaled.clip(-CLIP, CLIP).astype(np.float32))
-        rewards = self._objective.rewards(states)
+        rewards: object = self._objective.rewards(states)
+        if not isinstance(rewards, np.ndarray) or rewards.shape != states.shape[:2]:
+            found = f"shape {rewards.shape}" if isinstance(rewards, np.ndarray) else f"a {type(rewards).__name__}"
+            raise ConfigError(
+                f"rewards of the objective {self._objective.name!r} returned {found}; expected an array of shape "
+                f"{tuple(states.shape[:2])}, a number for each state of each lane"
+            )
         self._mean = rewards.mean(axis=1)
         self._batches += 1
         batch.reward.numpy()[...] = rewards

@@ -28,6 +28,7 @@ class RandomNetworkDistillation(Objective):
 
     name = "rnd"
     title = "random network distillation"
+    options = ("rnd_width", "rnd_depth", "rnd_features")
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from apb import _native
@@ -10,7 +10,7 @@ from apb.backbone import Backbone
 from apb.companions import Companion
 from apb.env_spaces import flat_size
 from apb.errors import ApbWarning, ConfigError, RunFolderError
-from apb.intrinsic import objective_named
+from apb.intrinsic import OBJECTIVES, objective_named
 from apb.intrinsic.coverage import Coverage, coverage_of
 from apb.intrinsic.elements import elements_of
 from apb.intrinsic.pictures import draw_coverage
@@ -84,7 +84,16 @@ class PretrainJob(Job):
             )
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
-        objective_named(options.objective).require(options)
+        chosen = objective_named(options.objective)
+        chosen.require(options)
+        for field in fields(options):
+            of = [each.name for each in OBJECTIVES.values() if field.name in each.options]
+            value = getattr(options, field.name)
+            if of and chosen.name not in of and value != field.default:
+                raise ConfigError(
+                    f"{field.name} = {value} with objective = {chosen.name!r}, which has no use for it; leave it "
+                    f"out, or give objective={of[0]!r}"
+                )
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""
