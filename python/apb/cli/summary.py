@@ -165,9 +165,9 @@ class RunSummary:
         curve, picture = self.run_dir / CURVE_FILE, self.run_dir / COVERAGE_FILE
         run = shlex.join([str(self.run_dir), *words])
         if self.finished and self._without_reward:
-            prior = shlex.quote(
-                str(self.run_dir if len(self.lanes) == 1 else self.policy)
-            )  # a run has one for each seed
+            seeds = [seed for _, seed in self.lanes]
+            one = self.run_dir if len(seeds) == 1 else self.policy / f"seed-{seeds[0]}"  # a prior is one policy
+            prior = shlex.quote(str(one))
             following = [f"apb adapt TASK --strategy behavior_transfer --prior {prior}", f"apb render {run}"]
         elif self.finished and self._backbone is not None:
             shown = shlex.quote(str(self._pretrained))
