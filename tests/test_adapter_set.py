@@ -149,7 +149,9 @@ def test_a_task_of_another_family_or_with_other_switches_has_no_nearest_one():
 
 def test_another_shape_is_told_with_what_to_do():
     some().require_fit(SHAPE)
-    with pytest.raises(MismatchError, match=r"this env needs .*adapter_init='scratch'"):
+    with pytest.raises(
+        MismatchError, match=r"observe 3 numbers and act in 2; this env has 5 and 2: .*adapter_init='scratch'"
+    ):
         some().require_fit(AdapterShape.of(BACKBONE, 5, 2))
 
 

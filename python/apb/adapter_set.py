@@ -78,8 +78,10 @@ class AdapterSet:
     def require_fit(self, shape: AdapterShape) -> None:
         """Raise `MismatchError` where an env of another shape is to be learned."""
         if shape != self.shape:
+            own = f"{self.shape.observation_size} numbers and act in {self.shape.action_size}"
             raise MismatchError(
-                f"the backbone's meta-trained adapters have {self.shape}; this env needs {shape}: begin with new ones, "
+                f"the backbone's meta-trained adapters observe {own}; this env has {shape.observation_size} and "
+                f"{shape.action_size}: expected a backbone that was meta-trained on tasks like it, or new layers, "
                 "adapter_init='scratch'"
             )
 

@@ -84,9 +84,9 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
             "adapter_init='scratch' or adapter_init='identity', or a backbone that was meta-trained on tasks of one "
             "family"
         )
-    kept.require_fit(shape)
     if name == "predicted" and task is not None:
         kept.of_family(task)
+    kept.require_fit(shape)
     if name in ("mean", "predicted"):
         mean = kept.mean()
         return lambda draw: mean

@@ -138,9 +138,10 @@ def require_use(settings: LearningSettings, prior: object | None) -> None:
     """
     explores, begins = settings.strategy == STRATEGY, settings.adapter_init == "prior"
     if explores and prior is None:
+        known = "prior=, an apb.Policy, its folder, another policy or a function (in a shell, --prior FOLDER)"
         raise ConfigError(
-            f"strategy = {STRATEGY!r} without a prior, the policy that explores; expected prior=, an apb.Policy, its "
-            f"folder, another policy or a function{'' if settings.job == 'adapt' else f': {settings.job} takes none'}"
+            f"strategy = {STRATEGY!r} without a prior, the policy that explores; expected "
+            f"{known if settings.job == 'adapt' else f'another strategy: {settings.job} takes none'}"
         )
     if explores and isinstance(settings, AdaptSettings) and not (settings.flight_prob or takes_extra_action(settings)):
         raise ConfigError(
