@@ -6,7 +6,8 @@ import pytest
 from apb.cloning.demonstrations import Demonstrations
 from cli_runs import ENV, call
 
-FEW = ["--gradient-steps", 40, "--eval-freq", 20, "--num-threads", 1, "--n-eval-episodes", 2]
+SHORT = ["--num-threads", 1, "--n-eval-episodes", 2]
+FEW = ["--gradient-steps", 40, "--eval-freq", 20, *SHORT]
 
 
 def push_to_origin(observations):
@@ -42,7 +43,7 @@ def test_a_file_becomes_a_policy_that_the_other_verbs_take(demos, here, capsys):
 
 
 def test_the_table_tells_what_was_cloned_how_well_and_where_it_lies(demos, here, capsys):
-    called = call(capsys, "clone", demos, "--env", ENV, "--method", "ridge", "-o", "mine", *FEW)
+    called = call(capsys, "clone", demos, "--env", ENV, "--method", "ridge", "-o", "mine", *SHORT)
     assert called.code == 0
     for words in ("100", "5, 1 episode held out", "held-out error", "return of the clone", "return of the demonstr"):
         assert words in called.out
@@ -97,6 +98,10 @@ BAD = [
     (["demos.npz", "--env", "Pendulum-v1"], "observations has shape (100, 2); expected (N, 3)"),
     (["demos.npz", "--env-kwargs", '{"push": 1}'], "--env-kwargs was given"),
     (["demos.npz", "--method", "adam"], "method = 'adam' is unknown; known: gradient, ridge"),
+    (
+        ["demos.npz", "--method", "ridge", "--patience", "3"],
+        "patience = 3 with method = 'ridge', where it has no effect; expected --method gradient beside it",
+    ),
     (["demos.npz", "--held-out", "2"], "held_out = 2.0 is out of range"),
     (["demos.npz", "--epochs", "2"], "apb clone has no option --epochs"),
     ([], "DEMOS"),
