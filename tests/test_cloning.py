@@ -11,7 +11,7 @@ from apb.cloning import clone as cloning
 from apb.cloning import ridge
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
-from cli_runs import ENV, register_env
+from cli_runs import ENV, PointEnv, register_env
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import action_box, observation_box, random_adapter
@@ -340,3 +340,17 @@ def test_an_option_of_the_gradient_is_refused_where_none_is_taken(name, value):
     words = f"{name} = {value} with method = 'ridge', where it has no effect; expected method='gradient' beside it, or"
     with pytest.raises(apb.ConfigError, match=words):
         apb.clone(shown_by(teacher(backbone())), method="ridge", **ALONE | {name: value})
+
+
+def test_a_clone_whose_evaluation_fails_is_returned_with_a_warning(monkeypatch):
+    shown = Demonstrations.collect(lambda observations: np.zeros((len(observations), 1)), ENV, 2)
+
+    def step(self, action):
+        raise RuntimeError("the motor broke")
+
+    monkeypatch.setattr(PointEnv, "step", step)
+    with pytest.warns(apb.ApbWarning, match="could not be evaluated .*the motor broke.* it is returned, without an"):
+        result = apb.clone(shown, method="ridge", num_threads=1)
+    assert result.evaluation is None
+    assert result.to_json()["evaluation"] is None
+    np.testing.assert_allclose(result.policy(shown.observations), 0, atol=1e-3)
