@@ -11,13 +11,14 @@ from apb.cloning import clone as cloning
 from apb.cloning import ridge
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
-from cli_runs import ENV, register_env
+from cli_runs import ENV, PointEnv, register_env
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import action_box, observation_box, random_adapter
 
 QUICK = {"gradient_steps": 60, "eval_freq": 20, "num_threads": 1, "n_eval_episodes": 0}
 ALONE = {"num_threads": 1, "n_eval_episodes": 0}
+QUICK_BY = {"gradient": QUICK, "ridge": ALONE}
 METHODS = pytest.mark.parametrize("method", ["gradient", "ridge"])
 
 
@@ -220,7 +221,7 @@ def test_held_out_episodes_are_whole_and_never_fitted_to(method, monkeypatch):
 
     monkeypatch.setattr(ActorRegression, "step", step)
     monkeypatch.setattr(cloning, "fit_post_layer", fit)
-    result = apb.clone(shown, policy.backbone, method=method, held_out=0.25, seed=3, **QUICK)
+    result = apb.clone(shown, policy.backbone, method=method, held_out=0.25, seed=3, **QUICK_BY[method])
     assert len(result.held_out_episodes) == 2
     assert set(seen) == set(range(8)) - set(result.held_out_episodes.tolist())
     assert sorted(set(result.held_out.observations[:, 0])) == result.held_out_episodes.tolist()
@@ -230,7 +231,7 @@ def test_held_out_episodes_are_whole_and_never_fitted_to(method, monkeypatch):
 @METHODS
 def test_the_errors_told_are_those_of_the_policy(method):
     shown = shown_by(teacher(backbone(), scale=1.0))
-    result = apb.clone(shown, backbone(3), method=method, **QUICK)
+    result = apb.clone(shown, backbone(3), method=method, **QUICK_BY[method])
     train = shown.episodes(np.setdiff1d(np.arange(12), result.held_out_episodes))
     for told, part in ((result.held_out_error, result.held_out), (result.train_error, train)):
         assert told == pytest.approx(np.square(result.policy(part.observations) - part.actions).mean(), rel=1e-3)
@@ -240,10 +241,10 @@ def test_the_errors_told_are_those_of_the_policy(method):
 @METHODS
 def test_the_bits_do_not_depend_on_the_number_of_threads(method):
     shown = shown_by(teacher(backbone(), scale=1.0), length=200)
-    found = [apb.clone(shown, backbone(3), method=method, **QUICK | {"num_threads": n}) for n in (1, 4)]
+    found = [apb.clone(shown, backbone(3), method=method, **QUICK_BY[method] | {"num_threads": n}) for n in (1, 4)]
     assert found[0].adapter.parameters.tobytes() == found[1].adapter.parameters.tobytes()
     assert found[0].errors.tobytes() == found[1].errors.tobytes()
-    other = apb.clone(shown, backbone(3), method=method, seed=1, **QUICK)
+    other = apb.clone(shown, backbone(3), method=method, seed=1, **QUICK_BY[method])
     assert other.adapter.parameters.tobytes() != found[0].adapter.parameters.tobytes()
 
 
@@ -271,7 +272,7 @@ def test_a_clone_in_a_known_env_is_evaluated_and_saved_as_an_ordinary_policy(met
     own = apb.environments.EnvSource.resolve(ENV)
     policy = apb.Policy(policy.backbone, policy.adapter, own.observation_space, own.action_space)
     shown = Demonstrations.collect(policy, ENV, 4)
-    result = apb.clone(shown, policy.backbone, method=method, **QUICK | {"n_eval_episodes": 3})
+    result = apb.clone(shown, policy.backbone, method=method, **QUICK_BY[method] | {"n_eval_episodes": 3})
     np.testing.assert_array_equal(result.evaluation.returns, apb.evaluate(result.policy, ENV, 3).returns)
     np.testing.assert_array_equal(result.demonstrator_returns, shown.returns)
     loaded = apb.Policy.from_pretrained(result.policy.save_pretrained(tmp_path / "clone"))
@@ -329,3 +330,27 @@ def test_bad_input_is_explained(changes, words):
     with pytest.raises(apb.ApbError) as failure:
         apb.clone(given_.pop("demonstrations"), given_.pop("backbone"), **given_)
     assert words in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("gradient_steps", 10), ("eval_freq", 5), ("patience", 3), ("learning_rate", 0.01), ("batch_size", 7)],
+)
+def test_an_option_of_the_gradient_is_refused_where_none_is_taken(name, value):
+    words = f"{name} = {value} with method = 'ridge', where it has no effect; expected method='gradient' beside it, or"
+    with pytest.raises(apb.ConfigError, match=words):
+        apb.clone(shown_by(teacher(backbone())), method="ridge", **ALONE | {name: value})
+
+
+def test_a_clone_whose_evaluation_fails_is_returned_with_a_warning(monkeypatch):
+    shown = Demonstrations.collect(lambda observations: np.zeros((len(observations), 1)), ENV, 2)
+
+    def step(self, action):
+        raise RuntimeError("the motor broke")
+
+    monkeypatch.setattr(PointEnv, "step", step)
+    with pytest.warns(apb.ApbWarning, match="could not be evaluated .*the motor broke.* it is returned, without an"):
+        result = apb.clone(shown, method="ridge", num_threads=1)
+    assert result.evaluation is None
+    assert result.to_json()["evaluation"] is None
+    np.testing.assert_allclose(result.policy(shown.observations), 0, atol=1e-3)

@@ -1,12 +1,15 @@
 """What demonstrations promise: they hold what was done, by episodes, and say what is wrong with what they are given."""
 
+import struct
 import sys
+import zipfile
 from types import SimpleNamespace
 
 import apb
 import gymnasium
 import numpy as np
 import pytest
+from apb.cloning import demonstration_files
 from apb.cloning.demonstrations import Demonstrations
 from cli_runs import ENV, PointEnv, register_env
 from envs_for_tests import UnevenEnv
@@ -94,7 +97,18 @@ BAD = [
     (arrays() | {"episode_lengths": [5, 0]}, "episode_lengths[1] = 0; expected at least 1"),
     (arrays() | {"episode_lengths": []}, "expected integers, shape (E,) with E >= 1"),
     (arrays() | {"episode_lengths": [2.5, 2.5]}, "episode_lengths is float64"),
+    (arrays() | {"episode_lengths": [2**62, 2**62, 2**62, 2**62 + 5]}, f"episode_lengths[0] = {2**62}; expected"),
+    (arrays() | {"episode_lengths": np.array([2**63, 2**63 + 5], np.uint64)}, f"episode_lengths[0] = {2**63}"),
+    (
+        arrays() | {"episode_lengths": [6, -1]},
+        "[0] = 6; expected at least 1 step in each episode, and at most the 5 of",
+    ),
     (arrays() | {"returns": [1.0]}, "returns has shape (1,); expected (2,)"),
+    (arrays() | {"returns": [1.0, np.nan]}, "returns[1] = nan; expected finite numbers: leave that episode out, or"),
+    (arrays() | {"returns": ["1", "2"]}, "returns has dtype <U1; expected real numbers, shape (2,), one for each"),
+    (arrays() | {"returns": [b"1", b"2"]}, "returns has dtype |S1; expected real numbers"),
+    (arrays() | {"returns": [1j, 2]}, "returns has dtype complex128; expected real numbers"),
+    (arrays() | {"returns": [[1], [2, 3]]}, "returns is a list that NumPy cannot read"),
     (arrays() | {"observation_space": Box(-1, 1, (3,))}, "observations has shape (5, 4); expected (N, 3)"),
     (arrays() | {"action_space": Box(-1, 1, (3,))}, "actions has shape (5, 2); expected (N, 3)"),
     (arrays() | {"action_space": gymnasium.spaces.Discrete(2)}, "only continuous actions"),
@@ -159,6 +173,57 @@ def saved(folder, **changes):
     np.savez(folder / "demos.npz", **given)
 
 
+def with_bounds(low, high):
+    return lambda folder: saved(folder, action_low=np.array(low), action_high=np.array(high))
+
+
+def with_rewards(rewards=(0, 0, 0, 0, 0), **changes):
+    return lambda folder: saved(folder, rewards=np.array(rewards), **changes)
+
+
+def with_member(name, content):
+    """An archive with `content` in place of an array."""
+
+    def write(folder):
+        ends = None if name == "dones" else np.array([3, 2])
+        bounds = {"action_high": np.ones(2)} if name == "action_low" else {}
+        saved(folder, **{name: None, **bounds} | ({} if name == "episode_lengths" else {"episode_lengths": ends}))
+        with zipfile.ZipFile(folder / "demos.npz", "a") as archive:
+            archive.writestr(f"{name}.npy", content)
+
+    return write
+
+
+def with_header(shape, text="{'descr': '<f4', 'fortran_order': False, 'shape': %s}"):
+    header = (text % shape).encode() + b"\n"
+    return with_member("observations", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(80))
+
+
+def with_flipped_bit(compression):
+    def write(folder):
+        with zipfile.ZipFile(folder / "demos.npz", "w", compression) as archive:
+            for name, array in arrays().items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.save(file, array)
+        content = bytearray((folder / "demos.npz").read_bytes())
+        content[60] ^= 1
+        (folder / "demos.npz").write_bytes(content)
+
+    return write
+
+
+def encrypted(folder):
+    saved(folder)
+    content = (folder / "demos.npz").read_bytes()
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        first, *members = content.split(signature)
+        flagged = (each[: flags - 4] + bytes([each[flags - 4] | 1]) + each[flags - 3 :] for each in members)
+        content = signature.join([first, *flagged])
+    (folder / "demos.npz").write_bytes(content)
+
+
+NO_ARRAY = "is no array in NumPy's format; expected a .npz file with"
+
 BAD_FILES = [
     (lambda folder: saved(folder, actions=np.array([{}] * 5)), "cannot be read (ValueError: Object arrays cannot be"),
     (lambda folder: (folder / "demos.npz").write_text("no archive"), "cannot be read (BadZipFile"),
@@ -167,7 +232,27 @@ BAD_FILES = [
     (lambda folder: saved(folder, episode_lengths=None), "does not tell where episodes end"),
     (lambda folder: saved(folder, episode_lengths=None, dones=np.zeros(4)), "dones is float64 of shape (4,)"),
     (lambda folder: saved(folder, episode_lengths=None, dones=np.full(5, np.nan)), "expected booleans of shape (5,)"),
-    (lambda folder: saved(folder, rewards=np.zeros(3)), "rewards is float64 of shape (3,)"),
+    (with_rewards([0, 0, 0]), "rewards is int64 of shape (3,)"),
+    (with_rewards([0, np.nan, 0, 0, 0]), "rewards[1] = nan; expected finite numbers: leave that episode out, or save"),
+    (with_rewards([1j, 0, 0, 0, 0]), "rewards is complex128 of shape (5,); expected real numbers, shape (5,)"),
+    (with_rewards([1.7e308] * 5), "returns[0] = inf; expected finite numbers"),
+    (with_rewards(episode_lengths=[5, 0]), "episode_lengths[1] = 0; expected at least 1 step"),
+    (with_rewards(episode_lengths=[6, -1]), "episode_lengths[0] = 6; expected at least 1 step"),
+    (with_rewards(episode_lengths=[3.0, 2.0]), "episode_lengths is float64 of shape (2,); expected integers"),
+    (with_rewards(episode_lengths=["3", "2"]), "episode_lengths is <U1 of shape (2,); expected integers"),
+    (with_rewards(episode_lengths=[[3, 2]]), "episode_lengths is int64 of shape (1, 2); expected integers"),
+    (lambda folder: saved(folder, returns=np.array(["a", "b"])), "returns has dtype <U1; expected real numbers"),
+    *((with_member(name, "text"), f"{name} {NO_ARRAY}") for name in ("dones", "rewards", "action_low", "observations")),
+    (with_member("returns", ""), f"returns {NO_ARRAY}"),
+    (with_bounds([1, 1], [-1, -1]), "action_low[0] = 1 and action_high[0] = -1; expected finite numbers, the first"),
+    (with_bounds([-1, np.nan], [1, 1]), "action_low[1] = nan and action_high[1] = 1; expected finite"),
+    (with_bounds([-1, -1], [1, np.inf]), "action_low[1] = -1 and action_high[1] = inf; expected finite"),
+    (encrypted, "observations cannot be read (RuntimeError: File 'observations.npy' is encrypted"),
+    (with_flipped_bit(zipfile.ZIP_LZMA), "observations cannot be read (LZMAError"),
+    (with_flipped_bit(zipfile.ZIP_BZIP2), "observations cannot be read (OSError"),
+    (with_header(f"({10**30}, 4)"), "observations cannot be read (OverflowError"),
+    (with_header("(True, 4)"), "observations cannot be read (TypeError"),
+    (with_header("[" * 9000, "%s"), "observations cannot be read (TokenError"),
     (lambda folder: saved(folder, action_low=np.zeros(2)), "action_high is missing"),
     (lambda folder: saved(folder, action_low=[0, 0, 0], action_high=[1, 1, 1]), "action_low is int64 of shape (3,)"),
     (lambda folder: None, "is no file"),
@@ -180,6 +265,28 @@ def test_a_file_that_holds_no_demonstrations_is_explained(tmp_path, write, words
     with pytest.raises(apb.ApbError) as failure:
         Demonstrations.load(tmp_path / "demos.npz")
     assert words in str(failure.value)
+    assert str(tmp_path / "demos.npz") in str(failure.value)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_explained():
+    with pytest.raises(apb.RunFolderError, match="cannot be read: File name too long; choose another file"):
+        Demonstrations.load("x" * 5000 + ".npz")
+
+
+def test_a_file_whose_arrays_find_no_room_is_refused_before_they_are_read(tmp_path, monkeypatch):
+    rows = 2**18
+    saved(tmp_path, observations=np.zeros((rows, 4)), actions=np.zeros((rows, 1)), episode_lengths=[rows], other=[0])
+    with np.load(tmp_path / "demos.npz") as archive:
+        np.savez_compressed(tmp_path / "small.npz", **archive)
+    assert (tmp_path / "small.npz").stat().st_size < 2**18
+    monkeypatch.setattr(demonstration_files, "available_memory", lambda: 2**23)
+    words = r"small\.npz needs 10 MiB of memory for .*; 8 MiB are free; choose a file of fewer episodes"
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", lambda *args, **options: pytest.fail("nothing is read"))
+        with pytest.raises(apb.ConfigError, match=words):
+            Demonstrations.load(tmp_path / "small.npz")
+    monkeypatch.setattr(demonstration_files, "available_memory", lambda: 2**24)
+    assert len(Demonstrations.load(tmp_path / "small.npz")) == rows
 
 
 def test_any_cut_of_a_file_is_refused(tmp_path):

@@ -5,12 +5,14 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from apb.errors import ApbError, ConfigError, UnknownNameError, nearest
 
@@ -115,7 +117,13 @@ def _dispatch(given: list[str]) -> int:
     options = parse(module.Options, verb, rest, EXIT_CODES)
     say = partial(as_typed, module.Options)
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), _log_shown(), _errors_said(say):
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        warnings.catch_warnings(),
+        _log_shown(),
+        _errors_said(say),
+        _terminable(),
+    ):
         warnings.showwarning = _WarningPrinter(say)
         outcome = module.run(options)
     outcome.print(as_json=options.json)
@@ -187,6 +195,25 @@ def _log_shown() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a verb as Ctrl-C does, so that it leaves no empty folder and says why it ends. A run that is on
+    its way stops in its own manner (`apb.runs.StopSignals`)."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("stopped by SIGTERM")
+
+    taken = threading.current_thread() is threading.main_thread()
+    if not taken or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # ignored, or handled by who calls `main`
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

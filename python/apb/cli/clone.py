@@ -1,9 +1,10 @@
 """`apb clone`: fit an adapter to demonstrations."""
 
+import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from rich.table import Table
 from apb.cli.arguments import JsonObject, choose_env, given_as, json_object
 from apb.cli.outcome import Outcome
 from apb.cloning.settings import CloneSettings
-from apb.errors import ConfigError, counted, nearest_path
+from apb.errors import ConfigError, RunFolderError, counted, nearest_path
 from apb.ranges import Range
 from apb.saved_policies import one_policy
 
@@ -68,18 +69,24 @@ def run(options: Options) -> Outcome:
     # Imported here, so that a slip in the options is told before torch is loaded.
     from apb.cloning.clone import clone
     from apb.cloning.picture import draw_clone
-    from apb.runs import numbered_folder, require_new_folder, short_path
+    from apb.evaluation import evaluate
+    from apb.runs import numbered_folder, short_path
 
-    if named is not None:
-        require_new_folder(named)
-    shown, demonstrator = _demonstrations(options, given)
-    name = Path(options.demonstrations).stem if shown.env is None else shown.env.name
     with ExitStack() as stack:
+        if named is not None:
+            stack.enter_context(_new_folder(named))
+        shown, demonstrator = _demonstrations(options, given)
+        name = Path(options.demonstrations).stem if shown.env is None else shown.env.name
         folder = named or stack.enter_context(numbered_folder(name, "clone")).absolute()
-        result = clone(shown, options.backbone, callback=_progress(), **settings)
+        result = clone(shown, options.backbone, callback=_progress(), **settings | {"n_eval_episodes": 0})
         result.policy.save_pretrained(folder)
         picture = draw_clone(result, folder / PICTURE)
     folder = short_path(folder)
+    if shown.env is not None and options.n_eval_episodes:
+        # Saved before it is evaluated: what stops or fails in an env, which may take hours, leaves the clone there.
+        print(f"apb: saved in {folder}; {counted(options.n_eval_episodes, 'episode')} follow", file=sys.stderr)
+        evaluation = evaluate(result.policy, shown.env, options.n_eval_episodes, seed=options.seed)
+        result = replace(result, evaluation=evaluation)
     data = {
         "demonstrations": options.demonstrations,
         "backbone": options.backbone,
@@ -96,6 +103,44 @@ def run(options: Options) -> Outcome:
     return Outcome(data, _shown(options, shown, result, demonstrator, folder))
 
 
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of the policy, so that one in which none can be saved is told of before the fit; if it is still
+    empty at the end of the block, it is removed."""
+    made: list[Path] = []
+    try:
+        try:
+            made += [each for each in (folder, *folder.parents) if not each.exists()]
+            _publish_empty(folder)
+        except RunFolderError:
+            raise
+        except OSError as error:
+            raise RunFolderError(
+                f"--output {str(folder)!r:.200} cannot be written: {error!s:.200}; choose another place"
+            ) from error
+        yield
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+
+
+def _publish_empty(folder: Path) -> None:
+    """Write `folder` as saving a policy there will, but empty, in the place of nothing or of an empty one."""
+    from apb.files import staged_folder
+
+    present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    if present:
+        raise RunFolderError(
+            f"--output {folder} is not empty ({', '.join(present[:3])}); expected a new or empty folder: give another "
+            "name"
+        )
+    if folder.exists() and folder.samefile(os.curdir):
+        raise RunFolderError(f"--output {folder} is the current folder; expected a new one: give a name in it")
+    with staged_folder(folder):
+        pass
+
+
 def _demonstrations(options: Options, env_kwargs: dict[str, Any]) -> "tuple[Demonstrations, EvalResult | None]":
     """What DEMOS stands for, and returns of the policy, if it is one, from the starts that the clone will meet."""
     from apb.cloning.demonstration_files import ENDING
@@ -105,7 +150,7 @@ def _demonstrations(options: Options, env_kwargs: dict[str, Any]) -> "tuple[Demo
 
     word = options.demonstrations
     path = Path(word)
-    if path.is_dir():
+    if os.path.isdir(word):  # noqa: PTH112 - Path's raises for a word that is too long for a name
         saved = one_policy(path)
         chosen = choose_env(saved, options.env, env_kwargs)
         source = EnvSource.resolve(chosen.env, chosen.kwargs)
@@ -117,7 +162,7 @@ def _demonstrations(options: Options, env_kwargs: dict[str, Any]) -> "tuple[Demo
     if options.env is None and env_kwargs:
         raise ConfigError(f"--env-kwargs was given{given_as('with', env_kwargs)} and no --env; expected both")
     source_or_none = None if options.env is None else EnvSource.resolve(options.env, env_kwargs)
-    if path.suffix == ENDING or path.is_file():
+    if path.suffix == ENDING or os.path.isfile(word):  # noqa: PTH113 - likewise
         return Demonstrations.load(path, source_or_none), None
     if not MINARI_ID.fullmatch(word):
         raise ConfigError(

@@ -24,7 +24,7 @@ from apb.cloning.ridge import fit_post_layer
 from apb.cloning.settings import CloneSettings
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbWarning, ConfigError, DivergenceError
+from apb.errors import ApbError, ApbWarning, ConfigError, DivergenceError
 from apb.evaluation import EvalResult, evaluate, one_task
 from apb.lanes import Lane
 from apb.policy import Policy
@@ -52,7 +52,7 @@ class CloneResult:
         errors: float64 (T,), the held-out error there.
         held_out: The episodes that were held out.
         held_out_episodes: int64, their numbers.
-        evaluation: Returns of the clone in the env; None where that is not known.
+        evaluation: Returns of the clone in the env; None where that is not known, or failed, of which a warning tells.
         demonstrator_returns: Returns of all demonstrated episodes; None where they are not known.
         wall_time: Seconds of the fit, without the evaluation.
     """
@@ -149,7 +149,15 @@ def clone(
     policy = Policy(chosen, Adapter(shape, parameters), observation_space, action_space, metadata=lane | about)
     evaluation = None
     if source is not None and settings.n_eval_episodes:
-        evaluation = evaluate(policy, source, settings.n_eval_episodes, seed=settings.seed)
+        try:
+            evaluation = evaluate(policy, source, settings.n_eval_episodes, seed=settings.seed)
+        except ApbError as error:  # such as of an env that raises, which is no reason to lose the fit
+            warnings.warn(
+                f"the clone could not be evaluated ({error}); it is returned, without an evaluation: mend the env, "
+                "then call apb.evaluate(result.policy, env)",
+                ApbWarning,
+                stacklevel=2,
+            )
     return CloneResult(
         policy,
         min(error for _, error in errors),

@@ -1,10 +1,10 @@
 """Demonstrations on the disk: `read_npz` and `write_npz` for NumPy's archives, `read_minari` for Minari's datasets."""
 
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from apb.env_source import EnvSource
 from apb.errors import ApbError, ConfigError, FileFormatError, RunFolderError, nearest_path, raised, require_path
 from apb.files import atomic_file
+from apb.memory import available_memory, require_room
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -46,24 +47,52 @@ def write_npz(path: str | Path, arrays: Arrays) -> Path:
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
     """The arrays that are known of a file, at least those that are `NEEDED`; see `Demonstrations.load`."""
     source = require_path("path", path)
-    if not source.is_file():
-        raise RunFolderError(f"{str(source)!r} is no file{nearest_path(source)}; {KEYS}")
-    found: dict[str, NDArray[Any]] = {}
     try:
-        with zipfile.ZipFile(source):
-            pass  # a single array in NumPy's other format, or a pickle, is no archive
-        with np.load(source, allow_pickle=False) as archive:
-            for name in KNOWN:
-                if name in archive.files:
-                    found[name] = archive[name]
-    except (ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise FileFormatError(f"{source} cannot be read ({raised(error)}); {KEYS}") from error
+        file = source.open("rb") if source.is_file() else None  # a pipe would be waited for
     except OSError as error:
-        raise RunFolderError(f"{source} cannot be read: {error.strerror or error}; choose another file") from error
+        raise RunFolderError(
+            f"the demonstrations {str(source)!r:.100} cannot be read: {error.strerror or error}; choose another file"
+        ) from error
+    if file is None:
+        raise RunFolderError(f"demonstrations: {str(source)!r} is no file{nearest_path(source)}; {KEYS}")
+    with file:
+        found = _known_arrays(file, source)
     missing = [name for name in NEEDED if name not in found]
     if missing:
         raise FileFormatError(f"{source} has no array {' and no '.join(missing)}; {KEYS}")
     return found
+
+
+def _known_arrays(file: IO[bytes], source: Path) -> dict[str, NDArray[Any]]:
+    """Those of `KNOWN` that the archive has, if there is room for all of them."""
+    with _reading(str(source)), zipfile.ZipFile(file) as members:  # NumPy's other format, or a pickle, is no archive
+        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in members.infolist()}
+    needed = sum(size for name, size in sizes.items() if name in KNOWN)
+    use = "of memory for what its arrays are without compression"
+    require_room(needed, available_memory(), str(source), use, "a file of fewer episodes")
+    found: dict[str, NDArray[Any]] = {}
+    with _reading(str(source)), np.load(file, allow_pickle=False) as archive:
+        for name in KNOWN:
+            if name not in archive.files:
+                continue
+            with _reading(f"{source}: {name}"):
+                array = archive[name]
+            if not isinstance(array, np.ndarray):  # but the bytes of a member that begins otherwise
+                raise FileFormatError(f"{source}: {name} is no array in NumPy's format; {KEYS}")
+            found[name] = array
+    return found
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turn whatever `zipfile`, the decompressors and NumPy raise for bytes that they cannot read, which is of a dozen
+    classes, into a `FileFormatError`."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except Exception as error:
+        raise FileFormatError(f"{what} cannot be read ({raised(error)}); {KEYS}") from error
 
 
 def episode_lengths(arrays: Arrays, path: str | Path) -> NDArray[np.int64]:
@@ -94,17 +123,21 @@ def _flags(name: str, values: NDArray[Any], rows: int, path: str | Path) -> NDAr
     return values.astype(np.bool_)
 
 
-def returns(arrays: Arrays, lengths: NDArray[np.int64], path: str | Path) -> NDArray[np.float64] | None:
-    """The returns (E,) of the episodes, if the file tells them."""
-    if "returns" in arrays or "rewards" not in arrays:
-        return arrays.get("returns")
-    rewards = arrays["rewards"]
+def summed(rewards: NDArray[Any], lengths: NDArray[np.int64], path: str | Path) -> NDArray[np.float64]:
+    """The returns (E,) of episodes of these lengths: sums of the rewards (N,) of their steps."""
     rows = int(np.sum(lengths))
     if rewards.shape != (rows,) or rewards.dtype.kind not in "biuf":
         raise FileFormatError(
-            f"{path}: rewards is {rewards.dtype} of shape {rewards.shape}; expected numbers ({rows},)"
+            f"{path}: rewards is {rewards.dtype} of shape {rewards.shape}; expected real numbers, shape ({rows},)"
         )
-    return np.add.reduceat(rewards.astype(np.float64), np.cumsum(lengths) - lengths)
+    wrong = np.flatnonzero(~np.isfinite(rewards))
+    if len(wrong):
+        raise FileFormatError(
+            f"{path}: rewards[{wrong[0]}] = {rewards[wrong[0]]}; expected finite numbers: leave that episode out, or "
+            "save the file without rewards"
+        )
+    with np.errstate(over="ignore"):  # of which `Demonstrations` tells
+        return np.add.reduceat(rewards.astype(np.float64), np.cumsum(lengths) - lengths)
 
 
 def action_space(arrays: Arrays, path: str | Path) -> Box | None:
@@ -119,6 +152,13 @@ def action_space(arrays: Arrays, path: str | Path) -> Box | None:
             raise FileFormatError(f"{path}: {name} is {found}; expected numbers of shape {shape}, or neither bound")
     assert low is not None  # noqa: S101 - checked above
     assert high is not None  # noqa: S101
+    wrong = np.argwhere(~(np.isfinite(low) & np.isfinite(high) & (low < high)))  # NaN is not less than anything
+    if len(wrong):
+        index = tuple(int(i) for i in wrong[0])
+        raise FileFormatError(
+            f"{path}: action_low{list(index)} = {low[index]} and action_high{list(index)} = {high[index]}; expected "
+            "finite numbers, the first less than the second"
+        )
     dtype = low.dtype.type if low.dtype.kind == "f" else np.float32
     return Box(low.astype(dtype), high.astype(dtype), dtype=dtype)
 

@@ -1,7 +1,8 @@
 """`Demonstrations`: what somebody observed and did, episode by episode; from arrays, files, Minari, or a policy."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from apb import rng
 from apb.cloning import demonstration_files
 from apb.env_source import EnvLike, EnvSource
 from apb.env_spaces import ActionBounds, flat_size, require_action_space, require_observation_space
-from apb.errors import ConfigError, MismatchError, require_integer, require_number, require_range
+from apb.errors import ConfigError, InvalidEnvError, MismatchError, require_integer, require_number, require_range
 
 MAX_NOISE = 10
 BOUND_TOLERANCE = 1e-6
@@ -159,18 +160,24 @@ class Demonstrations:
             env: Where they come from, whose spaces then count.
 
         Raises:
-            FileFormatError: it is no such file. RunFolderError: it cannot be read. Else as the class.
+            FileFormatError: it is no such file. RunFolderError: it cannot be read. ConfigError: its arrays need more
+                memory than is free. Else as the class.
         """
         source = None if env is None else EnvSource.resolve(env)
         arrays = demonstration_files.read_npz(path)
         lengths = demonstration_files.episode_lengths(arrays, path)
-        returns = demonstration_files.returns(arrays, lengths, path)
         observations, actions = arrays["observations"], arrays["actions"]
         if source is not None:
             spaces: tuple[Box | None, Box | None] = source.observation_space, source.action_space
         else:
             spaces = None, demonstration_files.action_space(arrays, path)
-        return cls(observations, actions, lengths, *spaces, returns, source)
+        with _of_file(path):
+            shown = cls(observations, actions, lengths, *spaces, arrays.get("returns"), source)
+            if "rewards" not in arrays or shown.returns is not None:
+                return shown
+            # Summed by lengths that are checked by now.
+            returns = demonstration_files.summed(arrays["rewards"], shown.episode_lengths, path)
+            return replace(shown, returns=returns)
 
     @classmethod
     def from_minari(cls, dataset_id: str) -> "Demonstrations":
@@ -235,6 +242,16 @@ class Demonstrations:
         return cls(*shaped, lengths[kept], *spaces, returns[0][kept], source)
 
 
+@contextmanager
+def _of_file(path: str | Path) -> Iterator[None]:
+    """Let what is wrong with arrays be told with the file that they are from."""
+    try:
+        yield
+    except (ConfigError, InvalidEnvError, MismatchError) as error:
+        error.args = (f"{path}: {error}",)
+        raise
+
+
 class _Recorder:
     """Acts with noise, and keeps what was observed and would have been done without."""
 
@@ -269,8 +286,8 @@ class _Recorder:
         return observations[order], actions[order], np.bincount(numbers, minlength=count).astype(np.int64)
 
 
-def _rows(name: str, values: Any) -> NDArray[np.float32]:
-    """`values` as finite float32 (N, ...)."""
+def _numbers(name: str, values: Any, expected: str) -> NDArray[Any]:
+    """`values` as an array of real numbers of whatever type; raises `ConfigError` for anything else."""
     try:
         array = np.asarray(values)
     except Exception as error:  # a ragged list, for one
@@ -278,7 +295,13 @@ def _rows(name: str, values: Any) -> NDArray[np.float32]:
             f"{name} is a {type(values).__name__} that NumPy cannot read ({error}); expected rows of equal length"
         ) from error
     if array.dtype.kind not in "fiub":
-        raise ConfigError(f"{name} has dtype {array.dtype}; expected real numbers, shape (N, ...)")
+        raise ConfigError(f"{name} has dtype {array.dtype}; expected real numbers, {expected}")
+    return array
+
+
+def _rows(name: str, values: Any) -> NDArray[np.float32]:
+    """`values` as finite float32 (N, ...)."""
+    array = _numbers(name, values, "shape (N, ...)")
     if array.ndim < 2 or array.size == 0:
         raise ConfigError(
             f"{name} has shape {array.shape}; expected (N, ...) with N >= 1: a row for each step, and more than nothing"
@@ -302,9 +325,13 @@ def _lengths(values: Any, rows: int) -> NDArray[np.int64]:
         raise ConfigError(
             f"episode_lengths is {array.dtype} of shape {array.shape}; expected integers, shape (E,) with E >= 1"
         )
-    if not (array >= 1).all():
-        index = int(np.argmin(array >= 1))
-        raise ConfigError(f"episode_lengths[{index}] = {array[index]}; expected at least 1 step in each episode")
+    wrong = (array < 1) | (array > rows)  # also what a sum would carry past the largest integer
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise ConfigError(
+            f"episode_lengths[{index}] = {array[index]}; expected at least 1 step in each episode, and at most the "
+            f"{rows:,} of all observations"
+        )
     if int(array.sum()) != rows:
         raise ConfigError(
             f"episode_lengths sum to {int(array.sum()):,}; expected {rows:,}, the number of observations: give the "
@@ -314,10 +341,13 @@ def _lengths(values: Any, rows: int) -> NDArray[np.int64]:
 
 
 def _returns(values: Any, episodes: int) -> NDArray[np.float64]:
-    array = np.array(values, dtype=np.float64)
-    if array.shape != (episodes,) or not np.isfinite(array).all():
+    array = _numbers("returns", values, f"shape ({episodes},), one for each episode").astype(np.float64)
+    if array.shape != (episodes,):
+        raise ConfigError(f"returns has shape {array.shape}; expected ({episodes},), one for each episode, or none")
+    if not np.isfinite(array).all():
+        index = int(np.argmin(np.isfinite(array)))
         raise ConfigError(
-            f"returns has shape {array.shape}; expected ({episodes},), a finite number for each episode, or none"
+            f"returns[{index}] = {array[index]}; expected finite numbers: leave that episode out, or give no returns"
         )
     return array
 

@@ -80,9 +80,9 @@ class _Features:
                 self._kept[key] = found.clone()
             yield rows, found
 
-    def stack(self, outputs: int, networks: int = 1) -> NativeLayerStack:
+    def stack(self, outputs: int) -> NativeLayerStack:
         """What computes linear layers on the features, and the sums that their gradients are."""
-        return NativeLayerStack([self.size, outputs], [False], networks, CHUNK, self._pool)
+        return NativeLayerStack([self.size, outputs], [False], 1, CHUNK, self._pool)
 
     def sums(
         self,

@@ -1,15 +1,18 @@
 """`CloneSettings`: the options of `clone`, with their defaults and the sources of these; library and CLI share them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
-from apb.errors import require_name
+from apb.errors import ConfigError, require_name
 from apb.ranges import THREADS, Range
 from apb.rng import MAX_SEED
 from apb.settings import Settings
 
 METHODS = ("gradient", "ridge")
 """Both layers by Adam; the post-layer alone in closed form."""
+
+OF_GRADIENT = ("gradient_steps", "eval_freq", "patience", "learning_rate", "batch_size")
+"""Options that the method "gradient" alone looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +53,10 @@ class CloneSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_name("method", self.method, METHODS)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in OF_GRADIENT and value != field.default and self.method != "gradient":
+                raise ConfigError(
+                    f"{field.name} = {value!r} with method = {self.method!r}, where it has no effect; expected "
+                    f"method='gradient' beside it, or no {field.name}"
+                )
