@@ -15,6 +15,10 @@ NOISE_ALONE = {"behavior_transfer": {"flight_prob": 1e-12, "extra_action": "off"
 """Options with which a strategy adds its noise to what the actor does, and nothing else."""
 
 
+EVENTFUL = {"behavior_transfer": {"flight_prob": 0.5, "flight_exponent": 0}}
+"""Options with which what is rare by default is under way at most times."""
+
+
 def small_prior(observations):
     """Something to do, of observations (..., obs): actions (..., act)."""
     return np.tanh(2 * observations[..., :ACTION_SIZE])
@@ -23,12 +27,12 @@ def small_prior(observations):
 class Rig:
     """A strategy with a learner and actors, driven by envs that pay, per step, the sum of the acting adapter.
 
-    Every second episode is terminated, the others are truncated.
+    Every second episode is terminated, the others are truncated. Options that are not given are those of `EVENTFUL`.
     """
 
     def __init__(self, name, seeds=SEEDS, slots=None, length=lambda lane, slot, episode: 4, **options):
         self.backbone = small_backbone()
-        self.settings = AdaptSettings(strategy=name, num_threads=1, **options)
+        self.settings = AdaptSettings(strategy=name, num_threads=1, **{**EVENTFUL.get(name, {}), **options})
         self.slots = STRATEGIES[name].slots(self.settings) if slots is None else slots
         self.shape = small_shape(self.backbone)
         self.learner = Learner(

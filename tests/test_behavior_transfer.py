@@ -4,9 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from apb import (
-    adapt,
-)
+from apb import FileFormatError, adapt
 from apb.prior_actions import PriorActions
 from apb.strategies.behavior_transfer import flight_lengths
 from hypothesis import given
@@ -42,7 +40,15 @@ def flying(rig, steps):
 
 
 def test_flights_begin_with_their_probability_and_last_as_long_as_the_law_says():
-    rig = Rig(NAME, slots=50, length=lambda lane, slot, episode: 10**9, flight_prob=0.1, flight_max_length=6, **FLIGHTS)
+    rig = Rig(
+        NAME,
+        slots=50,
+        length=lambda lane, slot, episode: 10**9,
+        flight_prob=0.1,
+        flight_exponent=2,
+        flight_max_length=6,
+        **FLIGHTS,
+    )
     found = flying(rig, 1500).reshape(1500, -1).T
     mean = (flight_lengths(2, 6) * np.arange(1, 7)).sum()
     # A flight begins in one of ten steps outside of flights, also in the step right after one.
@@ -65,6 +71,18 @@ def test_longer_flights_come_with_a_smaller_exponent_and_none_is_longer_than_the
     runs = [len(piece) for row in found for piece in "".join(".#"[int(on)] for on in row).split(".") if piece]
     assert np.mean(runs) == pytest.approx(5, abs=0.8)
     assert max(runs) <= 9 + 9  # one that follows at once
+
+
+def test_a_flight_lasts_as_long_as_was_drawn_when_it_began():
+    rig = Rig(NAME, length=lambda lane, slot, episode: 10**9, flight_prob=1.0, flight_max_length=9, **FLIGHTS)
+    left = []
+    for _ in range(60):
+        rig.step()
+        left.append(rig.arrays()["left"])
+    before, after = np.array(left[:-1]), np.array(left[1:])
+    np.testing.assert_array_equal(after[before > 0], before[before > 0] - 1)
+    assert set(after[before == 0]) <= set(range(9))
+    assert len(set(after[before == 0])) > 3
 
 
 def test_a_flight_ends_with_its_episode():
@@ -92,11 +110,45 @@ def test_where_episodes_are_cut_short_flights_end_too():
 
 
 def test_the_prior_is_not_noisy_in_a_flight_and_the_actor_is_outside_of_it():
-    rig = Rig(NAME, flight_prob=0.3, extra_action="off", action_noise=0.2, length=uneven)
+    options = {"flight_prob": 0.3, "extra_action": "off", "action_noise": 0.2, "length": uneven}
+    rig, flights = Rig(NAME, **options), []
     for _ in range(50):
         actions = rig.step()
-        prior = (actions == small_prior(rig.seen.observation)).all(axis=2)
-        assert (actions[~prior] != 0).all()
+        flights.append((actions == small_prior(rig.seen.observation)).all(axis=2))
+        assert (actions[~flights[-1]] != 0).all()
+    # The same flights as without noise, step by step: none of the prior's actions is another one for the noise.
+    np.testing.assert_array_equal(flights, flying(Rig(NAME, **options | {"action_noise": 0.0}), 50))
+    assert 0.3 < np.mean(flights) < 0.9
+
+
+@pytest.mark.parametrize("extra_action", ["hard", "soft"])
+def test_in_a_flight_the_prior_acts_without_noise_whatever_its_action_is_worth(extra_action):
+    options = {"slots": 3, "flight_prob": 0.3, "flight_max_length": 9, "length": uneven}
+    rig = Rig(NAME, extra_action=extra_action, action_noise=0.2, **options)
+    flights = flying(Rig(NAME, **options, **FLIGHTS), 50)
+    for _ in range(3):
+        rig.learner.td3.update(draw_batch(len(SEEDS)))
+    worse = []
+    for in_flight in flights:
+        actions = rig.step()
+        prior = small_prior(rig.seen.observation)
+        np.testing.assert_array_equal(actions[in_flight], prior[in_flight])
+        worse += (values_of(rig, prior) < values_of(rig, np.zeros_like(prior)))[in_flight].tolist()
+    assert 0.1 < np.mean(worse) < 0.9
+
+
+@pytest.mark.parametrize("left", [-1, 10])
+def test_a_state_of_a_flight_that_cannot_be_is_refused_with_what_can(left):
+    rig = Rig(NAME, flight_max_length=9)
+    loaded, _ = rig.strategy.state()
+    loaded["left"][...] = 9
+    rig.strategy.load_state(loaded, {})
+    loaded["left"][1, 0] = left
+    with pytest.raises(
+        FileFormatError, match=rf"(?s)has left = array\(.*{left}.*; expected steps of a flight, 0 to 9; use"
+    ):
+        rig.strategy.load_state(loaded, {})
+    assert (rig.arrays()["left"] == 9).all()
 
 
 # --- the extra action ------------------------------------------------------------------------------------------------

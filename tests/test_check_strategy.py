@@ -27,6 +27,25 @@ def test_every_strategy_of_the_package_keeps_its_promises(name):
     assert check_strategy(STRATEGIES[name]) is None
 
 
+def arrays_of_states():
+    """Each strategy of the package with the name of each array of its state."""
+    of_each = {name: Trial(STRATEGIES[name], (1,), 1).strategy.state()[0] for name in sorted(STRATEGIES)}
+    return [(name, array) for name, arrays in of_each.items() for array in arrays]
+
+
+@pytest.mark.parametrize(("name", "array"), arrays_of_states())
+def test_a_strategy_of_the_package_that_did_not_load_an_array_of_its_state_would_be_told(name, array):
+    class Forgetful(STRATEGIES[name]):
+        name = "forgetful"
+
+        def load_state(self, arrays, values):
+            super().load_state(arrays | {array: self.state()[0][array]}, values)
+
+    told = pytest.raises(ConfigError, match=r"differs at step \d+ once the state of step \d+ is loaded")
+    with told, np.errstate(divide="ignore"):  # by the zeros of a new strategy
+        check_strategy(Forgetful)
+
+
 def test_a_strategy_that_breaks_no_promise_passes_registered_or_not(monkeypatch):
     assert check_strategy(Right) is None
     monkeypatch.setitem(STRATEGIES, Right.name, Right)

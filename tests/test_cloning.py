@@ -12,6 +12,7 @@ from apb.cloning import ridge
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
 from cli_runs import ENV, PointEnv, register_env
+from documentation import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import action_box, observation_box, random_adapter
@@ -105,6 +106,71 @@ def test_the_curvature_and_gradient_of_a_step_are_those_of_the_error():
     assert ridge.errors_of(features, away + steps[:1], rows)[0] < before / 300
 
 
+@pytest.mark.parametrize("rows", [100, 8 * 32, 8 * 37 + 5])
+def test_of_many_rows_an_evenly_spread_part_stands_for_the_curvature_of_all(rows, monkeypatch):
+    """`(H_j + lambda)^-1 g_j` with all rows in g, and in H the n of one chunk in so many, times N / n."""
+    monkeypatch.setattr(ridge, "CHUNK", 8)
+    policy = teacher(backbone())
+    shown = shown_by(policy, episodes=1, length=rows)
+    features = ridge._Features(policy.backbone, policy.adapter.parameters, policy.adapter.shape, None)
+    layers = policy.adapter.layers
+    away = np.concatenate([layers["post.weight"], layers["post.bias"][:, None]], axis=1).astype(np.float64)
+    away += 1e-1 * np.random.default_rng(0).normal(size=away.shape)
+    phi = policy.backbone(shown.observations @ layers["pre.weight"].T + layers["pre.bias"])
+    phi = np.concatenate([phi, np.ones((rows, 1))], axis=1, dtype=np.float64)
+    acted = np.tanh(phi @ away.T)
+    slopes = 1 - acted * acted
+    every = max(1, -(-rows // 8) // ridge.CURVATURE_CHUNKS)
+    part = np.arange(rows) // 8 % every == 0
+    assert (every > 1) == (rows > 100)
+    steps = ridge._gauss_newton(features, away, shown.observations, shown.actions)
+    for action in range(3):
+        weighted = slopes[part, action, None] * phi[part]
+        curvature = weighted.T @ weighted * rows / part.sum()
+        gradient = phi.T @ (slopes[:, action] * (shown.actions - acted)[:, action])
+        largest = np.linalg.eigvalsh(curvature)[-1]
+        for strength, found in zip(ridge.STRENGTHS, steps[:, action], strict=True):
+            if strength >= 1e-4:  # the curvature is of single precision
+                expected = np.linalg.solve(curvature + strength * largest * np.eye(len(curvature)), gradient)
+                np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_step_of_rows_that_repeat_is_that_of_all_of_them(monkeypatch):
+    """Each chunk is the same, so that any part of them stands for all."""
+    monkeypatch.setattr(ridge, "CHUNK", 8)
+    policy = teacher(backbone())
+    shown = shown_by(policy, episodes=1, length=8)
+    observations, actions = (np.tile(each, (40, 1)) for each in (shown.observations, shown.actions))
+    layer = np.random.default_rng(0).normal(size=(3, policy.backbone.output_size + 1))
+    found = []
+    for chunks in (ridge.CURVATURE_CHUNKS, 40):
+        monkeypatch.setattr(ridge, "CURVATURE_CHUNKS", chunks)
+        features = ridge._Features(policy.backbone, policy.adapter.parameters, policy.adapter.shape, None)
+        found.append(ridge._gauss_newton(features, layer, observations, actions))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6, atol=1e-9)
+
+
+def test_the_documentation_tells_the_constants_of_the_regression():
+    told = (ROOT / "docs" / "cloning.md").read_text()
+    assert f"z = atanh(clip(a, ±{ridge.CLIP}))" in told
+    assert f"| clipped at {ridge.CLIP}, two Gauss-Newton steps |" in told
+    assert ridge.REFINEMENTS == 2
+    assert f"for {len(ridge.STRENGTHS)} values of λ between 10⁻⁸ and 1 of" in told
+    np.testing.assert_allclose(ridge.STRENGTHS[[0, -1]], [1e-8, 1])
+
+
+def test_targets_of_the_regression_are_clipped_and_what_lies_within_is_not(monkeypatch):
+    """Without Gauss-Newton steps, and with observations that tell the action: those of 1 are taken for `CLIP`."""
+    own, actions = backbone(), np.tile(np.float32([[0.5], [1.0]]), (100, 1))
+    observations = np.tile(np.eye(2, 6), (100, 1)).astype(np.float32)
+    shape = AdapterShape.of(own, 6, 1)
+    start = random_adapter(own, 6, 1).parameters
+    monkeypatch.setattr(ridge, "REFINEMENTS", 0)
+    fit = ridge.fit_post_layer(own, start, shape, (observations, actions), (observations, actions))
+    acted = apb.Policy(own, Adapter(shape, fit.parameters), observation_box(6), action_box(1))(observations[:2])
+    np.testing.assert_allclose(acted, [[0.5], [0.97]], atol=2e-3)
+
+
 def test_a_policy_is_recovered_from_what_it_does_through_its_own_backbone():
     policy = teacher(backbone(), scale=3.0)
     assert (np.abs(shown_by(policy).actions) > ridge.CLIP).mean() > 0.5
@@ -162,6 +228,9 @@ def test_a_step_is_one_of_adam_on_the_mean_squared_error(reading):
         loss.backward()
         adam.step()
         assert regression.step(x, y) == pytest.approx(loss.item(), rel=1e-4)
+    for name, parameter in layers.items():  # a step does not tell the scale of the gradient
+        moment = adam.state[parameter]["exp_avg"]
+        torch.testing.assert_close(regression._adam.exp_avg[name][0], moment, rtol=1e-3, atol=1e-6)
     expected = np.concatenate([layers[name].detach().numpy().ravel() for name in shape.layers])
     np.testing.assert_allclose(regression.parameters, expected, atol=3e-3)
 
@@ -189,6 +258,18 @@ def test_the_adapter_of_the_lowest_error_is_kept_and_the_fit_ends_when_none_is_l
     assert result.errors.tolist() == [0.9, 0.5, 0.3, 0.4, 0.6, 0.7]
     assert (result.held_out_error, result.train_error) == (0.3, 0.8)
     np.testing.assert_array_equal(result.adapter.parameters, adapters[2])
+
+
+def test_no_interval_between_measurements_has_the_batches_of_another(monkeypatch):
+    shown, batches, real = shown_by(teacher(backbone())), [], ActorRegression.step
+
+    def step(self, rows, actions):
+        batches.append(hash(rows.tobytes()))
+        return real(self, rows, actions)
+
+    monkeypatch.setattr(ActorRegression, "step", step)
+    apb.clone(shown, backbone(), **QUICK)
+    assert len(batches) == len(set(batches)) == 60
 
 
 def test_errors_that_are_not_finite_stop_it(monkeypatch):

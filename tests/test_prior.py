@@ -194,7 +194,8 @@ def test_a_prior_that_writes_into_what_it_is_given_changes_nothing_but_that(extr
 
 @pytest.mark.parametrize("options", [{}, {"extra_action": "off"}, {"extra_action": "soft", "n_seeds": 2}], ids=str)
 def test_a_run_with_a_prior_goes_on_exactly_from_its_folder(options, tmp_path):
-    options = {"prior": pendulum_policy(), "checkpoint_freq": 20, **options}
+    # Long flights, so that one is under way at the checkpoint of step 100.
+    options = {"prior": pendulum_policy(), "checkpoint_freq": 20, "flight_exponent": 0, **options}
     run(tmp_path / "whole", **options)
     with pytest.raises(Crash):
         run(tmp_path / "cut", callback=CrashAt(117), **options)

@@ -94,8 +94,16 @@ class Trial:
 
 
 def settings() -> AdaptSettings:
-    """The options of the learning problem: small, so that everything happens within few steps."""
-    return AdaptSettings(population_size=4, segment_length=6, batch_size=16)
+    """The options of the learning problem: small, so that everything happens within few steps, and often, so that what
+    comes and goes is under way where a state is saved."""
+    return AdaptSettings(
+        population_size=4,
+        segment_length=6,
+        batch_size=16,
+        flight_prob=0.5,
+        flight_exponent=0,
+        flight_max_length=EPISODE,
+    )
 
 
 def context_for(seeds: Sequence[int], slots: int) -> StrategyContext:
