@@ -16,6 +16,7 @@ from apb.tasks.robots import Cheetah
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from misnamed_families import MISNAMED
+from naming import words
 from wrong_families import CALLS, DOUBTFUL, WRONG, Full, family, overriding, parameters, raising
 
 OF_PACKAGE = sorted(FAMILIES)
@@ -256,7 +257,7 @@ def test_all_findings_come_in_one_numbered_list_with_what_they_kept_from_being_c
     assert "whether the batched env is the env of one task" in lines[-1]
 
 
-@pytest.mark.parametrize("wrong", [{"horizon": 0}, {"spec": raising}], ids=str)
+@pytest.mark.parametrize("wrong", [{"horizon": 0}, {"spec": raising}], ids=words)
 def test_without_a_model_it_is_said_that_no_simulation_was_checked(wrong):
     with pytest.raises(InvalidEnvError, match=r"not checked because of these: all that needs a simulation$"):
         check_family(family(**wrong))
@@ -272,7 +273,7 @@ def test_a_parameter_is_right_if_its_default_lies_between_its_bounds(default, lo
     assert bool(faults) == (not low <= default <= high)
 
 
-@pytest.mark.parametrize("wrong", [{}, {"observe": raising}, {"name": "cheetah-vel"}], ids=str)
+@pytest.mark.parametrize("wrong", [{}, {"observe": raising}, {"name": "cheetah-vel"}], ids=words)
 def test_a_check_leaves_the_registries_as_they_were(wrong):
     before = dict(FAMILIES), dict(gymnasium.registry)
     findings(family(**wrong), steps=1)

@@ -22,6 +22,7 @@ from apb.policy import Policy
 from apb.rendering import choose_opengl, render
 from apb.tasks.single import TaskEnv
 from cli_runs import ENV, PointEnv, register_env
+from naming import words
 from policies import make_policy
 
 reads_mp4 = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -142,7 +143,7 @@ def test_the_film_of_a_task_is_its_first_episode_in_an_evaluation_with_the_same_
         (lambda: PointEnv(), {}, ConfigError, "expected an id, the name of a task, or a Task"),
         (7, {}, ConfigError, "env = 7; expected an id"),
     ],
-    ids=str,
+    ids=words,
 )
 def test_what_is_no_task_to_film_is_explained(policy, tmp_path, env, kwargs, error, words):
     with pytest.raises(error, match=words):

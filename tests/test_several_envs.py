@@ -20,6 +20,7 @@ from apb.simulations import Simulations
 from crashes import StopAt
 from envs_for_tests import CountingEnv, ScriptedEnv
 from learning import SMALL, small_backbone
+from naming import words
 from sized_envs import ENVS, SizedEnv
 
 # --- simulation ------------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ SAME = partial(SizedEnv, (3,), (1,))
         (["Hopper-v5", ["Pendulum-v1"]], InvalidEnvError, "in the list tasks: env is a list with 'Pendulum-v1' in it"),
         (["Hopper-v5"] * 4097, ConfigError, "the list tasks has 4,097 envs; expected at most 4,096"),
     ],
-    ids=lambda value: f"{value!s:.80}",
+    ids=words,
 )
 def test_envs_that_cannot_be_learned_together_are_refused_by_name(given, error, message, tmp_path):
     with pytest.raises(error, match=message):
