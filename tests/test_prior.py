@@ -1,6 +1,7 @@
 """A prior is any policy that is known beforehand: one acts in a run, its layers are a beginning, and a run keeps it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import gymnasium
@@ -218,6 +219,11 @@ def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
     run(tmp_path / "with", prior=pendulum_policy())
     with pytest.raises(MismatchError, match="give the one that the run was started with"):
         resume(tmp_path / "with", prior=pendulum_policy(seed=1))
+    shutil.rmtree(tmp_path / "with" / "prior")
+    pendulum_policy(seed=1).save_pretrained(tmp_path / "with" / "prior")
+    with pytest.raises(MismatchError, match=r"the prior is .*; config\.json of .* says .*: give the one that the run"):
+        resume(tmp_path / "with")
+    resume(tmp_path / "with", prior=pendulum_policy())
     run(tmp_path / "without", strategy="action_noise")
     with pytest.raises(ConfigError, match="was started without one; leave it out"):
         resume(tmp_path / "without", prior=swing)
