@@ -1,6 +1,8 @@
 """A prior is any policy that is known beforehand: one acts in a run, its layers are a beginning, and a run keeps it."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -22,17 +24,19 @@ from apb.cli import main
 from apb.environments import EnvSource
 from apb.prior import Prior, policy_hash
 from crashes import Crash, CrashAt
+from gymnasium.spaces import Box
 from learning import SMALL, small_backbone
-from policies import random_adapter
+from policies import random_adapter, random_normalizer
+from pretrain_runs import PlaneEnv
 from run_files import assert_same_outcome, outcome
 
 NAME = "behavior_transfer"
 
 
-def pendulum_policy(seed=0, backbone=None):
+def pendulum_policy(seed=0, backbone=None, normalizer=None):
     backbone = small_backbone() if backbone is None else backbone
     env = gymnasium.make("Pendulum-v1")
-    return Policy(backbone, random_adapter(backbone, 3, 1, seed), env.observation_space, env.action_space)
+    return Policy(backbone, random_adapter(backbone, 3, 1, seed), env.observation_space, env.action_space, normalizer)
 
 
 def swing(observations):
@@ -61,6 +65,15 @@ def test_learning_begins_with_the_layers_of_the_prior_around_its_own_backbone():
 def test_the_layers_of_a_prior_fit_no_other_backbone():
     with pytest.raises(MismatchError, match=r"adapter_init = 'prior', but the prior has the backbone .*leave backbone"):
         run(backbone=small_backbone(seed=9), prior=pendulum_policy(), adapter_init="prior", policy_starts=0)
+
+
+def test_the_layers_of_a_prior_that_normalises_its_observations_are_no_beginning_and_it_can_explore(tmp_path):
+    prior = pendulum_policy(normalizer=random_normalizer(3))
+    told = r"adapter_init = 'prior', but the prior normalises its observations, .* without normalize_observations"
+    with pytest.raises(MismatchError, match=told):
+        run(tmp_path / "run", prior=prior, adapter_init="prior", policy_starts=0)
+    assert not (tmp_path / "run").exists()
+    run(prior=prior)
 
 
 # --- what can be given, and what cannot ------------------------------------------------------------------------------
@@ -125,6 +138,15 @@ def test_a_prior_acts_in_units_of_the_env_and_within_its_bounds():
     for torque, unit in ((2.0, 1.0), (-1.0, -0.5), (7.0, 1.0)):
         actions = Prior(lambda o, torque=torque: np.full((len(o), 1), torque), source)(observations)
         np.testing.assert_allclose(actions, np.full((4, 1), unit))
+
+
+def test_a_prior_is_first_asked_about_an_observation_that_the_env_may_have():
+    class Far(PlaneEnv):
+        observation_space = Box(np.float32([1, -np.inf]), np.float32([2, -3]))
+
+    asked = []
+    Prior(lambda o: asked.append(o.tolist()) or np.zeros((len(o), 2)), EnvSource.resolve(Far))
+    assert asked == [[[1.0, -3.0]]]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +242,11 @@ def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
     run(tmp_path / "with", prior=pendulum_policy())
     with pytest.raises(MismatchError, match="give the one that the run was started with"):
         resume(tmp_path / "with", prior=pendulum_policy(seed=1))
+    shutil.rmtree(tmp_path / "with" / "prior")
+    pendulum_policy(seed=1).save_pretrained(tmp_path / "with" / "prior")
+    with pytest.raises(MismatchError, match=r"the prior is .*; config\.json of .* says .*: give the one that the run"):
+        resume(tmp_path / "with")
+    resume(tmp_path / "with", prior=pendulum_policy())
     run(tmp_path / "without", strategy="action_noise")
     with pytest.raises(ConfigError, match="was started without one; leave it out"):
         resume(tmp_path / "without", prior=swing)
@@ -228,9 +255,25 @@ def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
 def test_the_hash_of_a_policy_is_of_what_it_computes():
     policy = pendulum_policy()
     assert policy_hash(policy) == policy_hash(pendulum_policy())
-    assert (
-        len({policy_hash(each) for each in (policy, pendulum_policy(1), pendulum_policy(0, Backbone.random(1)))}) == 3
-    )
+    normalizer = random_normalizer(3)
+    normalized = [
+        normalizer,
+        replace(normalizer, mean=normalizer.mean + 1),
+        replace(normalizer, inverse_std=normalizer.inverse_std + 1),
+        replace(normalizer, clip=5.0),
+    ]
+    others = [
+        pendulum_policy(1),
+        pendulum_policy(0, small_backbone(seed=4)),
+        *(pendulum_policy(normalizer=each) for each in normalized),
+        *(
+            Policy(
+                policy.backbone, policy.adapter, policy.observation_space, Box(np.float32([low]), np.float32([high]))
+            )
+            for low, high in ((-1, 1), (-1, 3))
+        ),
+    ]
+    assert len({policy_hash(each) for each in (policy, *others)}) == 1 + len(others)
 
 
 # --- on the command line ---------------------------------------------------------------------------------------------
