@@ -272,7 +272,7 @@ def test_records_policies_and_card_name_the_tasks_of_their_time(tmp_path):
 def test_a_curve_is_of_one_task_in_one_lane_however_often_it_is_drawn(tmp_path):
     path = tmp_path / "run" / "evaluations.jsonl"
     path.parent.mkdir()
-    (path.parent / "config.json").write_text(json.dumps({"job": "meta_train", "env": "x", "strategy": "y"}))
+    (path.parent / "config.json").write_text(json.dumps({"job": "meta_train", "env": "x", "in_words": "y"}))
     turns = {0: "AB", 10: "AB", 20: "BC", 30: "BC", 40: "AB", 50: "AB"}
     lines = [
         {"timesteps": step, "seed": seed, "task": task, "eval/mean_reward": step + seed, "eval/std_reward": 0.0}

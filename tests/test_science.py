@@ -165,9 +165,9 @@ def test_every_raw_file_is_of_the_method_and_the_shipped_backbone_that_its_name_
                 continue
             method = report.METHODS[cell.method]
             # The oldest headers have the settings only.
-            assert header.get("options", method.options) == method.options, cell.name
+            assert header.get("options", cell.options) == cell.options, cell.name
             assert header.get("backbone", method.backbone) == method.backbone, cell.name
-            for option, value in method.options.items():
+            for option, value in cell.options.items():
                 assert header.get("settings", {}).get(option, value) == value, cell.name
             if cell.pretrained in shipped():
                 # The hash is of the end: that of a frozen one is what it was.

@@ -24,7 +24,7 @@ from apb.errors import (
 from apb.registration import register_envs
 
 if TYPE_CHECKING:
-    from apb import callbacks, plotting, rendering, rng, simulation, statistics, strategies, tasks
+    from apb import callbacks, intrinsic, plotting, rendering, rng, simulation, statistics, strategies, tasks
     from apb.adaptation import adapt
     from apb.adapter import Adapter
     from apb.adapter_set import AdapterSet
@@ -74,6 +74,7 @@ __all__ = [
     "callbacks",
     "clone",
     "evaluate",
+    "intrinsic",
     "meta_train",
     "plotting",
     "pretrain",
@@ -164,6 +165,10 @@ def _home(name: str) -> ModuleType:
 
             return resumption
         # `from apb import rng` would ask for the attribute, and so come here again.
+        case "intrinsic":
+            import apb.intrinsic
+
+            return apb.intrinsic
         case "plotting":
             import apb.plotting
 
