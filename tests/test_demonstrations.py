@@ -1,5 +1,6 @@
 """What demonstrations promise: they hold what was done, by episodes, and say what is wrong with what they are given."""
 
+import itertools
 import struct
 import sys
 import zipfile
@@ -9,6 +10,7 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
+from apb.batch_rows import BatchRows
 from apb.cloning import demonstration_files
 from apb.cloning.demonstrations import Demonstrations
 from cli_runs import ENV, PointEnv, register_env
@@ -317,7 +319,9 @@ def test_what_is_collected_is_what_the_policy_does_in_the_states_that_it_came_th
     position, time = shown.observations.reshape(3, 20, 2).transpose(2, 0, 1)
     np.testing.assert_allclose(time, np.broadcast_to(np.arange(20) / 20, (3, 20)), atol=1e-6)
     moved = np.diff(position, axis=1) - 0.1 * shown.actions.reshape(3, 20)[:, :-1]
-    assert (np.abs(moved).max() > 1e-3) == (noise > 0)
+    # New noise in each step of each episode.
+    np.testing.assert_allclose(moved.std(axis=1), 0.1 * noise, rtol=0.5, atol=1e-6)
+    np.testing.assert_allclose(moved.std(axis=0).mean(), 0.1 * noise, rtol=0.5, atol=1e-6)
     if not noise:
         last = position[:, -1] + 0.1 * shown.actions.reshape(3, 20)[:, -1]
         following = np.concatenate([position[:, 1:], last[:, None]], axis=1)
@@ -331,6 +335,29 @@ def test_episodes_of_any_lengths_are_kept_apart():
     again = Demonstrations.collect(lambda observations: np.zeros((len(observations), 1)), UnevenEnv(), 50)
     np.testing.assert_array_equal(again.episode_lengths, shown.episode_lengths)
     np.testing.assert_array_equal(again.observations, shown.observations)
+
+
+@pytest.mark.filterwarnings("ignore:.*the other rows go on")
+def test_a_step_in_which_a_simulation_fails_shows_nothing_nor_does_an_episode_of_none_other(monkeypatch):
+    """Of three episodes the first fails in its first step, and the third in its fourth."""
+    task = apb.tasks.get("cheetah-vel/mier-hard:0")
+    whole = Demonstrations.collect(lambda observations: np.tanh(observations[:, :6]), task, 3)
+    steps, real = itertools.count(), BatchRows.step
+
+    def failing(rows, actions):
+        row = {0: 0, 3: 2}.get(next(steps))
+        if row is not None:
+            rows.envs[0]._batch.bind("qvel")[row] = 1e12
+        return real(rows, actions)
+
+    monkeypatch.setattr(BatchRows, "step", failing)
+    shown = Demonstrations.collect(lambda observations: np.tanh(observations[:, :6]), task, 3)
+    assert whole.episode_lengths.tolist() == [200, 200, 200]
+    assert shown.episode_lengths.tolist() == [200, 3]
+    np.testing.assert_array_equal(shown.observations, whole.observations[200:403])
+    np.testing.assert_array_equal(shown.actions, whole.actions[200:403])
+    assert shown.returns.shape == (2,)
+    assert shown.returns[0] == whole.returns[1]
 
 
 def test_collecting_is_a_function_of_the_seed_with_starts_that_no_evaluation_has():

@@ -110,6 +110,7 @@ class _Features:
             yield rows, stack.forward([layer], phi)[0, : rows.stop - rows.start].numpy()
 
 
+@one_torch_thread()
 def fit_post_layer(
     backbone: Backbone,
     start: NDArray[np.float32],
