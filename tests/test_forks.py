@@ -9,12 +9,13 @@ import pytest
 PROGRAM = """
 import os, sys
 import apb, torch
+import numpy as np
 
 # Then torch fills what it allocates.
 torch.use_deterministic_algorithms(True)
 
 def learn():
-    apb.{job}("{env}", total_timesteps=60, learning_starts=20, num_threads=2, **{options})
+    {call}
 
 learn()
 child = os.fork()
@@ -25,26 +26,26 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+SHORT = "total_timesteps=60, learning_starts=20, num_threads=2"
+
+
 @pytest.mark.parametrize(
-    ("job", "env", "options"),
+    "call",
     [
-        ("adapt", "Pendulum-v1", {"eval_freq": 0, "n_seeds": 2}),
+        f'apb.adapt("Pendulum-v1", {SHORT}, eval_freq=0, n_seeds=2)',
         # Adapters, observations and batches for the critics of a size that torch spreads over threads.
-        (
-            "adapt",
-            "Humanoid-v5",
-            {"eval_freq": 0, "n_seeds": 2, "strategy": "param_noise"}
-            | {"population_size": 4, "segment_length": 5, "reset_interval": 30},
-        ),
-        ("pretrain", "cheetah", {"objective": "rnd", "eval_freq": 60, "n_eval_episodes": 2}),
-        ("meta_train", "cheetah-vel", {"method": "flap", "eval_freq": 0, "n_tasks": 2}),
+        f'apb.adapt("Humanoid-v5", {SHORT}, eval_freq=0, n_seeds=2, strategy="param_noise", population_size=4, '
+        "segment_length=5, reset_interval=30)",
+        f'apb.pretrain("cheetah", {SHORT}, eval_freq=60, n_eval_episodes=2)',
+        f'apb.meta_train("cheetah-vel", {SHORT}, method="flap", eval_freq=0, n_tasks=2)',
+        "apb.clone(apb.Demonstrations(np.ones((6000, 17)), np.zeros((6000, 6)), [200] * 30), method='ridge')",
     ],
-    ids=["action_noise", "param_noise", "pretrain", "flap"],
+    ids=["action_noise", "param_noise", "pretrain", "flap", "ridge"],
 )
-def test_a_child_forked_after_a_run_can_run_too(job, env, options):
+def test_a_child_forked_after_a_run_can_run_too(call):
     # The defaults of a user, not those of a machine for tests: torch with threads of its own.
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM.format(job=job, env=env, options=options)]
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM.format(call=call)]
     # A child that hangs has to be stopped by somebody: the time is far more than it needs.
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
