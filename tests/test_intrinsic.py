@@ -277,6 +277,15 @@ def test_coverage_is_greater_the_wider_states_are_spread_whatever_the_units_and_
         assert coverage.distance == pytest.approx(np.linalg.norm(path - path[0], axis=1).max())
 
 
+def test_at_most_two_thousand_states_of_each_way_are_compared():
+    ways = {"policy": [episode(0, 2100, 2.0)], "noisy": [episode(1, 2600, 1.0)], "random": [episode(2, 2300, 1.0)]}
+    found = compared({way: (episodes, NOTHING) for way, episodes in ways.items()})
+    deviation = ways["random"][0].states.std(axis=0)
+    for way, (each,) in ways.items():
+        chosen = evenly(each.states, 2_000) / np.where(deviation > 0, deviation, 1)
+        assert found[way].entropy == pytest.approx(particle_entropy(chosen), rel=1e-5)
+
+
 def test_coverage_of_an_env_without_places_has_no_distance_and_a_single_state_covers_nothing():
     found = compared({way: ([episode(3, 1, 1.0, path=False)], NOTHING) for way in ("policy", "noisy", "random")})
     assert {(each.entropy, each.distance) for each in found.values()} == {(0.0, None)}

@@ -8,7 +8,7 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
-from apb import Backbone, ConfigError, InvalidEnvError, MismatchError, PretrainResult, UnknownNameError, resume
+from apb import Backbone, ConfigError, InvalidEnvError, MismatchError, PretrainResult, UnknownNameError, resume, rng
 from apb.intrinsic import OBJECTIVES, Objective
 from apb.intrinsic.robots import ROBOTS, robot_source
 from apb.runs import RunFolder
@@ -60,11 +60,12 @@ def test_losses_and_the_mean_intrinsic_reward_are_recorded():
 @pytest.mark.parametrize("strategy", ["action_noise", "adaptive_param_noise"])
 def test_the_reward_of_the_env_changes_nothing(objective, strategy):
     first, second = (
-        pretrain_run(partial(PlaneEnv, scale), objective=objective, strategy=strategy) for scale in (1.0, -1e6)
+        pretrain_run(partial(PlaneEnv, scale), objective=objective, strategy=strategy, log_freq=50)
+        for scale in (1.0, -1e6)
     )
     assert bits(first) == bits(second)
     for name in ("train/critic_loss", "train/actor_loss", "train/intrinsic_reward"):
-        assert first.history[-1:] == second.history[-1:] == () or first.history[-1][name] == second.history[-1][name]
+        assert first.history[-1][name] == second.history[-1][name] != 0
 
 
 @objectives
@@ -112,12 +113,42 @@ def test_what_is_covered_is_measured_and_drawn_in_any_env(env, tmp_path):
     assert (tmp_path / "run" / "coverage.png").is_file()
 
 
-def test_of_episodes_in_rounds_each_that_counts_is_looked_at_once():
+@pytest.mark.parametrize(("episodes", "looked_at"), [(6, 6), (14, 10)])
+def test_of_episodes_in_rounds_each_that_counts_is_looked_at_once(episodes, looked_at):
     several = gymnasium.vector.SyncVectorEnv([PlaneEnv] * 4)
-    (lane,) = pretrain_run(eval_env=several, eval_freq=150, n_eval_episodes=6).coverage
+    (lane,) = pretrain_run(eval_env=several, eval_freq=150, n_eval_episodes=episodes).coverage
     for way in lane.values():
-        assert [each.states.shape for each in way.episodes] == [(50, 2)] * 6
-        assert len({each.states.tobytes() for each in way.episodes}) == 6
+        assert [each.states.shape for each in way.episodes] == [(50, 2)] * looked_at
+        assert len({each.states.tobytes() for each in way.episodes}) == looked_at
+
+
+def test_the_policy_acts_alone_with_gaussian_noise_and_in_comparison_with_uniform_actions():
+    result = pretrain_run(eval_freq=150, n_eval_episodes=10, action_noise=0.2)
+    (lane,) = result.coverage
+    # A point moves by a tenth of what is done.
+    done = {way: np.concatenate([10 * np.diff(each.states, axis=0) for each in lane[way].episodes]) for way in lane}
+    told = {way: result.policy(np.concatenate([each.states[:-1] for each in lane[way].episodes])) for way in lane}
+    np.testing.assert_allclose(done["policy"], told["policy"], atol=1e-3)
+    unclipped = np.abs(told["noisy"]) < 0.3
+    assert unclipped.sum() > 300
+    noise = (done["noisy"] - told["noisy"])[unclipped]
+    assert noise.std() == pytest.approx(0.2, rel=0.1)
+    assert abs(noise.mean()) < 0.05
+    assert (np.abs(noise) < 0.2).mean() == pytest.approx(0.68, abs=0.06)
+    shares, _ = np.histogram(done["random"], bins=5, range=(-1, 1))
+    np.testing.assert_allclose(shares / done["random"].size, 0.2, atol=0.04)
+
+
+def test_all_ways_to_act_begin_alike_where_no_evaluation_did():
+    result = pretrain_run(eval_freq=50, n_eval_episodes=3, seed=4, n_seeds=2)
+    for seed, lane in zip((4, 5), result.coverage, strict=True):
+        final, before = (
+            [PlaneEnv().reset(seed=rng.derive_seed(seed, stream, number))[0].tolist() for number in range(3)]
+            for stream in (rng.Stream.FINAL_EPISODE, rng.Stream.EVAL_EPISODE)
+        )
+        for way in lane.values():
+            assert [each.states[0].tolist() for each in way.episodes] == final
+        assert not any(start in before for start in final)
 
 
 def test_the_coverage_of_a_lane_does_not_depend_on_the_lanes_beside_it():
