@@ -1,42 +1,65 @@
-"""`flap`: predicting the layers of a task from 200 transitions, against the same in torch; one thread."""
+"""`flap`: predicting the layers of a task from 200 transitions, against the same in torch, and in adaptations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
+import apb
 import numpy as np
 import torch
+from apb.adapter_set import AdapterSet
 from apb.adapter_shape import AdapterShape, learned_layers
 from apb.flap.layer_predictor import LayerPredictor, input_size
 from apb.flap.rollouts import ROLLOUT
 from apb.meta_training.settings import MetaSettings
 from apb.normalization import Normalizer
+from apb.tasks import get
 
 from benchmarks.harness import Row, compare, interleave, scaled
 
 TOPIC = "flap"
-SIZES = {"cheetah-vel": (20, 6), "ant-dir": (27, 8)}
-"""Numbers in an observation and in an action of the families that it is measured with."""
+TASKS = ("cheetah-vel/mier-hard/test:0", "ant-dir/mier-ood/test:0")
 LIMIT = 5.0
 
 
 def run(quick: bool) -> list[Row]:
-    """The predictor of the default sizes, for a backbone of 256 features."""
+    """The predictor of the default sizes, for a backbone of 256 features, on one thread."""
     torch.set_num_threads(1)
     found = []
-    for family, (observations, actions) in SIZES.items():
-        predictor = _predictor(AdapterShape(observations, observations, 256, actions))
+    for name in TASKS:
+        backbone = _backbone(name)
+        predictor, shape = backbone.required_predictor, backbone.required_predictor.shape
         generator = np.random.default_rng(0)
-        shapes = ((ROLLOUT, observations), (ROLLOUT, actions), (ROLLOUT,), (ROLLOUT, observations))
-        met = [generator.standard_normal(shape).astype(np.float32) for shape in shapes]
+        vectors = (shape.observation_size,), (shape.action_size,), (), (shape.observation_size,)
+        met = [generator.standard_normal((ROLLOUT, *size)).astype(np.float32) for size in vectors]
         in_torch = _torch(predictor)
         assert np.allclose(in_torch(met), predictor.predict(*met), atol=1e-3)
         calls = {"apb": lambda p=predictor, m=met: p.predict(*m), "torch": lambda t=in_torch, m=met: t(m)}
         seconds = interleave(calls, repetitions=7 if quick else 31, calls=20)
-        case = f"{family}, {ROLLOUT} transitions to {len(predictor.mean):,} parameters"
+        case = f"{name.split('/')[0]}, {ROLLOUT} transitions to {len(predictor.mean):,} parameters"
         ours, peer = (scaled(seconds[name], 1e3) for name in ("apb", "torch"))
         sides = ("apb, 1 thread", ours), ("torch, 1 thread", peer)
         found.append(compare(TOPIC, case, *sides, "ms", higher_is_better=False, limit=LIMIT))
+        first = scaled([_first(name, backbone, seed) for seed in range(5 if quick else 21)], 1e3)
+        sides = ("apb, 1 thread", first), None
+        found.append(compare(TOPIC, f"{case}, in adapt", *sides, "ms", higher_is_better=False, limit=LIMIT))
     return found
+
+
+def _first(task: str, backbone: apb.Backbone, seed: int) -> float:
+    """Seconds from the end of an adaptation's rollout until the predicted layers act; nothing of them is warm."""
+    result = apb.adapt(task, backbone, method="flap", seed=seed, num_threads=1, eval_freq=0)
+    return result.beside["predicted_start"]["seconds"]
+
+
+def _backbone(task: str) -> apb.Backbone:
+    """Drawn numbers, in the sizes that meta_train has by default."""
+    family = get(task).made_family
+    backbone = apb.Backbone.random(0)
+    shape = AdapterShape.of(backbone, family.observation_size, family.action_size)
+    parameters = np.random.default_rng(0).standard_normal((1, shape.num_parameters)).astype(np.float32)
+    adapters = AdapterSet.of(shape, parameters, [get(task)])
+    return replace(backbone, adapters=adapters, predictor=_predictor(shape))
 
 
 def _predictor(shape: AdapterShape) -> LayerPredictor:

@@ -131,10 +131,10 @@ def clone(
     rows, held = _rows(train), _rows(held_out)
     if settings.method == "ridge":
         fit = fit_post_layer(chosen, start, shape, rows, held, pool)
-        parameters, errors = fit.parameters, list(enumerate(fit.errors))
+        parameters, errors, train_error = fit.parameters, list(enumerate(fit.errors)), fit.train_error
     else:
         parameters, errors = _descended(chosen, start, shape, rows, held, settings, pool, callback)
-    train_error = _error(LaneActors([chosen], shape, pool), parameters, rows)
+        train_error = _error(LaneActors([chosen], shape, pool), parameters, rows)
     wall_time = time.perf_counter() - begun
     lane = {} if source is None else Lane(settings.seed, source, None, "").metadata
     about = {

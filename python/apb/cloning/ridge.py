@@ -43,11 +43,13 @@ class RidgeFit:
         parameters: The adapter's flat parameters (n,), with the pre-layer as given.
         errors: Mean squared error of the squashed actions on held-out rows: of the regression, and after each
             Gauss-Newton step that lowered it.
+        train_error: The same on the rows that it is fitted to, after the last of these.
         strength: The ridge strength of the regression, one of `STRENGTHS`.
     """
 
     parameters: NDArray[np.float32]
     errors: tuple[float, ...]
+    train_error: float
     strength: float
 
 
@@ -152,7 +154,7 @@ def fit_post_layer(
     parameters = np.array(start, np.float32)
     layers = shape.split(parameters)
     layers["post.weight"][...], layers["post.bias"][...] = layer[:, :-1], layer[:, -1]
-    return RidgeFit(parameters, tuple(errors), strength)
+    return RidgeFit(parameters, tuple(errors), float(errors_of(features, layer[None], train)[0]), strength)
 
 
 def ridge_path(scatter: Array, cross: Array, strengths: Array) -> Array:
