@@ -22,7 +22,7 @@ from apb import (
 from apb import tasks as apb_tasks
 from apb.cli import main
 from apb.environments import EnvSource
-from apb.prior import Prior, policy_hash
+from apb.prior import Prior
 from crashes import Crash, CrashAt
 from gymnasium.spaces import Box
 from learning import SMALL, small_backbone
@@ -254,7 +254,7 @@ def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
 
 def test_the_hash_of_a_policy_is_of_what_it_computes():
     policy = pendulum_policy()
-    assert policy_hash(policy) == policy_hash(pendulum_policy())
+    assert policy.hash == pendulum_policy().hash
     normalizer = random_normalizer(3)
     normalized = [
         normalizer,
@@ -273,7 +273,7 @@ def test_the_hash_of_a_policy_is_of_what_it_computes():
             for low, high in ((-1, 1), (-1, 3))
         ),
     ]
-    assert len({policy_hash(each) for each in (policy, *others)}) == 1 + len(others)
+    assert len({each.hash for each in (policy, *others)}) == 1 + len(others)
 
 
 # --- on the command line ---------------------------------------------------------------------------------------------

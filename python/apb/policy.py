@@ -1,5 +1,6 @@
 """`Policy`: what acts; backbone, adapter and normalisation in one object that needs no torch and runs natively."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,16 @@ class Policy:
     def num_parameters(self) -> int:
         """Number of weights and biases, backbone and adapter together."""
         return self.backbone.num_parameters + self.adapter.num_parameters
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that its actions are computed from, hex; metadata has no part in it."""
+        digest = hashlib.sha256(self.backbone.hash.encode() + self.adapter.parameters.tobytes())
+        if self.normalizer is not None:
+            for array in (self.normalizer.mean, self.normalizer.inverse_std, np.float64(self.normalizer.clip)):
+                digest.update(array.tobytes())
+        digest.update(files.dump_json([self.scale.tolist(), self.offset.tolist()]).encode())
+        return digest.hexdigest()
 
     def check_env(self, env: "gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any] | EnvSource") -> None:
         """Raise unless `env` has the spaces of the policy: equal shapes and bounds; the float dtype may differ.

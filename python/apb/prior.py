@@ -1,6 +1,5 @@
 """`Prior`: a policy that is known before a task is learned, for what it does or for its layers."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apb import files
 from apb.adapter import Adapter
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
@@ -84,7 +82,7 @@ class Prior:
         """JSON values that tell it from others: of a policy that a run folder keeps, its hash."""
         if self.policy is None:
             return {"kind": type(self.given).__name__, "sha256": None}
-        return {"kind": "Policy", "sha256": policy_hash(self.policy)}
+        return {"kind": "Policy", "sha256": self.policy.hash}
 
     def _require_actions(self) -> None:
         """Ask it once, so that what is wrong with it shows before hours of learning."""
@@ -153,13 +151,3 @@ def require_use(settings: LearningSettings, prior: object | None) -> None:
             f"a prior was given, and with strategy = {settings.strategy!r} and adapter_init = {settings.adapter_init!r}"
             f" nothing is made of it; expected strategy={STRATEGY!r}, adapter_init='prior', or no prior"
         )
-
-
-def policy_hash(policy: Policy) -> str:
-    """SHA-256 of what a policy computes, hex."""
-    digest = hashlib.sha256(policy.backbone.hash.encode() + policy.adapter.parameters.tobytes())
-    if policy.normalizer is not None:
-        for array in (policy.normalizer.mean, policy.normalizer.inverse_std, np.float64(policy.normalizer.clip)):
-            digest.update(array.tobytes())
-    digest.update(files.dump_json([policy.scale.tolist(), policy.offset.tolist()]).encode())
-    return digest.hexdigest()
