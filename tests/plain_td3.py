@@ -68,11 +68,11 @@ class OracleTD3:
     def __init__(self, td3, lane):
         s = self.settings = td3.settings
         self.seed = td3.seeds[lane]
-        trainable = td3.backbone_training == "per_lane"
-        self.actor = OracleActor(td3.actor, lane, td3.backbone, trainable, s.learned_layers)
-        self.critics = nn.ModuleList(OracleCritic(td3.critics, lane, twin) for twin in range(2))
-        self.target_actor = OracleActor(td3.target_actor, lane, td3.backbone, trainable)
-        self.target_critics = nn.ModuleList(OracleCritic(td3.target_critics, lane, twin) for twin in range(2))
+        trainable = td3.networks.backbone_training == "per_lane"
+        self.actor = OracleActor(td3.networks.actor, lane, td3.backbone, trainable, s.learned_layers)
+        self.critics = nn.ModuleList(OracleCritic(td3.networks.critics, lane, twin) for twin in range(2))
+        self.target_actor = OracleActor(td3.networks.target_actor, lane, td3.backbone, trainable)
+        self.target_critics = nn.ModuleList(OracleCritic(td3.networks.target_critics, lane, twin) for twin in range(2))
         self.actor_adam = torch.optim.Adam([p for p in self.actor.parameters() if p.requires_grad], lr=s.learning_rate)
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)
         self.updates = 0
@@ -128,11 +128,11 @@ class OracleTD3:
         for group in ("actor", "target_actor"):
             net = getattr(self, group)
             modules = {"pre": net.pre, "post": net.post} | {f"layers.{i}": layer for i, layer in enumerate(net.body)}
-            for name in getattr(td3, group):
+            for name in getattr(td3.networks, group):
                 layer, kind = name.rsplit(".", 1)
                 yield group, name, getattr(modules[layer], kind), lane
         for group in ("critics", "target_critics"):
-            for name in getattr(td3, group):
+            for name in getattr(td3.networks, group):
                 layer, kind = name.rsplit(".", 1)
                 for twin, critic in enumerate(getattr(self, group)):
                     yield group, name, getattr(critic.layers[int(layer)], kind), (lane, twin)

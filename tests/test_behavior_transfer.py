@@ -158,7 +158,7 @@ def values_of(rig, actions):
     observation = rig.seen.observation
     state, chosen = torch.from_numpy(observation), torch.from_numpy(actions)
     td3 = rig.learner.td3
-    return td3._values(td3._q_target, state, chosen).amin(dim=1).numpy()
+    return td3._values(td3.networks.q_target, state, chosen).amin(dim=1).numpy()
 
 
 def test_the_better_of_two_actions_by_the_lower_target_critic_is_taken():

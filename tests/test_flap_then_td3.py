@@ -48,7 +48,7 @@ def test_targets_begin_with_the_predicted_layers_too(loops):
     psi = drawn_backbone()
     flap(psi)
     td3 = loops[0].learner.td3
-    assert td3.target_actor.flat.numpy().tobytes() == td3.actor.flat.numpy().tobytes()
+    assert td3.networks.target_actor.flat.numpy().tobytes() == td3.networks.actor.flat.numpy().tobytes()
 
 
 def test_a_reset_begins_with_the_same_predicted_layers_again(loops):
@@ -58,7 +58,7 @@ def test_a_reset_begins_with_the_same_predicted_layers_again(loops):
     assert result.resets == 1
     assert result.adapter.parameters.tobytes() == start.tobytes()
     td3 = loops[1].learner.td3
-    assert td3.target_actor.flat.numpy().tobytes() == td3.actor.flat.numpy().tobytes()
+    assert td3.networks.target_actor.flat.numpy().tobytes() == td3.networks.actor.flat.numpy().tobytes()
 
 
 def test_a_reset_before_anything_was_predicted_begins_with_the_mean():

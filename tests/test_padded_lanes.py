@@ -61,7 +61,7 @@ def batches_of(sizes, number):
 
 def unpadded(td3, lane):
     """The state of one lane with only what its own sizes have; and the largest number that stands at other places."""
-    own, common = td3.own_shapes[lane], td3.shape
+    own, common = td3.networks.own_shapes[lane], td3.shape
     state, beyond = {}, 0.0
     inputs = np.r_[: own.observation_size, common.observation_size : common.observation_size + own.action_size]
     for name, array in td3.state().items():
@@ -106,7 +106,7 @@ def test_a_lane_that_is_padded_learns_what_it_learns_alone(reading, training, na
             assert beyond == 0, "what pads a lane never moves"
             if native:
                 assert same_arrays(found, td3.state())
-                assert together.own_adapters()[lane].tobytes() == td3.adapters()[0].tobytes()
+                assert together.networks.own_adapters()[lane].tobytes() == td3.networks.adapters()[0].tobytes()
             else:
                 for name, value in td3.state().items():
                     np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
@@ -125,7 +125,7 @@ def test_a_lane_is_drawn_as_alone_whatever_stands_beside_it(sizes, rows, seed):
     together = TD3(backbone, common, seeds, small_settings(), own_shapes=own)
     noise = LaneNoise(seeds, rng.Stream.PROBE, rows, [action for _, action in sizes])
     for lane, shape in enumerate(own):
-        assert (together.own_adapters()[lane] == draw_initial(backbone, shape, seeds[lane])).all()
+        assert (together.networks.own_adapters()[lane] == draw_initial(backbone, shape, seeds[lane])).all()
         state, beyond = unpadded(together, lane)
         assert same_arrays(state, TD3(backbone, shape, seeds[lane : lane + 1], small_settings()).state())
         assert beyond == 0

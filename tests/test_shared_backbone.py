@@ -56,7 +56,7 @@ def assert_same_vector(found, expected, tolerance=1e-3):
 
 def scale_values(td3, factors):
     """Make the values of each lane's critics so many times as large."""
-    for critics in (td3.critics, td3.target_critics):
+    for critics in (td3.networks.critics, td3.networks.target_critics):
         for lane, factor in enumerate(factors):
             critics["2.weight"][lane] *= factor
             critics["2.bias"][lane] *= factor
@@ -71,15 +71,15 @@ class PlainMetaTD3:
     def __init__(self, td3):
         self.settings, self.seeds, self.lanes = td3.settings, td3.seeds, range(len(td3.seeds))
         learned = td3.settings.learned_layers
-        self.actors = [OracleActor(td3.actor, lane, td3.backbone, False, learned) for lane in self.lanes]
-        self.target_actors = [OracleActor(td3.target_actor, lane, td3.backbone, False) for lane in self.lanes]
+        self.actors = [OracleActor(td3.networks.actor, lane, td3.backbone, False, learned) for lane in self.lanes]
+        self.target_actors = [OracleActor(td3.networks.target_actor, lane, td3.backbone, False) for lane in self.lanes]
         self.body, self.target_body = self.actors[0].body, copy.deepcopy(self.actors[0].body)
         self.body.requires_grad_(True)
         for actor, target in zip(self.actors, self.target_actors, strict=True):
             actor.body, target.body = self.body, self.target_body
         self.critics, self.target_critics = (
             [nn.ModuleList(OracleCritic(layers, lane, twin) for twin in range(2)) for lane in self.lanes]
-            for layers in (td3.critics, td3.target_critics)
+            for layers in (td3.networks.critics, td3.networks.target_critics)
         )
         rate, critic_rate = td3.settings.learning_rate, td3.settings.critic_learning_rate
         adapters = [p for actor in self.actors for p in self.adapter(actor) if p.requires_grad]
@@ -340,12 +340,12 @@ def test_a_reset_draws_adapters_and_critics_anew_and_leaves_what_all_share():
 @pytest.mark.parametrize("reading", ["A", "B"])
 def test_all_lanes_have_one_backbone_as_it_was_when_it_was_asked_for(reading):
     td3 = make(reading=reading)
-    first = td3.backbones()[0]
+    first = td3.networks.backbones()[0]
     assert first.hash == small_backbone(reading).hash
     td3.update(draw_batch(3, seed=0))  # of the critics only
-    assert td3.backbones()[0].hash == first.hash
+    assert td3.networks.backbones()[0].hash == first.hash
     td3.update(draw_batch(3, seed=1))
-    second, *others = td3.backbones()
+    second, *others = td3.networks.backbones()
     assert second.hash != first.hash == small_backbone(reading).hash
     assert len(others) == 2
     assert all(other is second for other in others), "its K copies would take memory"
@@ -353,7 +353,7 @@ def test_all_lanes_have_one_backbone_as_it_was_when_it_was_asked_for(reading):
     assert same_arrays(found, of_group(td3, "backbone"))
     assert second.input_activation == (reading == "A")
     td3.load_state(make(reading=reading).state(), make(reading=reading).counters())
-    assert td3.backbones()[1].hash == first.hash
+    assert td3.networks.backbones()[1].hash == first.hash
 
 
 def test_the_given_backbone_is_never_written_to():
@@ -363,7 +363,7 @@ def test_the_given_backbone_is_never_written_to():
         td3.update(draw_batch(3, seed=number))
     assert same_arrays(before, td3.backbone.tensors())
     assert td3.backbone.hash == small_backbone().hash
-    assert td3.backbones()[0].hash != td3.backbone.hash
+    assert td3.networks.backbones()[0].hash != td3.backbone.hash
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

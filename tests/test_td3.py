@@ -30,7 +30,7 @@ def make(seeds=(4,), backbone=None, settings=SETTINGS, **options):
 
 
 def adam_steps(td3):
-    return td3.actor_adam.steps, td3.critics_adam.steps
+    return td3.networks.actor_adam.steps, td3.networks.critics_adam.steps
 
 
 # --- the equations ---------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, la
     """Natively, and as torch computes on devices other than a CPU."""
     settings = replace(SETTINGS, policy_starts=policy_starts, learned_layers=learned)
     td3 = make(range(7, 7 + lanes), small_backbone(reading), settings, backbone_training=training, native=native)
-    for target in (td3.actor, td3.target_actor):
+    for target in (td3.networks.actor, td3.networks.target_actor):
         # Near the bounds, so that clipping target actions matters.
         target["post.bias"][:] = torch.tensor([1.5, -1.5])
     # Critics of mean 0 on the first batch, so that either twin is the smaller one at times.
@@ -52,8 +52,8 @@ def test_updates_are_those_of_td3_written_plainly_in_torch(reading, training, la
     action = torch.tensor([0.9, -0.9]).expand(16, 2)
     for lane in range(lanes):
         for twin in range(2):
-            mean = OracleCritic(td3.target_critics, lane, twin)(following[lane], action).mean().detach()
-            for layers in (td3.critics, td3.target_critics):
+            mean = OracleCritic(td3.networks.target_critics, lane, twin)(following[lane], action).mean().detach()
+            for layers in (td3.networks.critics, td3.networks.target_critics):
                 layers["2.bias"][lane, twin] -= mean
     oracles = [OracleTD3(td3, lane) for lane in range(lanes)]
     for number in range(7):
@@ -91,7 +91,7 @@ def test_a_trained_backbone_of_reading_a_is_plain_td3():
     backbone = small_backbone("A")
     td3 = make(backbone=backbone, backbone_training="per_lane")
     actor = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2), nn.Tanh())
-    assert {name: tuple(value.shape[1:]) for name, value in td3.actor.items()} == {
+    assert {name: tuple(value.shape[1:]) for name, value in td3.networks.actor.items()} == {
         "pre.weight": (32, 5),
         "pre.bias": (32,),
         "layers.0.weight": (32, 32),
@@ -99,11 +99,13 @@ def test_a_trained_backbone_of_reading_a_is_plain_td3():
         "post.weight": (2, 32),
         "post.bias": (2,),
     }
-    assert sum(value.numel() for value in td3.actor.values()) == sum(value.numel() for value in actor.parameters())
-    before = {name: value.clone() for name, value in td3.actor.items()}
+    assert sum(value.numel() for value in td3.networks.actor.values()) == sum(
+        value.numel() for value in actor.parameters()
+    )
+    before = {name: value.clone() for name, value in td3.networks.actor.items()}
     for number in range(2):
         td3.update(draw_batch(1, seed=number))
-    assert all((before[name] != value).any() for name, value in td3.actor.items())
+    assert all((before[name] != value).any() for name, value in td3.networks.actor.items())
 
 
 @pytest.mark.parametrize("terminated", [0.0, 1.0])
@@ -199,14 +201,14 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_
     backbone = small_backbone(reading)
     hash_before, before = backbone.hash, copy.deepcopy(backbone.tensors())
     td3 = make(backbone=backbone)
-    adapters = td3.adapters()
+    adapters = td3.networks.adapters()
     for number in range(4):
         td3.update(draw_batch(1, seed=number))
-    assert td3.backbones() == [backbone]
+    assert td3.networks.backbones() == [backbone]
     assert same_arrays(before, backbone.tensors())
     assert small_backbone(reading).hash == hash_before == backbone.hash
-    assert set(td3.actor) == {"pre.weight", "pre.bias", "post.weight", "post.bias"}
-    for name, value in td3.shape.split(td3.adapters()).items():
+    assert set(td3.networks.actor) == {"pre.weight", "pre.bias", "post.weight", "post.bias"}
+    for name, value in td3.shape.split(td3.networks.adapters()).items():
         assert (value != td3.shape.split(adapters)[name]).any(), name
 
 
@@ -214,10 +216,10 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_
 @pytest.mark.parametrize(("learned", "other"), [("pre", "post"), ("post", "pre")])
 def test_the_layer_that_is_not_learned_keeps_its_bytes(learned, other, native):
     td3 = make(settings=replace(SETTINGS, learned_layers=learned), native=native)
-    before = td3.shape.split(td3.adapters())
+    before = td3.shape.split(td3.networks.adapters())
     for number in range(4):
         td3.update(draw_batch(1, seed=number))
-    after = td3.shape.split(td3.adapters())
+    after = td3.shape.split(td3.networks.adapters())
     for kind in ("weight", "bias"):
         assert (after[f"{other}.{kind}"] == before[f"{other}.{kind}"]).all()
         assert (after[f"{learned}.{kind}"] != before[f"{learned}.{kind}"]).any()
@@ -229,11 +231,11 @@ def test_a_trained_backbone_is_a_copy_of_each_lane_and_the_given_one_stays():
     td3 = make((1, 2), backbone, backbone_training="per_lane")
     for number in range(4):
         td3.update(draw_batch(2, seed=number))
-    trained = td3.backbones()
+    trained = td3.networks.backbones()
     assert backbone.hash == hash_before
     assert len({backbone.hash, trained[0].hash, trained[1].hash}) == 3
     assert trained[0].input_activation
-    assert same_arrays(trained[1].tensors(), {name: td3.actor[name][1].numpy() for name in backbone.tensors()})
+    assert same_arrays(trained[1].tensors(), {name: td3.networks.actor[name][1].numpy() for name in backbone.tensors()})
 
 
 # --- lanes -----------------------------------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ def test_what_a_lane_learns_does_not_depend_on_the_data_of_another():
         second.update(batch)
     for name, value in first.state().items():
         assert (value[0] == second.state()[name][0]).all(), name
-    assert (first.adapters()[1] != second.adapters()[1]).any()
+    assert (first.networks.adapters()[1] != second.networks.adapters()[1]).any()
 
 
 def test_a_lane_is_drawn_from_its_own_seed_and_a_reset_draws_anew():
@@ -305,11 +307,11 @@ def test_the_policy_waits_for_critics_that_were_just_drawn_also_after_a_reset():
     for draw in (0, 1):
         if draw:
             td3.reset(draw)
-        drawn = td3.adapters()
+        drawn = td3.networks.adapters()
         moved = []
         for number in range(8):
             td3.update(draw_batch(1, seed=number))
-            moved.append(bool((td3.adapters() != drawn).any()))
+            moved.append(bool((td3.networks.adapters() != drawn).any()))
         assert moved == [False] * 5 + [True] * 3
 
 
@@ -353,12 +355,12 @@ def test_adapters_go_out_and_in_as_flat_vectors_and_leave_all_else_alone(trainin
         td3.update(draw_batch(2, seed=number))
     state = td3.state()
     flat = np.random.default_rng(0).standard_normal((2, td3.shape.num_parameters)).astype(np.float32)
-    td3.set_adapters(flat)
-    assert (td3.adapters() == flat).all()
-    assert (td3.actor["post.weight"][1].numpy() == td3.shape.split(flat)["post.weight"][1]).all()
+    td3.networks.set_adapters(flat)
+    assert (td3.networks.adapters() == flat).all()
+    assert (td3.networks.actor["post.weight"][1].numpy() == td3.shape.split(flat)["post.weight"][1]).all()
     own = {f"actor.{name}" for name in td3.shape.layers}
     others = {name: value for name, value in td3.state().items() if name not in own}
     assert same_arrays(others, {name: state[name] for name in others})
     td3.update(draw_batch(2, seed=2))
     td3.update(draw_batch(2, seed=3))
-    assert (td3.adapters() != flat).any(), "the optimiser still moves the adapters that were set"
+    assert (td3.networks.adapters() != flat).any(), "the optimiser still moves the adapters that were set"

@@ -172,7 +172,7 @@ class Learner:
         with one_torch_thread():
             self._check_losses()
             self.td3.require_taken()
-            found = self.td3.finite()
+            found = self.td3.networks.finite()
         for group, finite in found.items():
             for lane in np.flatnonzero(~finite).tolist():
                 raise DivergenceError(
@@ -186,7 +186,7 @@ class Learner:
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
-        taken = {"actor_loss": self.td3.actor_adam.steps or self.resets, "critic_loss": self.updates}
+        taken = {"actor_loss": self.td3.networks.actor_adam.steps or self.resets, "critic_loss": self.updates}
         losses = {name: getattr(self.td3, name).cpu().numpy().copy() for name, steps in taken.items() if steps}
         return losses | {name: loss for companion in self.companions for name, loss in companion.losses().items()}
 
@@ -211,26 +211,26 @@ class Learner:
     def adapters(self) -> NDArray[np.float32]:
         """The current adapters of the lanes as flat vectors, shape (K, n): a copy."""
         if self._adapters is None:
-            self._adapters = self.td3.adapters()
+            self._adapters = self.td3.networks.adapters()
         return self._adapters.copy()
 
     def own_adapters(self) -> list[NDArray[np.float32]]:
         """The adapter of each lane at the lane's own sizes, (n_k,)."""
-        return self.td3.own_adapters()
+        return self.td3.networks.own_adapters()
 
     @property
     def own_shapes(self) -> tuple[AdapterShape, ...]:
         """The lanes' own sizes; `TD3` pads what is smaller than the largest."""
-        return self.td3.own_shapes
+        return self.td3.networks.own_shapes
 
     @property
     def learned_places(self) -> tuple[NDArray[np.int64], ...]:
-        """See `TD3`."""
-        return self.td3.learned_places
+        """See `LaneNetworks`."""
+        return self.td3.networks.learned_places
 
     def set_adapters(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters with flat vectors (K, n)."""
-        self.td3.set_adapters(parameters)
+        self.td3.networks.set_adapters(parameters)
         self._adapters = None
 
     @property
@@ -251,7 +251,7 @@ class Learner:
     def begin_with(self, parameters: NDArray[np.float32]) -> None:
         """Overwrite the adapters and those of the target policies with flat vectors (K, n), before anything is
         learned."""
-        self.td3.begin_with(parameters)
+        self.td3.networks.begin_with(parameters)
         self._adapters = None
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -274,4 +274,4 @@ class Learner:
 
     def backbones(self) -> list[Backbone]:
         """See `TD3`."""
-        return self.td3.backbones()
+        return self.td3.networks.backbones()

@@ -6,9 +6,8 @@ front; lanes share nothing but psi, and on a CPU none computes other bits beside
 learn psi together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,25 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apb import _native, rng
-from apb.adapter_shape import AdapterShape, learned_layers
-from apb.adapter_starts import Start, starts_of
+from apb.adapter_shape import AdapterShape
+from apb.adapter_starts import Start
 from apb.backbone import Backbone
 from apb.cuda_graphs import CudaGraphs, recording_wanted
+from apb.lane_networks import LaneNetworks
 from apb.lane_noise import LaneNoise
 from apb.lane_stacks import LaneStacks
-from apb.layer_stack import Chain, Gradients
-from apb.networks import (
-    FlatLayers,
-    critic_chain,
-    critic_inputs,
-    critic_sizes,
-    draw_padded_critics,
-    policy_chain,
-)
-from apb.optimizer import Adam, polyak_step
+from apb.layer_stack import Chain
+from apb.networks import critic_inputs
 from apb.replay import Batch
 from apb.settings import BackboneTraining
-from apb.shared_backbone import Gather, SharedBackbone
+from apb.shared_backbone import Gather
 from apb.td3_settings import TD3Settings
 
 INVERSE_TEMPERATURE = 10.0
@@ -42,7 +34,7 @@ INVERSE_TEMPERATURE = 10.0
 
 
 class TD3:
-    """Actor, twin critics, targets and optimisers of K lanes that are updated together.
+    """The update of K lanes' actors, twin critics and targets, all at once.
 
     Args:
         backbone: psi, never written: what is trained of it is a copy.
@@ -62,7 +54,9 @@ class TD3:
             gradients of it (see `SharedBackbone`). Default: they are all lanes.
 
     Attributes:
-        learned_places: For each lane, where the parameters that it learns lie in its padded adapter.
+        networks: What is learned.
+        actor_loss, critic_loss: The last ones of each lane, (K,).
+        updates, resets: So far.
 
     Raises:
         UnknownNameError: `settings.learned_layers` is none of `LEARNED_LAYERS`.
@@ -86,66 +80,30 @@ class TD3:
         self.backbone = backbone
         self.shape = shape
         self.seeds = tuple(seeds)
-        self.own_shapes = (shape,) * len(self.seeds) if own_shapes is None else tuple(own_shapes)
         self.settings = settings
-        self.backbone_training = backbone_training
         self.device = torch.device(device)
-        self._native = self.device.type == "cpu" if native is None else native
-        self._pool = pool
+        native = self.device.type == "cpu" if native is None else native
+        self.networks = LaneNetworks(
+            backbone,
+            shape,
+            seeds,
+            settings,
+            own_shapes=own_shapes,
+            starts=starts,
+            backbone_training=backbone_training,
+            device=self.device,
+            native=native,
+            pool=pool,
+            gather=gather,
+        )
         self.updates = 0
         self.resets = 0
-        self.actor_loss = torch.zeros(len(self.seeds), dtype=torch.float32, device=self.device)
-        self.critic_loss = torch.zeros(len(self.seeds), dtype=torch.float32, device=self.device)
-        # One more axis in front: a lane axis of length 1, for all lanes.
-        self._shared: SharedBackbone | None = None
-        psi: Mapping[str, Tensor] = {}
-        psi_target: Mapping[str, Tensor] = {}
-        if backbone_training == "shared":
-            self._shared = SharedBackbone(
-                backbone,
-                len(self.seeds),
-                learning_rate=settings.learning_rate,
-                tau=settings.tau,
-                max_grad_norm=settings.max_grad_norm,
-                device=self.device,
-                native=self._native,
-                pool=pool,
-                gather=gather,
-            )
-            psi, psi_target = self._shared.layers, self._shared.target
-        elif backbone_training == "frozen":
-            frozen = {name: value[None] for name, value in backbone.tensors().items()}
-            psi = psi_target = FlatLayers(frozen, self.device)
-        self._starts = starts or starts_of("scratch", backbone, self.own_shapes, self.seeds, [None] * len(self.seeds))
-        self._own_places = [own.places_in(shape) for own in self.own_shapes]
-        layers = learned_layers(settings.learned_layers)
-        self.learned_places = tuple(own.places_in(shape, layers) for own in self.own_shapes)
-        actor, critics = self._draw(0)
-        self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
-        self.critics, self.target_critics = FlatLayers(critics, self.device), FlatLayers(critics, self.device)
-        self._pi, self._pi_target = (
-            policy_chain({**self.actor, **psi}),
-            policy_chain({**self.target_actor, **psi_target}),
-        )
-        self._q, self._q_target = critic_chain(self.critics), critic_chain(self.target_critics)
-        self._q_first = critic_chain(self.critics, slice(1))
-        action_sizes = [own.action_size for own in self.own_shapes]
-        self._noise = LaneNoise(self.seeds, rng.Stream.TARGET_NOISE, settings.batch_size, action_sizes)
-        lanes, rows = len(self.seeds), settings.batch_size
-        self._stacks = LaneStacks(backbone, shape, lanes, rows, self.device, self._native, pool)
-        self._actor_gradient, self._critics_gradient = self.actor.zeros_like(), self.critics.zeros_like()
-        learned = self._actor_gradient if self._shared is None else self._actor_gradient | self._shared.parts
-        pre, *between, post = policy_chain(learned)
-        not_learned: Gradients = [None] * len(backbone.weights)
-        self._pi_gradient: Gradients = [
-            pre if "pre" in layers else None,
-            *(between or not_learned),
-            post if "post" in layers else None,
-        ]
-        self._q_gradient = critic_chain(self._critics_gradient)
-        critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
-        self.actor_adam = Adam(self.actor, settings.learning_rate, native=self._native, pool=pool)
-        self.critics_adam = Adam(self.critics, critic_rate, native=self._native, pool=pool)
+        lanes, rows = len(seeds), settings.batch_size
+        self.actor_loss = torch.zeros(lanes, dtype=torch.float32, device=self.device)
+        self.critic_loss = torch.zeros(lanes, dtype=torch.float32, device=self.device)
+        action_sizes = [own.action_size for own in self.networks.own_shapes]
+        self._noise = LaneNoise(seeds, rng.Stream.TARGET_NOISE, rows, action_sizes)
+        self._stacks = LaneStacks(backbone, shape, lanes, rows, self.device, native, pool)
         # The update after which the critics were drawn: how many steps they took, without asking the device.
         self._drawn_at = 0
         # What shards exchange need not be of the device alone, and only that can be recorded.
@@ -154,13 +112,8 @@ class TD3:
 
     @staticmethod
     def required_bytes(backbone: Backbone, shape: AdapterShape, lanes: int, batch_size: int) -> int:
-        """Bytes that K lanes take on a CPU, at least: stacks, and what is learned with its targets, gradients and two
-        moments."""
-        critic = sum(
-            out * (size + 1) for size, out in pairwise(critic_sizes(shape.observation_size + shape.action_size))
-        )
-        parameters = lanes * (shape.num_parameters + 2 * critic)
-        return LaneStacks.required_bytes(backbone, shape, lanes, batch_size) + 5 * 4 * parameters
+        """Bytes that K lanes take on a CPU, at least: stacks, and what is learned."""
+        return LaneStacks.required_bytes(backbone, shape, lanes, batch_size) + LaneNetworks.required_bytes(shape, lanes)
 
     # --- the update rule ---------------------------------------------------------------------------------------------
 
@@ -195,43 +148,37 @@ class TD3:
             policies_move: Whether the policies do, and their targets.
             inputs: The fields of a `Batch`, and standard normal noise (K, B, act).
         """
-        s = self.settings
+        s, nets = self.settings, self.networks
         *fields, noise = inputs
         batch = Batch(*fields)
         noise = (noise * s.target_policy_noise).clamp_(-s.target_noise_clip, s.target_noise_clip)
         # y = r + gamma d min_j Q'_j(s', clip(pi'(s') + noise))
-        next_action = self._act(self._pi_target, batch.next_observation).add_(noise).clamp_(-1, 1)
+        next_action = self._act(nets.pi_target, batch.next_observation).add_(noise).clamp_(-1, 1)
         q_next = self._lower(batch.next_observation, next_action)
         if batch.prior_action is not None:
             q_next = self._with_extra(q_next, self._lower(batch.next_observation, batch.prior_action))
         y = batch.reward + s.gamma * batch.not_terminated * q_next
         # L = sum_j mean (Q_j(s, a) - y)^2
-        error = self._values(self._q, batch.observation, batch.action) - y.unsqueeze(1)
+        error = self._values(nets.q, batch.observation, batch.action) - y.unsqueeze(1)
         torch.sum(error.square().mean(dim=2), dim=1, out=self.critic_loss)
-        self._stacks.critics.backward(self._q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), self._q_gradient)
-        self.critics_adam.step(self._critics_gradient)
+        self._stacks.critics.backward(nets.q, (2 / s.batch_size * error).view(-1, s.batch_size, 1), nets.q_gradient)
+        nets.step_critics()
         if policies_move:
-            self._update_actor(batch.observation)
-            self._follow(self.target_actor, self.actor)
+            self._update_policies(batch.observation)
         if due:
-            self._follow(self.target_critics, self.critics)
+            nets.follow_critics()
 
-    def _update_actor(self, observation: Tensor) -> None:
+    def _update_policies(self, observation: Tensor) -> None:
         # L = -mean Q_1(s, pi(s)), whose gradient reaches pi through the action
-        action = self._act(self._pi, observation)
-        q = self._stacks.first_critics.forward(self._q_first, critic_inputs(observation, action, 1))
+        nets, critics = self.networks, self._stacks.first_critics
+        action = self._act(nets.pi, observation)
+        q = critics.forward(nets.q_first, critic_inputs(observation, action, 1))
         torch.neg(q.mean(dim=(1, 2)), out=self.actor_loss)
-        slope = self._stacks.first_critics.input_gradient(
-            self._q_first, torch.full_like(q, -1 / self.settings.batch_size)
-        )
-        slope = slope[..., self.shape.observation_size :] * (1 - action.square())
-        self._stacks.policies.backward(self._pi, slope, self._pi_gradient)
-        self.actor_adam.step(self._actor_gradient)
-        if self._shared is not None:
-            self._shared.step(q.abs().mean(dim=(1, 2)))
-
-    def _follow(self, target: FlatLayers, source: FlatLayers) -> None:
-        polyak_step(target, source, self.settings.tau, native=self._native, pool=self._pool)
+        slope = critics.input_gradient(nets.q_first, torch.full_like(q, -1 / self.settings.batch_size))
+        slope = slope[..., observation.shape[2] :] * (1 - action.square())
+        self._stacks.policies.backward(nets.pi, slope, nets.pi_gradient)
+        nets.step_policies(q.abs().mean(dim=(1, 2)))
+        nets.follow_policies()
 
     def _act(self, pi: Chain, observation: Tensor) -> Tensor:
         """Actions (K, R, act) of the lanes' policies for observations (K, R, obs)."""
@@ -246,7 +193,7 @@ class TD3:
 
     def _lower(self, observation: Tensor, action: Tensor) -> Tensor:
         """min_j Q'_j of actions (K, R, act), shape (K, R)."""
-        return self._values(self._q_target, observation, action).amin(dim=1)
+        return self._values(self.networks.q_target, observation, action).amin(dim=1)
 
     def _with_extra(self, own: Tensor, prior: Tensor) -> Tensor:
         """What a state is worth where the prior's action may be taken too: the higher value, or, where the choice is
@@ -263,84 +210,34 @@ class TD3:
     @torch.no_grad()
     def values(self, observation: Tensor) -> Tensor:
         """V(s) = mean_j Q_j(s, pi(s)) of each lane, shape (K, R), for observations (K, R, obs)."""
-        return self._values(self._q, observation, self._act(self._pi, observation)).mean(dim=1)
+        action = self._act(self.networks.pi, observation)
+        return self._values(self.networks.q, observation, action).mean(dim=1)
 
-    # --- parameters --------------------------------------------------------------------------------------------------
+    # --- starting anew, continuing -----------------------------------------------------------------------------------
 
     def reset(self, draw: int) -> None:
-        """Draw adapters and critics anew, with fresh targets and optimisers. A lane's own psi goes back to the given
-        one; one that all lanes share stays as they have it.
-
-        Args:
-            draw: Number of the draw; 0 at the start of a run, then one more at each periodic reset.
-        """
+        """See `LaneNetworks.reset`."""
         self.resets, self._drawn_at = draw, self.updates
-        actor, critics = self._draw(draw)
-        for layers, values in (
-            (self.actor, actor),
-            (self.target_actor, actor),
-            (self.critics, critics),
-            (self.target_critics, critics),
-        ):
-            layers.load(values)
-        self.actor_adam.reset()
-        self.critics_adam.reset()
-
-    def _draw(self, draw: int) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-        """Initial actors and critics."""
-        adapters = np.zeros((len(self.seeds), self.shape.num_parameters), dtype=np.float32)
-        for padded, places, start in zip(adapters, self._own_places, self._starts, strict=True):
-            padded[places] = start(draw)
-        actor = self.shape.split(adapters)
-        if self.backbone_training == "per_lane":
-            for name, value in self.backbone.tensors().items():
-                actor[name] = np.broadcast_to(value, (len(self.seeds), *value.shape))
-        return actor, draw_padded_critics(self.own_shapes, self.shape, self.seeds, draw)
-
-    def adapters(self) -> NDArray[np.float32]:
-        """The lanes' adapters as flat vectors, shape (K, n): a copy."""
-        lanes = len(self.seeds)
-        return np.concatenate([self.actor[name].cpu().numpy().reshape(lanes, -1) for name in self.shape.layers], axis=1)
-
-    def own_adapters(self) -> list[NDArray[np.float32]]:
-        """The adapter of each lane at the lane's own sizes, (n_k,)."""
-        return [padded[places] for padded, places in zip(self.adapters(), self._own_places, strict=True)]
-
-    def set_adapters(self, parameters: NDArray[np.float32]) -> None:
-        """Overwrite the adapters with flat vectors (K, n); optimisers and targets stay."""
-        self.actor.load(self.shape.split(parameters))
-
-    def begin_with(self, parameters: NDArray[np.float32]) -> None:
-        """Overwrite the adapters, and those of the target policies, before anything is learned."""
-        for layers in (self.actor, self.target_actor):
-            layers.load(self.shape.split(parameters))
-
-    def backbones(self) -> list[Backbone]:
-        """The backbone of each lane: K times the frozen or the shared one, or the trained copies."""
-        if self.backbone_training != "per_lane":
-            return [self.backbone if self._shared is None else self._shared.backbone] * len(self.seeds)
-        trained = {name: self.actor[name].cpu().numpy() for name in self.backbone.tensors()}
-        lanes = [{name: value[lane] for name, value in trained.items()} for lane in range(len(self.seeds))]
-        return [self.backbone.with_tensors(values, {"kind": "trained with the task"}) for values in lanes]
+        self.networks.reset(draw)
 
     def state(self) -> dict[str, NDArray[np.float32]]:
         """All tensors that an exact continuation needs, by name, each with the lane axis in front, of length 1 for what
         lanes share; counters are in `counters`."""
-        tensors: dict[str, Tensor] = {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-        for group, layers in self._saved_layers().items():
-            tensors |= {f"{group}.{name}": value for name, value in layers.items()}
-        return {name: value.cpu().numpy().copy() for name, value in tensors.items()}
+        losses = {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
+        return {name: loss.cpu().numpy().copy() for name, loss in losses.items()} | self.networks.state()
 
-    def finite(self) -> dict[str, NDArray[np.bool_]]:
-        """Of all layers that change, by the names of `state`, in which lanes every number is finite: (K,), or (1,) for
-        what lanes share."""
-        return {
-            group: torch.stack([value.isfinite().flatten(1).all(dim=1) for value in layers.values()])
-            .all(dim=0)
-            .cpu()
-            .numpy()
-            for group, layers in self._saved_layers().items()
-        }
+    def counters(self) -> dict[str, int]:
+        """All integers that an exact continuation needs."""
+        return {"updates": self.updates, "resets": self.resets, **self.networks.counters()}
+
+    def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
+        """Continue from `state()` and the `counters()` that were saved with it."""
+        self.reset(counters["resets"])
+        self.updates = counters["updates"]
+        self.networks.load_state(state, counters)
+        self._drawn_at = self.updates - counters["critic_steps"]
+        for name, loss in (("actor_loss", self.actor_loss), ("critic_loss", self.critic_loss)):
+            loss.copy_(torch.from_numpy(state[name].copy()))
 
     @property
     def critic_steps(self) -> int:
@@ -349,42 +246,6 @@ class TD3:
 
     def require_taken(self) -> None:
         """Raise `RuntimeError` unless the critics have taken as many steps on the device as it was asked for."""
-        taken, asked = self.critics_adam.steps, self.critic_steps
+        taken, asked = self.networks.critics_adam.steps, self.critic_steps
         if taken != asked:
             raise RuntimeError(f"{self.device} has taken {taken} steps of the critics; expected {asked}")
-
-    def counters(self) -> dict[str, int]:
-        """All integers that an exact continuation needs."""
-        steps = {name: adam.steps for name, adam in self._optimisers().items()}
-        return {"updates": self.updates, "resets": self.resets, **steps}
-
-    def load_state(self, state: dict[str, NDArray[np.float32]], counters: dict[str, int]) -> None:
-        """Continue from `state()` and the `counters()` that were saved with it."""
-        self.reset(counters["resets"])
-        self.updates = counters["updates"]
-        for group, layers in self._saved_layers().items():
-            layers.load({name: state[f"{group}.{name}"] for name in layers})
-        for name, adam in self._optimisers().items():
-            adam.steps = counters[name]
-        self._drawn_at = self.updates - counters["critic_steps"]
-        for name, loss in (("actor_loss", self.actor_loss), ("critic_loss", self.critic_loss)):
-            loss.copy_(torch.from_numpy(state[name].copy()))
-
-    def _optimisers(self) -> dict[str, Adam]:
-        """All of them, by the name that their number of steps is saved under."""
-        own = {"actor_steps": self.actor_adam, "critic_steps": self.critics_adam}
-        return own if self._shared is None else own | {"backbone_steps": self._shared.adam}
-
-    def _saved_layers(self) -> dict[str, FlatLayers]:
-        """All layers that change, by the name that their state is saved under."""
-        own = {
-            "actor": self.actor,
-            "critics": self.critics,
-            "target_actor": self.target_actor,
-            "target_critics": self.target_critics,
-            "actor_adam.exp_avg": self.actor_adam.exp_avg,
-            "actor_adam.exp_avg_sq": self.actor_adam.exp_avg_sq,
-            "critics_adam.exp_avg": self.critics_adam.exp_avg,
-            "critics_adam.exp_avg_sq": self.critics_adam.exp_avg_sq,
-        }
-        return own if self._shared is None else own | self._shared.saved_layers()
