@@ -11,6 +11,7 @@ from apb import (
     ApbError,
     Backbone,
     ConfigError,
+    FileFormatError,
     MismatchError,
     Policy,
     RunFolderError,
@@ -230,7 +231,7 @@ def test_a_run_with_a_function_as_prior_needs_it_again(tmp_path):
     run(tmp_path / "whole", **options)
     with pytest.raises(Crash):
         run(tmp_path / "cut", callback=CrashAt(117), **options)
-    with pytest.raises(ConfigError, match=r"was started with a prior that its folder does not keep .*prior=\.\.\."):
+    with pytest.raises(ConfigError, match=r"a prior that its folder does not keep .*prior=FOLDER .* a function"):
         resume(tmp_path / "cut")
     with pytest.raises(MismatchError, match=r"the prior is .*'Policy'.*give the one that the run was started with"):
         resume(tmp_path / "cut", prior=pendulum_policy())
@@ -250,6 +251,20 @@ def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
     run(tmp_path / "without", strategy="action_noise")
     with pytest.raises(ConfigError, match="was started without one; leave it out"):
         resume(tmp_path / "without", prior=swing)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_prior_in_the_folder_of_a_run_is_told_as_the_prior_and_can_be_given_again(file, tmp_path, capsys):
+    run(tmp_path / "run", prior=pendulum_policy())
+    damaged = tmp_path / "run" / "prior" / file
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    with pytest.raises(
+        FileFormatError, match=rf"^the prior that the run in .*{file}.* give the same policy .* as prior=FOLDER$"
+    ):
+        resume(tmp_path / "run")
+    assert main(["resume", str(tmp_path / "run"), "--num-threads", "1"]) == 2
+    assert "as --prior FOLDER" in capsys.readouterr().err
+    resume(tmp_path / "run", prior=pendulum_policy())
 
 
 def test_the_hash_of_a_policy_is_of_what_it_computes():

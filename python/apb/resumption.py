@@ -11,7 +11,16 @@ from typing import Any
 from apb.adaptation import adapt
 from apb.backbone import Backbone
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest
+from apb.errors import (
+    ApbWarning,
+    ConfigError,
+    FileFormatError,
+    MismatchError,
+    RunFolderError,
+    UnknownNameError,
+    nearest,
+)
+from apb.intrinsic import objective_named
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_training.job import MetaJob
 from apb.meta_training.meta_train import meta_train
@@ -94,11 +103,11 @@ def resume(
         identity, eval_identity = dict(config["env_identity"]), config["eval_env_identity"]
         eval_identity = None if eval_identity is None else dict(eval_identity)
         settings = of_job.settings.from_options(saved | {"device": "cpu"})
-        strategy_named(settings.strategy)
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
             f"{run.path / 'config.json'} is not the configuration of {of_job.words}: {error}"
         ) from error
+    _require_registered(run, settings)
     # Only now, so that what this machine lacks is not told as a damaged file.
     settings = replace(settings, **resolve_device({"device": saved.get("device", "cpu")} | changed))
     source = source_again(env, identity)
@@ -145,6 +154,19 @@ def resume(
         return run_to_end(loop, writer, signals, job.finish, job.unseen)
 
 
+def _require_registered(run: RunFolder, settings: LearningSettings) -> None:
+    """Raise `UnknownNameError` where nobody has registered a strategy or an objective of the user's own."""
+    try:
+        strategy_named(settings.strategy)
+        if isinstance(settings, PretrainSettings):
+            objective_named(settings.objective)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"{run.path / 'config.json'}: {error}; one of your own has to be registered here too, as where the run was "
+            "started: import the module that does so, and then call apb.resume in the same program"
+        ) from error
+
+
 def _prior_again(run: RunFolder, told: Any, given: PriorLike | None, source: EnvSource) -> Prior | None:
     """The prior that a run was started with, from its folder or as it is given again.
 
@@ -158,11 +180,18 @@ def _prior_again(run: RunFolder, told: Any, given: PriorLike | None, source: Env
     if given is None:
         if not run.prior.exists():
             raise ConfigError(
-                f"the run in {run.path} was started with a prior that its folder does not keep ({told!s:.100}); pass "
-                "it again: apb.resume(..., prior=...)"
+                f"the run in {run.path} was started with a prior that its folder does not keep ({told!s:.100}); give "
+                "it again, as prior=FOLDER if it is a saved policy; in Python also a function or an object"
             )
-        given = run.prior
-    known = Prior(given, source)
+        try:
+            known = Prior(run.prior, source)
+        except (FileFormatError, MismatchError, RunFolderError) as error:
+            raise type(error)(
+                f"the prior that the run in {run.path} was started with: {error}; put that folder back as it was, or "
+                "give the same policy again as prior=FOLDER"
+            ) from error
+    else:
+        known = Prior(given, source)
     if known.description != told:
         raise MismatchError(
             f"the prior is {known.description}; config.json of {run.path} says {told!s:.200}: give the one that the "
