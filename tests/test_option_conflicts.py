@@ -2,6 +2,7 @@
 
 import pytest
 from apb import ConfigError, pretrain
+from apb.methods import with_method
 from apb.settings import LEARNED_STARTS, AdaptSettings
 
 
@@ -14,8 +15,12 @@ def test_layers_that_were_learned_for_plain_observations_are_not_given_normalise
 
 def test_a_rollout_that_the_replay_cannot_hold_predicts_nothing():
     AdaptSettings(adapter_init="predicted", learning_starts=200, buffer_size=200)
-    with pytest.raises(ConfigError, match=r"buffer_size = 199 is less than learning_starts = 200.*at least as much"):
+    with pytest.raises(
+        ConfigError, match=r"^learning_starts = 200 with buffer_size = 199: .*a smaller learning_starts"
+    ):
         AdaptSettings(adapter_init="predicted", learning_starts=200, buffer_size=199)
+    with pytest.raises(ConfigError, match=r"^total_timesteps = 2000000 with .*; expected a smaller total_timesteps"):
+        AdaptSettings(**with_method("adapt", "flap", {"total_timesteps": 2_000_000}))
 
 
 def test_a_pre_training_does_not_draw_its_backbone_anew():

@@ -166,7 +166,9 @@ def test_a_prior_is_first_asked_about_an_observation_that_the_env_may_have():
         ({"prior": lambda o: o}, ConfigError, r"the prior returned actions of shape \(1, 3\); expected \(1, 1\)"),
         ({"prior": lambda o: o @ np.ones((9, 1))}, MismatchError, r"prior cannot act in Pendulum-v1, whose .*\(3,\)"),
         ({"prior": lambda o: np.full((len(o), 1), np.nan)}, ConfigError, r"returned NaN or infinity as an action"),
-        ({"prior": "nowhere"}, RunFolderError, r"nowhere' does not exist"),
+        ({"prior": "nowhere"}, RunFolderError, r"prior = 'nowhere' is neither 'nearest' nor a folder that exists$"),
+        ({"prior": "neerest"}, RunFolderError, r"that exists; did you mean 'nearest'\?$"),
+        ({"prior": "ant-goal"}, RunFolderError, r"give backbone='ant-goal' and prior='nearest'$"),
         ({"prior": swing, "extra_action": "medium"}, ApbError, r"extra_action = 'medium' is unknown"),
     ],
 )
@@ -305,7 +307,7 @@ def test_a_prior_is_given_by_its_folder_on_the_command_line(tmp_path, capsys, mo
     capsys.readouterr()
     assert Policy.from_pretrained(tmp_path / "b" / "prior").backbone.hash == pendulum_policy().backbone.hash
     assert main(["adapt", "Pendulum-v1", "--strategy", NAME, *short]) == 2
-    assert "without a prior" in capsys.readouterr().err
+    assert "without a prior, the policy that explores; expected --prior FOLDER" in capsys.readouterr().err
 
 
 def test_the_controls_of_a_run_with_a_prior_explore_without_it(tmp_path, capsys, monkeypatch):

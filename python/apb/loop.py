@@ -23,7 +23,7 @@ from apb.errors import DivergenceError, SimulationError
 from apb.evaluation import EvalResult
 from apb.lane_envs import LaneEnvs, Resampled
 from apb.lane_noise import LaneNoise
-from apb.lanes import Lane, lane_budget
+from apb.lanes import Lane, lane_budget, warn_of_idle
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
@@ -127,6 +127,7 @@ class LearningLoop:
         self.policies()  # refuses now what could not be saved
         # Envs come last, so that none is left open by what fails before.
         self.envs.open(slots)
+        warn_of_idle(len(seeds), settings)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

@@ -1,6 +1,7 @@
 """`Prior`: a policy that is known before a task is learned, for what it does or for its layers."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,22 @@ from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.env_source import EnvSource
 from apb.env_spaces import flat_size
-from apb.errors import ApbError, ConfigError, MismatchError, raised
+from apb.errors import (
+    ApbError,
+    ConfigError,
+    MismatchError,
+    RunFolderError,
+    nearest_name,
+    nearest_path,
+    raised,
+    require_path,
+)
 from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
+from apb.runs.folder import DEFAULT_ROOT
 from apb.saved_policies import one_policy
 from apb.settings import AdaptSettings, LearningSettings
+from apb.shipped import shipped
 
 STRATEGY = "behavior_transfer"
 """The strategy that makes use of what a prior does."""
@@ -102,6 +114,23 @@ class Prior:
             ) from error
 
 
+def prior_place(given: str | Path) -> Path:
+    """The folder that was given as a prior, absolute, since an env may change the current one.
+
+    Raises:
+        RunFolderError: there is none of that name; with what may have been meant.
+    """
+    place = require_path("prior", given)
+    if os.path.lexists(place):
+        return place.absolute()
+    hint = nearest_path(place, DEFAULT_ROOT)
+    if str(given) in shipped():
+        hint = f"; it is a backbone of the package: give backbone={str(given)!r} and prior={NEAREST!r}"
+    elif nearest_name(str(given), [NEAREST]):
+        hint = f"; did you mean {NEAREST!r}?"
+    raise RunFolderError(f"prior = {str(given)!r} is neither {NEAREST!r} nor a folder that exists{hint}")
+
+
 def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
     """The policy that a backbone has, of its train tasks, for the one nearest to the task of `source`.
 
@@ -120,8 +149,11 @@ def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
             "meta-trained on tasks of one family (`apb backbones` lists those of the package)"
         )
     spaces = source.observation_space, source.action_space
-    backbone.adapters.require_fit(AdapterShape.of(backbone, *map(flat_size, spaces)))
-    parameters = backbone.adapters.parameters[backbone.adapters.nearest(source.tasks[0])]
+    try:
+        parameters = backbone.adapters.parameters[backbone.adapters.nearest(source.tasks[0])]
+        backbone.adapters.require_fit(AdapterShape.of(backbone, *map(flat_size, spaces)))
+    except MismatchError as error:
+        raise MismatchError(f"prior = {NEAREST!r}: {error}") from error
     return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces)
 
 
@@ -138,7 +170,7 @@ def require_use(settings: LearningSettings, prior: object | None) -> None:
     """
     explores, begins = settings.strategy == STRATEGY, settings.adapter_init == "prior"
     if explores and prior is None:
-        known = "prior=, an apb.Policy, its folder, another policy or a function (in a shell, --prior FOLDER)"
+        known = "prior=FOLDER, that of a saved policy or of a run, or in Python a policy itself or a function"
         raise ConfigError(
             f"strategy = {STRATEGY!r} without a prior, the policy that explores; expected "
             f"{known if settings.job == 'adapt' else f'another strategy: {settings.job} takes none'}"

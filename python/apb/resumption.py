@@ -29,7 +29,7 @@ from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.pretraining.job import PretrainJob
 from apb.pretraining.pretrain import pretrain
 from apb.pretraining.settings import PretrainSettings
-from apb.prior import Prior, PriorLike
+from apb.prior import Prior, PriorLike, prior_place
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
 from apb.settings import FIXED, AdaptSettings, LearningSettings
@@ -94,6 +94,8 @@ def resume(
         known = [each for each, of in inspect.signature(resume).parameters.items() if of.kind is not of.VAR_KEYWORD]
         fixed = any(name in inspect.signature(of_job.function).parameters for of_job in JOBS.values())
         raise UnknownNameError(f"resume() has no option {name!r}; {FIXED if fixed else nearest(name, known)}")
+    if isinstance(prior, str | Path):
+        prior = prior_place(prior)
     run, config = open_for_resume(run_dir, JOBS)
     of_job = JOBS[config["job"]]
     given = {"num_threads": num_threads, "device": device, "replay_on_disk": replay_on_disk}

@@ -260,9 +260,11 @@ class AdaptSettings(SeedsSettings):
                 "before learning; expected at least 1: 200 is an episode of the package's tasks"
             )
         if self.adapter_init == "predicted" and self.buffer_size < self.learning_starts:
+            of = "total_timesteps" if self.in_words == FLAP else "learning_starts"
             raise ConfigError(
-                f"buffer_size = {self.buffer_size} is less than learning_starts = {self.learning_starts}, the "
-                "timesteps from which adapter_init = 'predicted' predicts the layers; expected at least as much"
+                f"{of} = {self.learning_starts} with buffer_size = {self.buffer_size}: adapter_init = 'predicted' "
+                f"predicts the layers from so many timesteps, all of which are kept; expected a smaller {of}, 200 for "
+                "an episode of the package's tasks, or a buffer_size that is as large"
             )
         if self.normalize_observations and self.adapter_init in LEARNED_STARTS:
             raise ConfigError(
