@@ -138,6 +138,7 @@ def spell_out(function: Callable[..., Any], settings: type[Settings]) -> None:
             annotation=field.type,
         )
         for field in fields(settings)
+        if field.name not in settings.unused
     ]
     own = [p for p in plain.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     function.__signature__ = plain.replace(parameters=[*own, *options])  # type: ignore[attr-defined]

@@ -24,8 +24,9 @@ from apb.prior import Prior, require_use, takes_extra_action
 from apb.prior_actions import PriorActions
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, require_new_folder, writing
-from apb.settings import LearningSettings
+from apb.settings import LearningSettings, require_use_of_options
 from apb.simulation import BatchedEnv
+from apb.strategies import STRATEGIES
 
 CallbackLike = Callback | Iterable[Callback] | None
 
@@ -44,7 +45,8 @@ class Job:
         prior: A policy that was known before.
 
     Raises:
-        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of.
+        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of, or an
+            option that the strategy makes no use of.
     """
 
     source: EnvSource
@@ -57,6 +59,7 @@ class Job:
 
     def __post_init__(self) -> None:
         require_use(self.settings, self.prior)
+        require_use_of_options(self.settings, "strategy", STRATEGIES)
 
     def loop(self) -> LearningLoop:
         """What does it; to be closed."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apb import _native
@@ -23,6 +23,7 @@ from apb.pretraining.settings import PretrainSettings
 from apb.runner import AdaptResult
 from apb.runs import BUDGET, StopRequested
 from apb.runs.systems import deciding
+from apb.settings import require_use_of_options
 from apb.strategies import AdaptiveParamNoise, ParamNoise
 from apb.system_info import system_info
 
@@ -84,16 +85,8 @@ class PretrainJob(Job):
             )
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
-        chosen = objective_named(options.objective)
-        chosen.require(options)
-        for field in fields(options):
-            of = [each.name for each in OBJECTIVES.values() if field.name in each.options]
-            value = getattr(options, field.name)
-            if of and chosen.name not in of and value != field.default:
-                raise ConfigError(
-                    f"{field.name} = {value} with objective = {chosen.name!r}, which has no use for it; leave it "
-                    f"out, or give objective={of[0]!r}"
-                )
+        objective_named(options.objective).require(options)
+        require_use_of_options(options, "objective", OBJECTIVES)
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""
