@@ -53,6 +53,11 @@ class Settings:
         """All options as JSON values."""
         return asdict(self)
 
+    def changed(self) -> dict[str, Any]:
+        """The options that are not their defaults."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
     @classmethod
     def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> Self:
         """Build from keyword arguments; an unknown one raises `UnknownNameError` with the nearest name among the fields

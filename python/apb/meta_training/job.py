@@ -2,7 +2,7 @@
 `MetaResult` holds both."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -186,11 +186,7 @@ class MetaJob(Job):
             "total_timesteps": lanes * result.total_timesteps,
             "wall_time": result.wall_time,
             "seed": self.settings.seed,
-            "settings": {
-                field.name: value
-                for field in fields(self.settings)
-                if (value := getattr(self.settings, field.name)) != field.default
-            },
+            "settings": self.settings.changed(),
             "initial": {"hash": self.backbone.hash, **self.backbone.metadata},
             "system": deciding(system_info()),
             "returns": returns_json(zero_shot),

@@ -7,6 +7,7 @@ from typing import Any
 
 from apb import _native
 from apb.backbone import Backbone
+from apb.backbone_card import PRETRAINED
 from apb.companions import Companion
 from apb.env_spaces import flat_size
 from apb.errors import ApbWarning, ConfigError, RunFolderError
@@ -26,9 +27,6 @@ from apb.runs.systems import deciding
 from apb.settings import require_use_of_options
 from apb.strategies import AdaptiveParamNoise, ParamNoise
 from apb.system_info import system_info
-
-PRETRAINED = "pre-trained"
-"""The "kind" in the metadata of a backbone that was trained without rewards."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -122,6 +120,7 @@ class PretrainJob(Job):
             "timesteps": result.total_timesteps,
             "seed": result.lanes[0]["seed"],
             "wall_time": result.wall_time,
+            "settings": self.settings.changed(),
             "initial": {"hash": self.backbone.hash, **self.backbone.metadata},
             "system": deciding(system_info()),
             "coverage": covered,
