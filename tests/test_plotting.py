@@ -208,6 +208,7 @@ def test_a_run_without_evaluations_says_so(tmp_path):
         ([], "a.png", ConfigError, "no run to plot"),
         (["run"], "a.jpg", ConfigError, r"a\.jpg.*\.png, \.svg, \.pdf"),
         (["run"], "a", ConfigError, "not a picture"),
+        (["run"], "run/folder.png", ConfigError, r"run/folder\.png' is a folder; expected a new file"),
         (["nowhere"], "a.png", RunFolderError, "nowhere"),
         (["run"], "no/such/folder/a.png", RunFolderError, "cannot be written"),
     ],
@@ -215,6 +216,7 @@ def test_a_run_without_evaluations_says_so(tmp_path):
 def test_what_cannot_be_drawn_is_explained(tmp_path, monkeypatch, runs, name, error, words):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run", GENERATOR.normal(size=(2, 1, 2)))
+    (tmp_path / "run" / "folder.png").mkdir()
     with pytest.raises(error, match=words):
         plot_runs(runs, name)
     assert issubclass(error, ApbError)

@@ -8,7 +8,17 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
-from apb import Backbone, ConfigError, InvalidEnvError, MismatchError, PretrainResult, UnknownNameError, resume, rng
+from apb import (
+    Backbone,
+    ConfigError,
+    InvalidEnvError,
+    MismatchError,
+    PretrainResult,
+    RunFolderError,
+    UnknownNameError,
+    resume,
+    rng,
+)
 from apb.backbone_card import backbone_card
 from apb.intrinsic import OBJECTIVES, Objective
 from apb.intrinsic.robots import ROBOTS, robot_source
@@ -217,6 +227,19 @@ def test_the_backbone_and_coverage_that_are_missing_at_the_end_are_made_by_a_res
     resume(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["coverage"] == json.loads(kept)["coverage"]
     assert RunFolder(tmp_path / "run").pretrained.is_dir()
+
+
+def test_what_is_in_the_place_of_the_backbone_is_told_before_a_resume_goes_on(tmp_path):
+    with pytest.raises(Crash):
+        pretrain_run("hopper", run_dir=tmp_path / "run", callback=CrashAt(117), **CONTINUED)
+    own = tmp_path / "run" / "pretrained" / "notes.txt"
+    own.parent.mkdir()
+    own.touch()
+    with pytest.raises(RunFolderError, match=r"pretrained already holds something else \(notes.txt\).*: move it away"):
+        resume(tmp_path / "run", callback=CrashAt(118))
+    own.unlink()
+    result = resume(tmp_path / "run")
+    assert Backbone.from_pretrained(own.parent).hash == result.backbone.hash
 
 
 # --- it explores -----------------------------------------------------------------------------------------------------

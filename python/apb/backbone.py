@@ -207,6 +207,11 @@ class Backbone:
             texts["README.md"] = backbone_card(self)
         return files.write_folder(path, config, tensors, texts)
 
+    @staticmethod
+    def require_place(path: Path) -> None:
+        """Raise `RunFolderError` where `save_pretrained` could not write, since something else is there."""
+        files.require_place(path, FORMAT, ["README.md"])
+
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "Backbone":
         """Read a backbone from a folder written by `save_pretrained`.

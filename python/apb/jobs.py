@@ -15,7 +15,7 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback
 from apb.companions import Companion
 from apb.environments import EnvSource
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, RunFolderError, counted
 from apb.flap.predicted_start import PredictedStart
 from apb.learner import Learner
 from apb.loop import LearningLoop
@@ -92,6 +92,9 @@ class Job:
         """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""
         return result
 
+    def require_place(self, run: RunFolder) -> None:
+        """Raise `RunFolderError` where `finish` could not write what it makes into the folder of the run."""
+
     @property
     def unseen(self) -> int:
         """How many tasks that nothing was learned on `finish` evaluates on."""
@@ -148,6 +151,16 @@ def publish(backbone: Backbone, run_dir: Path | None) -> None:
         folder = RunFolder(run_dir).pretrained
         with writing(run_dir, folder):
             backbone.save_pretrained(folder)
+
+
+def require_publishable(run: RunFolder) -> None:
+    """Raise `RunFolderError` where `publish` could not write, since something of the user's is there."""
+    try:
+        Backbone.require_place(run.pretrained)
+    except RunFolderError as error:
+        raise RunFolderError(
+            f"{error}; it is where the backbone goes at the end of the run: move it away, and then resume"
+        ) from error
 
 
 def resolve_device(options: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ def resume(
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
         job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config, explorer)
+        job.require_place(run)
         # Before anything is made: options that were tampered with may ask for all the memory there is.
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
         if run.step is not None or list_steps(run):

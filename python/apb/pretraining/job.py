@@ -16,13 +16,13 @@ from apb.intrinsic.coverage import Coverage, coverage_of
 from apb.intrinsic.elements import elements_of
 from apb.intrinsic.pictures import draw_coverage
 from apb.intrinsic.rewards import IntrinsicRewards
-from apb.jobs import Job, publish
+from apb.jobs import Job, publish, require_publishable
 from apb.learner import Learner
 from apb.loop import LearningLoop
 from apb.plotting import COVERAGE_FILE
 from apb.pretraining.settings import PretrainSettings
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, StopRequested
+from apb.runs import BUDGET, RunFolder, StopRequested
 from apb.runs.systems import deciding
 from apb.settings import require_use_of_options
 from apb.strategies import AdaptiveParamNoise, ParamNoise
@@ -89,6 +89,10 @@ class PretrainJob(Job):
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""
         return [IntrinsicRewards(learner, self.settings, pool)]
+
+    def require_place(self, run: RunFolder) -> None:
+        """See `Job`."""
+        require_publishable(run)
 
     def finish(self, loop: LearningLoop, result: AdaptResult, check: Callable[[], object]) -> PretrainResult:
         """See `Job`: once the budget is spent, the first lane's backbone goes into the run folder's `pretrained/`, and
