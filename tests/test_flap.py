@@ -37,7 +37,8 @@ def test_a_rollout_is_acted_by_the_mean_layers_whatever_the_strategy(strategy, l
     psi = drawn_backbone()
     prior = {"prior": "nearest"} if strategy == "behavior_transfer" else {}
     options = ALONE | {"adapter_init": "predicted", "gradient_steps": 0, "total_timesteps": 20, "learning_starts": 20}
-    apb.adapt(TASK, psi, **options, **prior, strategy=strategy, population_size=2)
+    population = {"population_size": 2} if strategy == "param_noise" else {}
+    apb.adapt(TASK, psi, **options, **prior, **population, strategy=strategy)
     apb.adapt(TASK, psi, **options, strategy="action_noise")
     asked, plain = (loop.replay.table[0, :, :] for loop in loops)
     assert asked.tobytes() == plain.tobytes() or strategy == "param_noise"

@@ -34,10 +34,11 @@ from run_files import assert_same_outcome, outcome
 NAME = "behavior_transfer"
 
 
-def pendulum_policy(seed=0, backbone=None, normalizer=None):
+def pendulum_policy(seed=0, backbone=None, normalizer=None, **metadata):
     backbone = small_backbone() if backbone is None else backbone
     env = gymnasium.make("Pendulum-v1")
-    return Policy(backbone, random_adapter(backbone, 3, 1, seed), env.observation_space, env.action_space, normalizer)
+    adapter = random_adapter(backbone, 3, 1, seed)
+    return Policy(backbone, adapter, env.observation_space, env.action_space, normalizer, metadata)
 
 
 def swing(observations):
@@ -46,7 +47,8 @@ def swing(observations):
 
 
 def run(run_dir=None, env="Pendulum-v1", backbone=None, **options):
-    given = {**SMALL, "total_timesteps": 150, "log_freq": 50, "strategy": NAME, "flight_prob": 0.05, **options}
+    given = {**SMALL, "total_timesteps": 150, "log_freq": 50, "strategy": NAME, **options}
+    given = {**({"flight_prob": 0.05} if given["strategy"] == NAME else {}), **given}
     return adapt(env, small_backbone() if backbone is None else backbone, run_dir=run_dir, **given)
 
 
@@ -294,6 +296,24 @@ def test_the_hash_of_a_policy_is_of_what_it_computes():
 
 
 # --- on the command line ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_which_prior_it_had(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pendulum_policy().save_pretrained("known")
+    own = pendulum_policy(env_id="Pendulum-v1")
+    near = {"env": "cheetah-vel/mier-hard:0", "backbone": "cheetah-vel"}
+    for number, (prior, name, options) in enumerate(
+        (("known", "known", {}), (own, "of Pendulum-v1", {}), (swing, "swing", {}), ("nearest", "of cheetah-vel", near))
+    ):
+        run(tmp_path / str(number), prior=prior, total_timesteps=64, learning_starts=60, **options)
+        config = json.loads((tmp_path / str(number) / "config.json").read_text())
+        assert config["in_words"].startswith(f"behavior_transfer, prior {name}")
+    short = ["--total-timesteps", "70", "--learning-starts", "64", "--batch-size", "32", "--eval-freq", "0"]
+    assert main(["adapt", "Pendulum-v1", "--strategy", NAME, "--prior", "known", *short]) == 0
+    told = capsys.readouterr()
+    assert "Pendulum-v1, behavior_transfer, prior known: " in told.out
+    assert "random backbone, behavior_transfer, prior known, seed 0" in told.err
 
 
 def test_a_prior_is_given_by_its_folder_on_the_command_line(tmp_path, capsys, monkeypatch):

@@ -27,10 +27,11 @@ from apb.errors import (
 )
 from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
-from apb.runs.folder import DEFAULT_ROOT
+from apb.runs.folder import DEFAULT_ROOT, short_path
 from apb.saved_policies import one_policy
 from apb.settings import AdaptSettings, LearningSettings
 from apb.shipped import shipped
+from apb.tasks import Task
 
 STRATEGY = "behavior_transfer"
 """The strategy that makes use of what a prior does."""
@@ -53,14 +54,21 @@ class Prior:
         given: See `PriorLike`.
         source: The env to be learned.
 
+    Attributes:
+        name: What it is called in print: its folder, the task of a policy, or the name of a function or class.
+
     Raises:
         ConfigError: it is no policy, or does not return actions, or the folder holds several. MismatchError: it is of
             other spaces. RunFolderError, FileFormatError: there is no policy in the folder, or its files are damaged.
     """
 
     def __init__(self, given: PriorLike, source: EnvSource) -> None:
+        self.name = str(getattr(given, "__name__", type(given).__name__))
         if isinstance(given, str | Path):
+            self.name = str(short_path(Path(given)))
             given = one_policy(Path(given)).policy
+        elif isinstance(given, Policy):
+            self.name = f"of {given.metadata.get('task') or given.metadata.get('env_id') or given.backbone.hash[:12]}"
         if not (hasattr(given, "predict") or callable(given)) or isinstance(given, type):
             raise no_policy(given, "an apb.Policy, a folder, an object with predict(), or a function", "prior")
         self.given = given
@@ -150,11 +158,14 @@ def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
         )
     spaces = source.observation_space, source.action_space
     try:
-        parameters = backbone.adapters.parameters[backbone.adapters.nearest(source.tasks[0])]
+        nearest = backbone.adapters.nearest(source.tasks[0])
         backbone.adapters.require_fit(AdapterShape.of(backbone, *map(flat_size, spaces)))
     except MismatchError as error:
         raise MismatchError(f"prior = {NEAREST!r}: {error}") from error
-    return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces)
+    parameters = backbone.adapters.parameters[nearest]
+    task = backbone.adapters.tasks[nearest]
+    metadata = {"task": str(Task(task["family"], task["arguments"]))}
+    return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces, metadata=metadata)
 
 
 def takes_extra_action(settings: LearningSettings) -> bool:
