@@ -18,7 +18,7 @@ def coverage_table(found: Sequence[Mapping[str, Mapping[str, float]]], names: Se
     if not found:
         return []
     table = Table()
-    for name in ("lane", "acting", "coverage", "distance", "own reward"):
+    for name in ("lane", "acting", "coverage", "distance", "return"):
         table.add_column(name, justify="left" if name == "acting" else "right")
     for lane_name, lane in zip(names, found, strict=False):
         for way, name in ACTING.items():
@@ -28,6 +28,7 @@ def coverage_table(found: Sequence[Mapping[str, Mapping[str, float]]], names: Se
             table.add_row(lane_name, name, values[0], distance, values[1])
     return [
         "coverage of the states that are visited from the same starts: the mean of log(1 + distance to the 12 nearest "
-        "others), in units of the deviations under random actions; and how far from its start the robot comes",
+        "others), in units of the deviations under random actions; how far from its start the robot comes; and the "
+        "return of the env's own reward, per episode",
         table,
     ]
