@@ -108,6 +108,18 @@ def test_the_picture_says_env_strategy_and_what_the_axes_are(tmp_path, drawn):
     assert "return per episode" in texts["y"]
 
 
+def test_a_legend_says_no_strategy_that_the_title_says_and_leaves_its_panel_the_width(tmp_path, drawn):
+    long = "-".join(["an-env-with-a-long-name"] * 4)
+    runs = [
+        write_run(tmp_path / f"{long}-1", GENERATOR.normal(size=(3, 1, 2)), env="A-v0", strategy="param_noise"),
+        write_run(tmp_path / f"{long}-2", GENERATOR.normal(size=(3, 2, 2)), seeds=(4, 5), env="B-v0"),
+    ]
+    plot_runs(runs, tmp_path / "a.png")
+    (title, (label, *_)), (other, _) = drawn[2]["panels"]
+    assert (title, other) == ("A-v0, param_noise", "B-v0, action_noise")
+    assert label.split("\n") == [f"{long}-1,", "seed 0 ± standard deviation over 2 episodes"]
+
+
 def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, drawn):
     runs = [
         write_run(tmp_path / "one", GENERATOR.normal(size=(3, 1, 2)), strategy="param_noise"),

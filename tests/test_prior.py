@@ -10,6 +10,7 @@ import pytest
 from apb import (
     ApbError,
     Backbone,
+    Callback,
     ConfigError,
     FileFormatError,
     MismatchError,
@@ -298,6 +299,11 @@ def test_the_hash_of_a_policy_is_of_what_it_computes():
 # --- on the command line ---------------------------------------------------------------------------------------------
 
 
+class Titled(Callback):
+    def on_start(self, state):
+        self.title = state.title
+
+
 def test_a_run_tells_which_prior_it_had(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pendulum_policy().save_pretrained("known")
@@ -306,7 +312,9 @@ def test_a_run_tells_which_prior_it_had(tmp_path, capsys, monkeypatch):
     for number, (prior, name, options) in enumerate(
         (("known", "known", {}), (own, "of Pendulum-v1", {}), (swing, "swing", {}), ("nearest", "of cheetah-vel", near))
     ):
-        run(tmp_path / str(number), prior=prior, total_timesteps=64, learning_starts=60, **options)
+        look = Titled()
+        run(tmp_path / str(number), prior=prior, total_timesteps=64, learning_starts=60, callback=look, **options)
+        assert f"behavior_transfer, prior {name}" in look.title
         config = json.loads((tmp_path / str(number) / "config.json").read_text())
         assert config["in_words"].startswith(f"behavior_transfer, prior {name}")
     short = ["--total-timesteps", "70", "--learning-starts", "64", "--batch-size", "32", "--eval-freq", "0"]

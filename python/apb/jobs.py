@@ -124,7 +124,7 @@ class Job:
                 "env": self.source.name,
                 "tasks": list(dict.fromkeys(lane.task for lane in loop.lanes if lane.task is not None)),
                 "strategy": self.settings.strategy,
-                "in_words": self.settings.in_words + ("" if self.prior is None else f", prior {self.prior.name}"),
+                "in_words": loop.in_words,
                 "env_identity": self.source.identity,
                 "eval_env_identity": None if self.given_eval is None else self.given_eval.identity,
                 "backbone_hash": self.backbone.hash,

@@ -72,6 +72,7 @@ class LearningLoop:
     ) -> None:
         self._begun = time.perf_counter()
         self.settings = settings
+        self.in_words = settings.in_words + ("" if prior is None else f", prior {prior.name}")
         self.source = source
         self.backbone = backbone
         self.callbacks = list(callbacks)
@@ -337,7 +338,7 @@ class LearningLoop:
         if not self.callbacks:
             return True
         state = RunState(
-            f"{self.source.name}, {self.settings.in_words}",
+            f"{self.source.name}, {self.in_words}",
             self.timesteps,
             self.budget,
             self.learner.updates,
