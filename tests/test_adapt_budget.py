@@ -51,6 +51,13 @@ def test_a_budget_in_which_only_critics_learn_is_warned_of():
         run(total_timesteps=120, learning_starts=30, policy_starts=40, reset_interval=40)
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_run_that_cannot_begin_is_not_warned_of_its_budget(recwarn):
+    with pytest.raises(ConfigError, match="keeps no adapters"):
+        run(total_timesteps=60, learning_starts=60, adapter_init="mean")
+    assert not list(recwarn)
+
+
 # --- warm-up and updates ---------------------------------------------------------------------------------------------
 
 

@@ -134,7 +134,6 @@ def test_a_run_moves_to_another_device_when_it_is_resumed_and_to_none_that_is_no
     [
         {"settings": {"gamma": 7}},
         {"settings": {"gama": 0.5}},
-        {"settings": {"strategy": "none"}},
         {"env_identity": None},
         {"env_identity": "Pendulum-v1"},
         {"env_identity": 3},

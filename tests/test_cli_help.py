@@ -86,6 +86,17 @@ def test_help_fills_a_terminal_of_80_columns_and_goes_on_in_a_new_line_only_ther
             assert len(line.rstrip()) + 1 + len(following.split()[0]) > 76
 
 
+@pytest.mark.parametrize("verb", ["meta-train", "pretrain"])
+def test_a_job_without_a_prior_offers_nothing_that_needs_one_nor_what_it_refuses(verb, capsys):
+    text = call(capsys, verb, "--help").out
+    refused = {"meta-train": [], "pretrain": ["population-size", "segment-length", "evolution-rate", "reset-interval"]}
+    for word in ("behavior_transfer", "flight", "extra-action", "--prior", '"prior"', '"nearest"', *refused[verb]):
+        assert word not in text
+    assert "--strategy" in text and "--policy-starts" in text  # noqa: PT018
+    for name in refused[verb]:
+        assert f"apb {verb} has no option --{name}" in call(capsys, verb, "ant", f"--{name}", 5).err
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["adapt", "--help"], ["adpt"]])
 def test_help_does_not_wait_for_torch(arguments):
     code = (

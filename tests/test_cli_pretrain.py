@@ -20,11 +20,11 @@ def test_it_ends_with_what_was_covered_and_the_env_s_own_reward_as_what_it_is(he
     assert called.code == 0
     for words in (
         "pre-training",
-        "of the env's own reward, which nothing has learned from",
+        "what the policy visits without having learned from any reward",
         "distance to the 12 nearest",
         "policy with noise",
         "random actions",
-        "own reward",
+        "return of the env's own reward",
         " m │",
         "backbone: runs/hopper-pretrain-1/pretrained",
         "picture of the coverage: runs/hopper-pretrain-1/coverage.png",
@@ -32,6 +32,7 @@ def test_it_ends_with_what_was_covered_and_the_env_s_own_reward_as_what_it_is(he
     ):
         assert words in called.out
     assert "apb/HopperRandParams-v0, pre-training by rnd" in called.err
+    assert "before learning" not in called.out, "one table: the same episodes are in that of the coverage"
 
 
 def test_it_tells_a_program_the_coverage_of_each_seed_and_the_files(here, capsys):

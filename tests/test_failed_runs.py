@@ -7,8 +7,10 @@ import gymnasium
 import numpy as np
 import pytest
 from adapt_runs import run
-from apb import Callback, DivergenceError, SimulationError, resume
+from apb import Callback, DivergenceError, SimulationError, UnknownNameError, resume
 from apb.environments import EnvSource
+from apb.strategies import STRATEGIES
+from broken_strategies import Right
 from crashes import StopAt
 from learning import SMALL
 
@@ -130,6 +132,42 @@ def test_what_is_said_to_continue_a_failed_run_names_all_that_the_folder_does_no
     with pytest.raises(SimulationError) as caught:
         run(**{"run_dir": run_dir, "callback": Burning()} | options)
     assert str(caught.value).endswith(f"; `{needed.format(run_dir)}` starts it from the beginning")
+
+
+class Failing(Right):
+    """A strategy of the user's own with a slip that shows in the middle of a run."""
+
+    name = "failing"
+    fails_at = 85
+
+    def perturb(self, actions, observations, step):
+        super().perturb(actions, observations, step)
+        if step == self.fails_at:
+            raise KeyError("memory")
+
+
+def test_what_code_of_the_users_own_raises_goes_through_and_tells_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setitem(STRATEGIES, Failing.name, Failing)
+    run_dir = tmp_path / "run"
+    with pytest.raises(KeyError, match="memory") as caught:
+        run("Pendulum-v1", run_dir=run_dir, checkpoint_freq=40, strategy=Failing.name)
+    (note,) = caught.value.__notes__
+    assert f"the last good checkpoint is {run_dir / 'checkpoints' / '000000080'}" in note
+    assert f"`apb.resume({str(run_dir)!r})` continues from it" in note, "no shell knows the strategy"
+    monkeypatch.delitem(STRATEGIES, Failing.name)
+    with pytest.raises(UnknownNameError, match=r"strategy = 'failing' is unknown; .* has to be registered here too"):
+        resume(run_dir)
+    monkeypatch.setitem(STRATEGIES, Failing.name, Failing)
+    monkeypatch.setattr(Failing, "fails_at", None)
+    assert resume(run_dir).total_timesteps == 100
+    with pytest.raises(KeyError) as caught:
+        run("Pendulum-v1", callback=Erring())
+    assert caught.value.__notes__ == ["apb: nothing was saved, since the run had no run_dir"]
+
+
+class Erring(Callback):
+    def on_step(self, state):
+        raise KeyError("slip")
 
 
 @pytest.mark.parametrize("reward", [1e30, -1e38])

@@ -209,7 +209,9 @@ def test_elements_are_indices_and_slices(text, chosen):
     assert elements_of(text, 6).tolist() == list(chosen)
 
 
-@pytest.mark.parametrize("text", ["", "0:7", "6", "-1", "a", "1:1", "3:2", "0;1", "0,", "²", 3, "6:"])
+@pytest.mark.parametrize(
+    "text", ["", "0:7", "6", "-1", "a", "1:1", "3:2", "0;1", "0,", "²", 3, "6:", "9" * 5000, "0:" + "9" * 5000]
+)
 def test_what_names_no_elements_is_told(text):
     with pytest.raises(
         ConfigError, match=r"elements = .*; expected 'all', or indices and slices of 6 elements, from 0"

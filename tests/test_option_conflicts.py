@@ -1,8 +1,16 @@
 """Options that contradict each other are told when they are given, with what to do."""
 
+import inspect
+import re
+from dataclasses import fields
+
 import pytest
-from apb import ConfigError, pretrain
-from apb.settings import LEARNED_STARTS, AdaptSettings
+from apb import ConfigError, adapt, pretrain
+from apb.cli.parsing import _field_docs
+from apb.methods import with_method
+from apb.pretraining.settings import PretrainSettings
+from apb.settings import LEARNED_STARTS, AdaptSettings, LearningSettings
+from apb.strategies import STRATEGIES
 
 
 @pytest.mark.parametrize("start", LEARNED_STARTS)
@@ -14,8 +22,12 @@ def test_layers_that_were_learned_for_plain_observations_are_not_given_normalise
 
 def test_a_rollout_that_the_replay_cannot_hold_predicts_nothing():
     AdaptSettings(adapter_init="predicted", learning_starts=200, buffer_size=200)
-    with pytest.raises(ConfigError, match=r"buffer_size = 199 is less than learning_starts = 200.*at least as much"):
+    with pytest.raises(
+        ConfigError, match=r"^learning_starts = 200 with buffer_size = 199: .*a smaller learning_starts"
+    ):
         AdaptSettings(adapter_init="predicted", learning_starts=200, buffer_size=199)
+    with pytest.raises(ConfigError, match=r"^total_timesteps = 2000000 with .*; expected a smaller total_timesteps"):
+        AdaptSettings(**with_method("adapt", "flap", {"total_timesteps": 2_000_000}))
 
 
 def test_a_pre_training_does_not_draw_its_backbone_anew():
@@ -26,6 +38,48 @@ def test_a_pre_training_does_not_draw_its_backbone_anew():
 def test_a_pre_training_is_not_explored_by_members_that_the_envs_reward_judges():
     with pytest.raises(ConfigError, match=r"strategy = 'param_noise' judges .*own reward.*; expected 'adaptive_param"):
         pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, strategy="param_noise")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "option", "of"),
+    [
+        ("action_noise", {"flight_prob": 0.5}, "strategy='behavior_transfer'"),
+        ("param_noise", {"flight_exponent": 1.0}, "strategy='behavior_transfer'"),
+        ("action_noise", {"flight_max_length": 5}, "strategy='behavior_transfer'"),
+        ("action_noise", {"extra_action": "off"}, "strategy='behavior_transfer'"),
+        ("action_noise", {"param_noise": 0.1}, "strategy='param_noise' or strategy='adaptive_param_noise'"),
+        ("adaptive_param_noise", {"population_size": 4}, "strategy='param_noise'"),
+        ("action_noise", {"segment_length": 7}, "strategy='param_noise'"),
+        ("action_noise", {"evolution_rate": 0.5}, "strategy='param_noise'"),
+    ],
+    ids=str,
+)
+def test_an_option_of_another_strategy_is_refused(strategy, option, of):
+    ((name, value),) = option.items()
+    words = rf"^{name} = {value!r} with strategy = '{strategy}', which has no use for it; leave it out, or give {of}$"
+    with pytest.raises(ConfigError, match=words):
+        adapt("Pendulum-v1", strategy=strategy, total_timesteps=2, **option)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=lambda each: each.name)
+def test_a_strategy_has_the_options_that_its_help_says(strategy):
+    docs = _field_docs(AdaptSettings) | _field_docs(LearningSettings)
+    told = {
+        name
+        for name, text in docs.items()
+        if (found := re.match(r"Strateg(y|ies) (.*?):", text)) and f'"{strategy.name}"' in found[2]
+    }
+    assert set(strategy.options) == told
+
+
+def test_what_a_pre_training_refuses_is_offered_by_no_help():
+    assert PretrainSettings.unused <= {field.name for field in fields(PretrainSettings)}
+    assert not PretrainSettings.unused & inspect.signature(pretrain).parameters.keys()
+    options = {"population_size": 3, "segment_length": 5, "evolution_rate": 0.5, "reset_interval": 100}
+    assert options.keys() == PretrainSettings.unused
+    for name, value in options.items():
+        with pytest.raises(ConfigError, match=f"^{name} = {value}"):
+            pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, **{name: value})
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,18 @@ def test_the_picture_says_env_strategy_and_what_the_axes_are(tmp_path, drawn):
     assert "return per episode" in texts["y"]
 
 
+def test_a_legend_says_no_strategy_that_the_title_says_and_leaves_its_panel_the_width(tmp_path, drawn):
+    long = "-".join(["an-env-with-a-long-name"] * 4)
+    runs = [
+        write_run(tmp_path / f"{long}-1", GENERATOR.normal(size=(3, 1, 2)), env="A-v0", strategy="param_noise"),
+        write_run(tmp_path / f"{long}-2", GENERATOR.normal(size=(3, 2, 2)), seeds=(4, 5), env="B-v0"),
+    ]
+    plot_runs(runs, tmp_path / "a.png")
+    (title, (label, *_)), (other, _) = drawn[2]["panels"]
+    assert (title, other) == ("A-v0, param_noise", "B-v0, action_noise")
+    assert label.split("\n") == [f"{long}-1,", "seed 0 ± standard deviation over 2 episodes"]
+
+
 def test_several_runs_share_a_picture_and_the_legend_tells_them_apart(tmp_path, drawn):
     runs = [
         write_run(tmp_path / "one", GENERATOR.normal(size=(3, 1, 2)), strategy="param_noise"),
@@ -208,6 +220,7 @@ def test_a_run_without_evaluations_says_so(tmp_path):
         ([], "a.png", ConfigError, "no run to plot"),
         (["run"], "a.jpg", ConfigError, r"a\.jpg.*\.png, \.svg, \.pdf"),
         (["run"], "a", ConfigError, "not a picture"),
+        (["run"], "run/folder.png", ConfigError, r"run/folder\.png' is a folder; expected a new file"),
         (["nowhere"], "a.png", RunFolderError, "nowhere"),
         (["run"], "no/such/folder/a.png", RunFolderError, "cannot be written"),
     ],
@@ -215,6 +228,7 @@ def test_a_run_without_evaluations_says_so(tmp_path):
 def test_what_cannot_be_drawn_is_explained(tmp_path, monkeypatch, runs, name, error, words):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run", GENERATOR.normal(size=(2, 1, 2)))
+    (tmp_path / "run" / "folder.png").mkdir()
     with pytest.raises(error, match=words):
         plot_runs(runs, name)
     assert issubclass(error, ApbError)

@@ -8,7 +8,18 @@ import apb
 import gymnasium
 import numpy as np
 import pytest
-from apb import Backbone, ConfigError, InvalidEnvError, MismatchError, PretrainResult, UnknownNameError, resume, rng
+from apb import (
+    Backbone,
+    ConfigError,
+    InvalidEnvError,
+    MismatchError,
+    PretrainResult,
+    RunFolderError,
+    UnknownNameError,
+    resume,
+    rng,
+)
+from apb.backbone_card import backbone_card
 from apb.intrinsic import OBJECTIVES, Objective
 from apb.intrinsic.robots import ROBOTS, robot_source
 from apb.runs import RunFolder
@@ -46,6 +57,28 @@ def test_the_backbone_tells_how_it_was_made():
     assert told["env"] == "PlaneEnv"
     assert told["initial"]["hash"] == small_backbone().hash
     assert {"apb", "torch", "numpy"} <= told["system"].keys()
+
+
+def test_the_card_of_the_backbone_tells_how_it_was_trained_and_what_to_do_with_it(tmp_path):
+    pretrain_run(objective="knn", seed=5, run_dir=tmp_path / "run", elements="0", eval_freq=150, n_eval_episodes=2)
+    folder = tmp_path / "run" / "pretrained"
+    card = (folder / "README.md").read_text()
+    for words in (
+        "# Backbone pre-trained in PlaneEnv without rewards",
+        "learned in one env without its reward and then frozen",
+        "| env | PlaneEnv |",
+        "| learned from | `knn`, an intrinsic reward; not from the env's own |",
+        "| timesteps | 150 in all |",
+        "| seed | 5 |",
+        "| random actions | ",
+        "--strategy behavior_transfer --prior\nRUN`",
+        'apb.adapt("PlaneEnv", "path/to/this/folder")',
+        '"elements": "0"',
+    ):
+        assert words in card
+    for words in ("meta-trained", "no meta-training", "train task", "tasks like", "Returns", "None", "False"):
+        assert words not in card
+    assert "Not evaluated." in backbone_card(pretrain_run().backbone)
 
 
 def test_losses_and_the_mean_intrinsic_reward_are_recorded():
@@ -194,6 +227,19 @@ def test_the_backbone_and_coverage_that_are_missing_at_the_end_are_made_by_a_res
     resume(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["coverage"] == json.loads(kept)["coverage"]
     assert RunFolder(tmp_path / "run").pretrained.is_dir()
+
+
+def test_what_is_in_the_place_of_the_backbone_is_told_before_a_resume_goes_on(tmp_path):
+    with pytest.raises(Crash):
+        pretrain_run("hopper", run_dir=tmp_path / "run", callback=CrashAt(117), **CONTINUED)
+    own = tmp_path / "run" / "pretrained" / "notes.txt"
+    own.parent.mkdir()
+    own.touch()
+    with pytest.raises(RunFolderError, match=r"pretrained already holds something else \(notes.txt\).*: move it away"):
+        resume(tmp_path / "run", callback=CrashAt(118))
+    own.unlink()
+    result = resume(tmp_path / "run")
+    assert Backbone.from_pretrained(own.parent).hash == result.backbone.hash
 
 
 # --- it explores -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ import pytest
 from apb import (
     ApbError,
     Backbone,
+    Callback,
     ConfigError,
+    FileFormatError,
     MismatchError,
     Policy,
     RunFolderError,
@@ -33,10 +35,11 @@ from run_files import assert_same_outcome, outcome
 NAME = "behavior_transfer"
 
 
-def pendulum_policy(seed=0, backbone=None, normalizer=None):
+def pendulum_policy(seed=0, backbone=None, normalizer=None, **metadata):
     backbone = small_backbone() if backbone is None else backbone
     env = gymnasium.make("Pendulum-v1")
-    return Policy(backbone, random_adapter(backbone, 3, 1, seed), env.observation_space, env.action_space, normalizer)
+    adapter = random_adapter(backbone, 3, 1, seed)
+    return Policy(backbone, adapter, env.observation_space, env.action_space, normalizer, metadata)
 
 
 def swing(observations):
@@ -45,7 +48,8 @@ def swing(observations):
 
 
 def run(run_dir=None, env="Pendulum-v1", backbone=None, **options):
-    given = {**SMALL, "total_timesteps": 150, "log_freq": 50, "strategy": NAME, "flight_prob": 0.05, **options}
+    given = {**SMALL, "total_timesteps": 150, "log_freq": 50, "strategy": NAME, **options}
+    given = {**({"flight_prob": 0.05} if given["strategy"] == NAME else {}), **given}
     return adapt(env, small_backbone() if backbone is None else backbone, run_dir=run_dir, **given)
 
 
@@ -165,7 +169,9 @@ def test_a_prior_is_first_asked_about_an_observation_that_the_env_may_have():
         ({"prior": lambda o: o}, ConfigError, r"the prior returned actions of shape \(1, 3\); expected \(1, 1\)"),
         ({"prior": lambda o: o @ np.ones((9, 1))}, MismatchError, r"prior cannot act in Pendulum-v1, whose .*\(3,\)"),
         ({"prior": lambda o: np.full((len(o), 1), np.nan)}, ConfigError, r"returned NaN or infinity as an action"),
-        ({"prior": "nowhere"}, RunFolderError, r"nowhere' does not exist"),
+        ({"prior": "nowhere"}, RunFolderError, r"prior = 'nowhere' is neither 'nearest' nor a folder that exists$"),
+        ({"prior": "neerest"}, RunFolderError, r"that exists; did you mean 'nearest'\?$"),
+        ({"prior": "ant-goal"}, RunFolderError, r"give backbone='ant-goal' and prior='nearest'$"),
         ({"prior": swing, "extra_action": "medium"}, ApbError, r"extra_action = 'medium' is unknown"),
     ],
 )
@@ -230,7 +236,7 @@ def test_a_run_with_a_function_as_prior_needs_it_again(tmp_path):
     run(tmp_path / "whole", **options)
     with pytest.raises(Crash):
         run(tmp_path / "cut", callback=CrashAt(117), **options)
-    with pytest.raises(ConfigError, match=r"was started with a prior that its folder does not keep .*prior=\.\.\."):
+    with pytest.raises(ConfigError, match=r"a prior that its folder does not keep .*prior=FOLDER .* a function"):
         resume(tmp_path / "cut")
     with pytest.raises(MismatchError, match=r"the prior is .*'Policy'.*give the one that the run was started with"):
         resume(tmp_path / "cut", prior=pendulum_policy())
@@ -250,6 +256,20 @@ def test_a_run_goes_on_with_no_other_prior_than_its_own(tmp_path):
     run(tmp_path / "without", strategy="action_noise")
     with pytest.raises(ConfigError, match="was started without one; leave it out"):
         resume(tmp_path / "without", prior=swing)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_prior_in_the_folder_of_a_run_is_told_as_the_prior_and_can_be_given_again(file, tmp_path, capsys):
+    run(tmp_path / "run", prior=pendulum_policy())
+    damaged = tmp_path / "run" / "prior" / file
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    with pytest.raises(
+        FileFormatError, match=rf"^the prior that the run in .*{file}.* give the same policy .* as prior=FOLDER$"
+    ):
+        resume(tmp_path / "run")
+    assert main(["resume", str(tmp_path / "run"), "--num-threads", "1"]) == 2
+    assert "as --prior FOLDER" in capsys.readouterr().err
+    resume(tmp_path / "run", prior=pendulum_policy())
 
 
 def test_the_hash_of_a_policy_is_of_what_it_computes():
@@ -279,6 +299,31 @@ def test_the_hash_of_a_policy_is_of_what_it_computes():
 # --- on the command line ---------------------------------------------------------------------------------------------
 
 
+class Titled(Callback):
+    def on_start(self, state):
+        self.title = state.title
+
+
+def test_a_run_tells_which_prior_it_had(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pendulum_policy().save_pretrained("known")
+    own = pendulum_policy(env_id="Pendulum-v1")
+    near = {"env": "cheetah-vel/mier-hard:0", "backbone": "cheetah-vel"}
+    for number, (prior, name, options) in enumerate(
+        (("known", "known", {}), (own, "of Pendulum-v1", {}), (swing, "swing", {}), ("nearest", "of cheetah-vel", near))
+    ):
+        look = Titled()
+        run(tmp_path / str(number), prior=prior, total_timesteps=64, learning_starts=60, callback=look, **options)
+        assert f"behavior_transfer, prior {name}" in look.title
+        config = json.loads((tmp_path / str(number) / "config.json").read_text())
+        assert config["in_words"].startswith(f"behavior_transfer, prior {name}")
+    short = ["--total-timesteps", "70", "--learning-starts", "64", "--batch-size", "32", "--eval-freq", "0"]
+    assert main(["adapt", "Pendulum-v1", "--strategy", NAME, "--prior", "known", *short]) == 0
+    told = capsys.readouterr()
+    assert "Pendulum-v1, behavior_transfer, prior known: " in told.out
+    assert "random backbone, behavior_transfer, prior known, seed 0" in told.err
+
+
 def test_a_prior_is_given_by_its_folder_on_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pendulum_policy().save_pretrained("known")
@@ -290,7 +335,7 @@ def test_a_prior_is_given_by_its_folder_on_the_command_line(tmp_path, capsys, mo
     capsys.readouterr()
     assert Policy.from_pretrained(tmp_path / "b" / "prior").backbone.hash == pendulum_policy().backbone.hash
     assert main(["adapt", "Pendulum-v1", "--strategy", NAME, *short]) == 2
-    assert "without a prior" in capsys.readouterr().err
+    assert "without a prior, the policy that explores; expected --prior FOLDER" in capsys.readouterr().err
 
 
 def test_the_controls_of_a_run_with_a_prior_explore_without_it(tmp_path, capsys, monkeypatch):

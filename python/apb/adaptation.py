@@ -14,7 +14,7 @@ from apb.environments import EnvLike, EnvSource
 from apb.errors import ConfigError, UnknownNameError, nearest_name, nearest_path, require_path
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.methods import with_method
-from apb.prior import NEAREST, Prior, PriorLike, nearest_policy, require_use
+from apb.prior import NEAREST, Prior, PriorLike, nearest_policy, prior_place, require_use
 from apb.runner import AdaptResult
 from apb.settings import AdaptSettings, Settings
 from apb.shipped import shipped
@@ -73,7 +73,7 @@ def adapt(
     settings = AdaptSettings.from_options(chosen_options, inspect.signature(adapt).parameters)
     strategy_named(settings.strategy)  # a slip in it is told before any env is made
     if isinstance(prior, str | Path) and prior != NEAREST:
-        prior = require_path("prior", prior).absolute()
+        prior = prior_place(prior)
     source = EnvSource.resolve(env, env_kwargs)
     if prior == NEAREST:
         backbone = resolve_backbone(backbone, source.observation_space, settings.seed)
@@ -138,6 +138,7 @@ def spell_out(function: Callable[..., Any], settings: type[Settings]) -> None:
             annotation=field.type,
         )
         for field in fields(settings)
+        if field.name not in settings.unused
     ]
     own = [p for p in plain.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
     function.__signature__ = plain.replace(parameters=[*own, *options])  # type: ignore[attr-defined]

@@ -80,10 +80,14 @@ class AdapterSet:
         if shape != self.shape:
             own = f"{self.shape.observation_size} numbers and act in {self.shape.action_size}"
             raise MismatchError(
-                f"the backbone's meta-trained adapters observe {own}; this env has {shape.observation_size} and "
-                f"{shape.action_size}: expected a backbone that was meta-trained on tasks like it, or new layers, "
-                "adapter_init='scratch'"
+                f"the backbone's meta-trained adapters, of tasks of {self._families}, observe {own}; this env has "
+                f"{shape.observation_size} and {shape.action_size}: expected a task of {self._families}, or a backbone "
+                "that was meta-trained on tasks like this one"
             )
+
+    @property
+    def _families(self) -> str:
+        return " and ".join(sorted({each["family"] for each in self.tasks}))
 
     def mean(self) -> NDArray[np.float32]:
         """The mean of the adapters, (n,)."""
@@ -128,10 +132,11 @@ class AdapterSet:
         }
         found = {number: each for number, each in own.items() if each.made_family == task.made_family}
         if not found:
-            names = ", ".join(sorted({each["family"] for each in self.tasks}))
+            other = f"is of another family ({task.family})" if not own else "has other switches"
             raise MismatchError(
-                f"task {task} is of another family than the tasks that the backbone was meta-trained on ({names}), or "
-                "has other switches; expected one of them: begin with the mean of the adapters, or with new ones"
+                f"task {task} {other} than the tasks that the backbone was meta-trained on, which are of "
+                f"{self._families}; expected a task like them, or a backbone that was meta-trained on tasks like this "
+                "one"
             )
         return found
 

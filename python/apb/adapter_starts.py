@@ -51,14 +51,15 @@ def starts_of(
 def _of_prior(prior: Policy | None, backbone: Backbone) -> NDArray[np.float32]:
     if prior is None:
         raise ConfigError(
-            "adapter_init = 'prior', but there is no prior whose layers could be taken; expected prior=, an apb.Policy "
-            "or the folder of one (a function, or a policy of another library, has no such layers)"
+            "adapter_init = 'prior', but there is no prior whose layers could be taken; expected prior=FOLDER, that of "
+            "a saved policy or of a run, or in Python an apb.Policy (a function, or a policy of another library, has "
+            "no such layers)"
         )
     if prior.backbone.hash != backbone.hash:
         raise MismatchError(
             f"adapter_init = 'prior', but the prior has the backbone {prior.backbone.hash[:12]}, and the run "
             f"{backbone.hash[:12]}: its layers mean nothing around another; expected the prior's own backbone: leave "
-            "backbone out, or give backbone=prior.backbone"
+            "backbone out"
         )
     if prior.normalizer is not None:
         raise MismatchError(
@@ -84,9 +85,14 @@ def _start(name: str, backbone: Backbone, shape: AdapterShape, seed: int, task: 
             "adapter_init='scratch' or adapter_init='identity', or a backbone that was meta-trained on tasks of one "
             "family"
         )
-    if name == "predicted" and task is not None:
-        kept.of_family(task)
-    kept.require_fit(shape)
+    try:
+        if name != "mean" and task is not None:
+            kept.of_family(task)
+        kept.require_fit(shape)
+    except MismatchError as error:
+        raise MismatchError(
+            f"{error}; or new layers, which TD3 learns: adapter_init='scratch', and no method='flap'"
+        ) from error
     if name in ("mean", "predicted"):
         mean = kept.mean()
         return lambda draw: mean

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from apb import adapter_set, files, rng
 from apb.adapter_set import AdapterSet
-from apb.backbone_card import META_TRAINED, backbone_card
+from apb.backbone_card import META_TRAINED, PRETRAINED, backbone_card
 from apb.errors import (
     ConfigError,
     FileFormatError,
@@ -203,9 +203,14 @@ class Backbone:
         if self.predictor is not None:
             config["predictor"] = self.predictor.description()
             tensors |= {f"{TENSORS}{name}": array for name, array in self.predictor.tensors().items()}
-        if self.metadata.get("kind") == META_TRAINED:
+        if self.metadata.get("kind") in (META_TRAINED, PRETRAINED):
             texts["README.md"] = backbone_card(self)
         return files.write_folder(path, config, tensors, texts)
+
+    @staticmethod
+    def require_place(path: Path) -> None:
+        """Raise `RunFolderError` where `save_pretrained` could not write, since something else is there."""
+        files.require_place(path, FORMAT, ["README.md"])
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "Backbone":

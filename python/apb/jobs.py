@@ -15,7 +15,7 @@ from apb.backbone import Backbone
 from apb.callbacks import Callback
 from apb.companions import Companion
 from apb.environments import EnvSource
-from apb.errors import ApbWarning, ConfigError, InvalidEnvError, counted
+from apb.errors import ApbWarning, ConfigError, InvalidEnvError, RunFolderError, counted
 from apb.flap.predicted_start import PredictedStart
 from apb.learner import Learner
 from apb.loop import LearningLoop
@@ -24,8 +24,9 @@ from apb.prior import Prior, require_use, takes_extra_action
 from apb.prior_actions import PriorActions
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, require_new_folder, writing
-from apb.settings import LearningSettings
+from apb.settings import LearningSettings, require_use_of_options
 from apb.simulation import BatchedEnv
+from apb.strategies import STRATEGIES
 
 CallbackLike = Callback | Iterable[Callback] | None
 
@@ -44,7 +45,8 @@ class Job:
         prior: A policy that was known before.
 
     Raises:
-        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of.
+        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of, or an
+            option that the strategy makes no use of.
     """
 
     source: EnvSource
@@ -57,6 +59,7 @@ class Job:
 
     def __post_init__(self) -> None:
         require_use(self.settings, self.prior)
+        require_use_of_options(self.settings, "strategy", STRATEGIES)
 
     def loop(self) -> LearningLoop:
         """What does it; to be closed."""
@@ -89,6 +92,9 @@ class Job:
         """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""
         return result
 
+    def require_place(self, run: RunFolder) -> None:
+        """Raise `RunFolderError` where `finish` could not write what it makes into the folder of the run."""
+
     @property
     def unseen(self) -> int:
         """How many tasks that nothing was learned on `finish` evaluates on."""
@@ -118,7 +124,7 @@ class Job:
                 "env": self.source.name,
                 "tasks": list(dict.fromkeys(lane.task for lane in loop.lanes if lane.task is not None)),
                 "strategy": self.settings.strategy,
-                "in_words": self.settings.in_words,
+                "in_words": loop.in_words,
                 "env_identity": self.source.identity,
                 "eval_env_identity": None if self.given_eval is None else self.given_eval.identity,
                 "backbone_hash": self.backbone.hash,
@@ -145,6 +151,16 @@ def publish(backbone: Backbone, run_dir: Path | None) -> None:
         folder = RunFolder(run_dir).pretrained
         with writing(run_dir, folder):
             backbone.save_pretrained(folder)
+
+
+def require_publishable(run: RunFolder) -> None:
+    """Raise `RunFolderError` where `publish` could not write, since something of the user's is there."""
+    try:
+        Backbone.require_place(run.pretrained)
+    except RunFolderError as error:
+        raise RunFolderError(
+            f"{error}; it is where the backbone goes at the end of the run: move it away, and then resume"
+        ) from error
 
 
 def resolve_device(options: dict[str, Any]) -> dict[str, Any]:

@@ -66,22 +66,27 @@ def lanes_of(source: EnvSource, settings: LearningSettings) -> tuple[Lane, ...]:
 
 
 def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
-    """The timesteps of each of K lanes, which are stepped in S simulations at once; warns where none of them learns.
+    """The timesteps of each of K lanes, which are stepped in S simulations at once.
 
     Raises:
         ConfigError: they are less than one step.
     """
-    budget, total = settings.lane_timesteps(lanes), settings.total_timesteps
-    part = "" if budget == total else f" ({budget} for each of {lanes} tasks)"
+    budget = settings.lane_timesteps(lanes)
     if budget < slots:
         raise ConfigError(
-            f"total_timesteps = {total}{part} is less than one step of {slots} simulations per lane; expected at "
+            f"{_budget_in_words(lanes, settings)} is less than one step of {slots} simulations per lane; expected at "
             f"least {slots} for each, or a smaller population_size"
         )
+    return budget
+
+
+def warn_of_idle(lanes: int, settings: LearningSettings) -> None:
+    """Warn where the budget of K lanes ends before their policies learn."""
+    budget, words = settings.lane_timesteps(lanes), _budget_in_words(lanes, settings)
     if settings.gradient_steps and budget <= settings.learning_starts:
         acting = "the mean layers act" if settings.adapter_init == "predicted" else "all actions are random"
         warnings.warn(
-            f"total_timesteps = {total}{part} ends before learning_starts = {settings.learning_starts}: {acting} and "
+            f"{words} ends before learning_starts = {settings.learning_starts}: {acting} and "
             "nothing is learned; give a larger budget or a smaller learning_starts",
             ApbWarning,
             stacklevel=4,
@@ -89,14 +94,18 @@ def lane_budget(lanes: int, slots: int, settings: LearningSettings) -> int:
     learning = budget - settings.learning_starts
     interval = settings.reset_interval or learning  # resets draw critics anew
     if 0 < settings.gradient_steps * min(learning, interval) <= (settings.policy_starts or 0):
-        ended = f"reset_interval = {interval}" if interval < learning else f"total_timesteps = {total}{part}"
+        ended = f"reset_interval = {interval}" if interval < learning else words
         warnings.warn(
             f"{ended} ends before new critics have learned for policy_starts = {settings.policy_starts} updates: the "
             f"policy stays as it begins; give a larger {ended.partition(' ')[0]} or a smaller policy_starts",
             ApbWarning,
             stacklevel=4,
         )
-    return budget
+
+
+def _budget_in_words(lanes: int, settings: LearningSettings) -> str:
+    budget, total = settings.lane_timesteps(lanes), settings.total_timesteps
+    return f"total_timesteps = {total}" + ("" if budget == total else f" ({budget} for each of {lanes} tasks)")
 
 
 def names_of(tasks: Sequence[Task | str]) -> list[str]:

@@ -23,7 +23,7 @@ from apb.errors import DivergenceError, SimulationError
 from apb.evaluation import EvalResult
 from apb.lane_envs import LaneEnvs, Resampled
 from apb.lane_noise import LaneNoise
-from apb.lanes import Lane, lane_budget
+from apb.lanes import Lane, lane_budget, warn_of_idle
 from apb.learner import Learner
 from apb.normalization import RunningNormalizer
 from apb.policy import Policy
@@ -72,6 +72,7 @@ class LearningLoop:
     ) -> None:
         self._begun = time.perf_counter()
         self.settings = settings
+        self.in_words = settings.in_words + ("" if prior is None else f", prior {prior.name}")
         self.source = source
         self.backbone = backbone
         self.callbacks = list(callbacks)
@@ -127,6 +128,7 @@ class LearningLoop:
         self.policies()  # refuses now what could not be saved
         # Envs come last, so that none is left open by what fails before.
         self.envs.open(slots)
+        warn_of_idle(len(seeds), settings)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -336,7 +338,7 @@ class LearningLoop:
         if not self.callbacks:
             return True
         state = RunState(
-            f"{self.source.name}, {self.settings.in_words}",
+            f"{self.source.name}, {self.in_words}",
             self.timesteps,
             self.budget,
             self.learner.updates,

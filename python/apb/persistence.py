@@ -142,8 +142,10 @@ class RunWriter:
         told = self._run.config.get("prior")
         prior = ["prior"] if told is not None and not self._run.prior.exists() else []
         needed = [*self._envs_needed, *prior, *(["callback"] if save_states(self._loop.callbacks) else [])]
-        if needed:
-            return f"apb.resume({str(self._run.path)!r}, {', '.join(f'{name}=...' for name in needed)})"
+        registered = not type(self._loop.strategy).__module__.startswith("apb.")  # by the user's own program
+        if needed or registered:
+            given = "".join(f", {name}=..." for name in needed)
+            return f"apb.resume({str(self._run.path)!r}{given})"
         return shlex.join(["apb", "resume", str(self._run.path), *self._loop.source.words])
 
     def earlier_history(self) -> list[dict[str, Any]]:

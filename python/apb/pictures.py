@@ -13,10 +13,12 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def require_picture(path: str | Path) -> Path:
-    """`path` if its ending is that of a picture; raises `ConfigError` else."""
+    """`path` if its ending is that of a picture, and it is no folder; raises `ConfigError` else."""
     target = Path(path)
     if target.suffix.lower().removeprefix(".") not in FORMATS:
         raise ConfigError(f"{str(target)!r} is not a picture; expected a name that ends with .{', .'.join(FORMATS)}")
+    if target.is_dir():
+        raise ConfigError(f"{str(target)!r} is a folder; expected a new file, or one that the picture may replace")
     return target
 
 

@@ -1,5 +1,6 @@
 """`plot_runs`: learning curves of run folders as a picture."""
 
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 CURVE_FILE = "curve.png"
 COVERAGE_FILE = "coverage.png"
 MAX_MARKED_POINTS = 25
+MAX_LABEL = 80
+"""Characters in a line of a legend, which would else take the width from its panel."""
 MOST_PANELS = 6
 """Panels one below the other; more of them stand in several columns."""
 
@@ -152,7 +155,7 @@ def plot_runs(run_dirs: Sequence[str | Path], path: str | Path, labels: Sequence
         axes = figure.add_subplot(lines, columns, panel)
         together = [curve for curve in curves if curve.env == env]
         for number, curve in enumerate(together):
-            label = _label(curve, curves, names[curve.run], common)
+            label = _label(curve, together, names[curve.run], common)
             _draw(axes, curve, f"C{number % 10}", label, name_seeds=len(together) == 1)
         _decorate(axes, together, common)
     save_figure(figure, target)
@@ -203,11 +206,13 @@ def _decorate(axes: "Axes", curves: Sequence[LearningCurve], legend_title: str) 
     legend.get_frame().set_linewidth(0)
 
 
-def _label(curve: LearningCurve, curves: Sequence[LearningCurve], name: str, common: str) -> str:
-    """What the legend calls a curve: the run and strategy where there are several, and what is not said of all."""
-    strategy = [curve.strategy] if len({other.strategy for other in curves}) > 1 else []
+def _label(curve: LearningCurve, together: Sequence[LearningCurve], name: str, common: str) -> str:
+    """What the legend of a panel calls a curve: the run and strategy where there are several, and what is not said of
+    all; in lines that leave the panel its width."""
+    strategy = [curve.strategy] if len({other.strategy for other in together}) > 1 else []
     drawn = [] if common else [_drawn(curve)]
-    return ", ".join([*filter(None, [name]), *strategy, *drawn])
+    text = ", ".join([*filter(None, [name]), *strategy, *drawn])
+    return textwrap.fill(text, MAX_LABEL, break_long_words=False, break_on_hyphens=False)
 
 
 def _in_common(curves: Sequence[LearningCurve]) -> str:

@@ -1,5 +1,6 @@
 """`Prior`: a policy that is known before a task is learned, for what it does or for its layers."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.env_source import EnvSource
 from apb.env_spaces import flat_size
-from apb.errors import ApbError, ConfigError, MismatchError, raised
+from apb.errors import (
+    ApbError,
+    ConfigError,
+    MismatchError,
+    RunFolderError,
+    nearest_name,
+    nearest_path,
+    raised,
+    require_path,
+)
 from apb.evaluation import Predictor, no_policy, predictor_of
 from apb.policy import Policy
+from apb.runs.folder import DEFAULT_ROOT, short_path
 from apb.saved_policies import one_policy
 from apb.settings import AdaptSettings, LearningSettings
+from apb.shipped import shipped
+from apb.tasks import Task
 
 STRATEGY = "behavior_transfer"
 """The strategy that makes use of what a prior does."""
@@ -39,14 +52,21 @@ class Prior:
         given: See `PriorLike`.
         source: The env to be learned.
 
+    Attributes:
+        name: What it is called in print: its folder, the task of a policy, or the name of a function or class.
+
     Raises:
         ConfigError: it is no policy, or does not return actions, or the folder holds several. MismatchError: it is of
             other spaces. RunFolderError, FileFormatError: there is no policy in the folder, or its files are damaged.
     """
 
     def __init__(self, given: PriorLike, source: EnvSource) -> None:
+        self.name = str(getattr(given, "__name__", type(given).__name__))
         if isinstance(given, str | Path):
+            self.name = str(short_path(Path(given)))
             given = one_policy(Path(given)).policy
+        elif isinstance(given, Policy):
+            self.name = f"of {given.metadata.get('task') or given.metadata.get('env_id') or given.backbone.hash[:12]}"
         if not (hasattr(given, "predict") or callable(given)) or isinstance(given, type):
             raise no_policy(given, "an apb.Policy, a folder, an object with predict(), or a function", "prior")
         self.given = given
@@ -100,6 +120,23 @@ class Prior:
             ) from error
 
 
+def prior_place(given: str | Path) -> Path:
+    """The folder that was given as a prior, absolute, since an env may change the current one.
+
+    Raises:
+        RunFolderError: there is none of that name; with what may have been meant.
+    """
+    place = require_path("prior", given)
+    if os.path.lexists(place):
+        return place.absolute()
+    hint = nearest_path(place, DEFAULT_ROOT)
+    if str(given) in shipped():
+        hint = f"; it is a backbone of the package: give backbone={str(given)!r} and prior={NEAREST!r}"
+    elif nearest_name(str(given), [NEAREST]):
+        hint = f"; did you mean {NEAREST!r}?"
+    raise RunFolderError(f"prior = {str(given)!r} is neither {NEAREST!r} nor a folder that exists{hint}")
+
+
 def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
     """The policy that a backbone has, of its train tasks, for the one nearest to the task of `source`.
 
@@ -118,9 +155,15 @@ def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
             "meta-trained on tasks of one family (`apb backbones` lists those of the package)"
         )
     spaces = source.observation_space, source.action_space
-    backbone.adapters.require_fit(AdapterShape.of(backbone, *map(flat_size, spaces)))
-    parameters = backbone.adapters.parameters[backbone.adapters.nearest(source.tasks[0])]
-    return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces)
+    try:
+        nearest = backbone.adapters.nearest(source.tasks[0])
+        backbone.adapters.require_fit(AdapterShape.of(backbone, *map(flat_size, spaces)))
+    except MismatchError as error:
+        raise MismatchError(f"prior = {NEAREST!r}: {error}") from error
+    parameters = backbone.adapters.parameters[nearest]
+    task = backbone.adapters.tasks[nearest]
+    metadata = {"task": str(Task(task["family"], task["arguments"]))}
+    return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces, metadata=metadata)
 
 
 def takes_extra_action(settings: LearningSettings) -> bool:
@@ -136,7 +179,7 @@ def require_use(settings: LearningSettings, prior: object | None) -> None:
     """
     explores, begins = settings.strategy == STRATEGY, settings.adapter_init == "prior"
     if explores and prior is None:
-        known = "prior=, an apb.Policy, its folder, another policy or a function (in a shell, --prior FOLDER)"
+        known = "prior=FOLDER, that of a saved policy or of a run, or in Python a policy itself or a function"
         raise ConfigError(
             f"strategy = {STRATEGY!r} without a prior, the policy that explores; expected "
             f"{known if settings.job == 'adapt' else f'another strategy: {settings.job} takes none'}"

@@ -11,7 +11,16 @@ from typing import Any
 from apb.adaptation import adapt
 from apb.backbone import Backbone
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbWarning, ConfigError, FileFormatError, MismatchError, UnknownNameError, nearest
+from apb.errors import (
+    ApbWarning,
+    ConfigError,
+    FileFormatError,
+    MismatchError,
+    RunFolderError,
+    UnknownNameError,
+    nearest,
+)
+from apb.intrinsic import objective_named
 from apb.jobs import CallbackLike, Job, callbacks_of, resolve_device
 from apb.meta_training.job import MetaJob
 from apb.meta_training.meta_train import meta_train
@@ -20,7 +29,7 @@ from apb.persistence import RunWriter, open_for_resume, run_identity
 from apb.pretraining.job import PretrainJob
 from apb.pretraining.pretrain import pretrain
 from apb.pretraining.settings import PretrainSettings
-from apb.prior import Prior, PriorLike
+from apb.prior import Prior, PriorLike, prior_place
 from apb.runner import AdaptResult, run_to_end
 from apb.runs import RunFolder, StopSignals, list_steps, load_checkpoint, require_unbegun, writing
 from apb.settings import FIXED, AdaptSettings, LearningSettings
@@ -85,6 +94,8 @@ def resume(
         known = [each for each, of in inspect.signature(resume).parameters.items() if of.kind is not of.VAR_KEYWORD]
         fixed = any(name in inspect.signature(of_job.function).parameters for of_job in JOBS.values())
         raise UnknownNameError(f"resume() has no option {name!r}; {FIXED if fixed else nearest(name, known)}")
+    if isinstance(prior, str | Path):
+        prior = prior_place(prior)
     run, config = open_for_resume(run_dir, JOBS)
     of_job = JOBS[config["job"]]
     given = {"num_threads": num_threads, "device": device, "replay_on_disk": replay_on_disk}
@@ -94,11 +105,11 @@ def resume(
         identity, eval_identity = dict(config["env_identity"]), config["eval_env_identity"]
         eval_identity = None if eval_identity is None else dict(eval_identity)
         settings = of_job.settings.from_options(saved | {"device": "cpu"})
-        strategy_named(settings.strategy)
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
             f"{run.path / 'config.json'} is not the configuration of {of_job.words}: {error}"
         ) from error
+    _require_registered(run, settings)
     # Only now, so that what this machine lacks is not told as a damaged file.
     settings = replace(settings, **resolve_device({"device": saved.get("device", "cpu")} | changed))
     source = source_again(env, identity)
@@ -128,6 +139,7 @@ def resume(
         stack.enter_context(run.lock())
         backbone = Backbone.from_pretrained(run.path / "backbone")
         job = of_job.made(source, given_eval, backbone, settings, callbacks_of(callback), config, explorer)
+        job.require_place(run)
         # Before anything is made: options that were tampered with may ask for all the memory there is.
         # A run that was killed before its first checkpoint is begun again: config.json holds all that decides it.
         if run.step is not None or list_steps(run):
@@ -145,6 +157,19 @@ def resume(
         return run_to_end(loop, writer, signals, job.finish, job.unseen)
 
 
+def _require_registered(run: RunFolder, settings: LearningSettings) -> None:
+    """Raise `UnknownNameError` where nobody has registered a strategy or an objective of the user's own."""
+    try:
+        strategy_named(settings.strategy)
+        if isinstance(settings, PretrainSettings):
+            objective_named(settings.objective)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"{run.path / 'config.json'}: {error}; one of your own has to be registered here too, as where the run was "
+            "started: import the module that does so, and then call apb.resume in the same program"
+        ) from error
+
+
 def _prior_again(run: RunFolder, told: Any, given: PriorLike | None, source: EnvSource) -> Prior | None:
     """The prior that a run was started with, from its folder or as it is given again.
 
@@ -158,11 +183,18 @@ def _prior_again(run: RunFolder, told: Any, given: PriorLike | None, source: Env
     if given is None:
         if not run.prior.exists():
             raise ConfigError(
-                f"the run in {run.path} was started with a prior that its folder does not keep ({told!s:.100}); pass "
-                "it again: apb.resume(..., prior=...)"
+                f"the run in {run.path} was started with a prior that its folder does not keep ({told!s:.100}); give "
+                "it again, as prior=FOLDER if it is a saved policy; in Python also a function or an object"
             )
-        given = run.prior
-    known = Prior(given, source)
+        try:
+            known = Prior(run.prior, source)
+        except (FileFormatError, MismatchError, RunFolderError) as error:
+            raise type(error)(
+                f"the prior that the run in {run.path} was started with: {error}; put that folder back as it was, or "
+                "give the same policy again as prior=FOLDER"
+            ) from error
+    else:
+        known = Prior(given, source)
     if known.description != told:
         raise MismatchError(
             f"the prior is {known.description}; config.json of {run.path} says {told!s:.200}: give the one that the "

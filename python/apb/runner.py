@@ -236,7 +236,7 @@ def run_to_end(
 
     Raises:
         SimulationError, DivergenceError, KeyboardInterrupt: with the place of the last good checkpoint in the message.
-            Else as `adapt`.
+            Else as `adapt`. What other code raises goes through, with that place in a note.
     """
     run = _Run(loop, writer, signals)
     with _telling_what_is_kept(writer):
@@ -254,6 +254,9 @@ def _telling_what_is_kept(writer: RunWriter | None) -> Iterator[None]:
         yield
     except (ApbError, KeyboardInterrupt) as error:
         raise type(error)(f"{str(error) or 'interrupted'}; {what_is_kept(writer)}") from error
+    except Exception as error:  # in a strategy, a callback or an objective of the user's own: kept with its traceback
+        error.add_note(f"apb: {what_is_kept(writer)}")
+        raise
 
 
 def _ended(run: _Run, finish: Finish, unseen: int) -> AdaptResult:

@@ -5,7 +5,7 @@ this one definition."""
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from apb.errors import ConfigError, UnknownNameError, nearest
 from apb.ranges import THREADS, Range, checked
@@ -43,6 +43,7 @@ class Settings:
     command line have it."""
 
     job: ClassVar[str]  # the function whose options these are
+    unused: ClassVar[frozenset[str]] = frozenset()  # inherited ones that it refuses, so that no help offers them
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -51,6 +52,11 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """All options as JSON values."""
         return asdict(self)
+
+    def changed(self) -> dict[str, Any]:
+        """The options that are not their defaults."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], others: Iterable[str] = ()) -> Self:
@@ -64,6 +70,27 @@ class Settings:
         return cls(**options)
 
 
+class HasOptions(Protocol):
+    """A strategy or an objective: its name, and the fields of the settings that are for it."""
+
+    name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
+
+
+def require_use_of_options(settings: Settings, what: str, registry: Mapping[str, type[HasOptions]]) -> None:
+    """Raise `ConfigError` where an option is not its default that only others of the registry make use of than the one
+    that the field `what` names, such as "strategy"."""
+    chosen = registry[getattr(settings, what)]
+    for field in fields(settings):
+        of = [each.name for each in registry.values() if field.name in each.options]
+        value = getattr(settings, field.name)
+        if of and field.name not in chosen.options and value != field.default:
+            raise ConfigError(
+                f"{field.name} = {value!r} with {what} = {chosen.name!r}, which has no use for it; leave it out, or "
+                f"give {' or '.join(f'{what}={name!r}' for name in of)}"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearningSettings(Settings, ABC):
     """Options of `adapt` and of `meta_train`. Intervals count environment transitions ("timesteps") of one lane."""
@@ -71,8 +98,7 @@ class LearningSettings(Settings, ABC):
     adapter_init: str  # of each job its own: see `apb.adapter_starts.ADAPTER_INITS`
 
     strategy: str = "action_noise"
-    """How the agent explores: "action_noise", "param_noise", "adaptive_param_noise" or, with a prior,
-    "behavior_transfer"."""
+    """How the agent explores: "action_noise", "param_noise" or "adaptive_param_noise"."""
     total_timesteps: Timesteps = 50_000
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours."""
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
@@ -122,9 +148,7 @@ class LearningSettings(Settings, ABC):
     policy_delay: Annotated[int, Range(1, 1_000_000)] = 2
     """Critic updates per update of the policy and the targets. 2 in TD3's code."""
     policy_starts: Annotated[int | None, Range(0, MAX_TIMESTEPS)] = None
-    """Updates of newly drawn critics before the first update of the policy. Default: 5,000 where adapters begin with
-    what was learned before ("mean", "nearest", "predicted", "prior"), which critics that know nothing would undo:
-    ours, chosen on train tasks; else 0, as in TD3's code."""
+    """Updates of newly drawn critics before the first update of the policy. Default: 0, as in TD3's code."""
     target_policy_noise: Deviation = 0.2
     """Standard deviation of the noise on target actions, in units of the normalised action. 0.2 in TD3's code."""
     target_noise_clip: Deviation = 0.5
@@ -228,12 +252,19 @@ class AdaptSettings(SeedsSettings):
 
     job: ClassVar[str] = "adapt"
 
+    strategy: str = "action_noise"
+    """How the agent explores: "action_noise", "param_noise", "adaptive_param_noise" or, with a prior,
+    "behavior_transfer"."""
     adapter_init: AdapterInit = "scratch"
     """Where the two layers begin, and begin anew after a reset: "scratch", drawn anew, as the paper's text has it;
     "identity", drawn with an identity before the backbone; "shared", so drawn for all seeds alike; "mean" or "nearest",
     as the train tasks of a meta-trained backbone left theirs: their mean, or that of the train task nearest to this
     one; "predicted", by FLAP: the mean acts in place of the random actions until learning starts, and what it met
     predicts the layers; "prior", those of the prior."""
+    policy_starts: Annotated[int | None, Range(0, MAX_TIMESTEPS)] = None
+    """Updates of newly drawn critics before the first update of the policy. Default: 5,000 where adapters begin with
+    what was learned before ("mean", "nearest", "predicted", "prior"), which critics that know nothing would undo:
+    ours, chosen on train tasks; else 0, as in TD3's code."""
     normalize_observations: bool = False
     """Scale observations by their running mean and deviation, which become part of the policy. Off, as in TD3."""
     trainable_backbone: bool = False
@@ -260,9 +291,11 @@ class AdaptSettings(SeedsSettings):
                 "before learning; expected at least 1: 200 is an episode of the package's tasks"
             )
         if self.adapter_init == "predicted" and self.buffer_size < self.learning_starts:
+            of = "total_timesteps" if self.in_words == FLAP else "learning_starts"
             raise ConfigError(
-                f"buffer_size = {self.buffer_size} is less than learning_starts = {self.learning_starts}, the "
-                "timesteps from which adapter_init = 'predicted' predicts the layers; expected at least as much"
+                f"{of} = {self.learning_starts} with buffer_size = {self.buffer_size}: adapter_init = 'predicted' "
+                f"predicts the layers from so many timesteps, all of which are kept; expected a smaller {of}, 200 for "
+                "an episode of the package's tasks, or a buffer_size that is as large"
             )
         if self.normalize_observations and self.adapter_init in LEARNED_STARTS:
             raise ConfigError(

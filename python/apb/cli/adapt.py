@@ -112,8 +112,9 @@ def run(options: Options) -> Outcome:
         name = "random backbone" if named_backbone == "random" else f"backbone {named_backbone}"
         backbone = options.backbone_named(named_backbone, options.seed, source)
     name += BEGINNINGS.get(settings["adapter_init"], "")
+    prior = "" if options.prior is None else f", prior {options.prior}"
     with ExitStack() as stack:
-        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {doing}"))
+        bar = stack.enter_context(ProgressBarCallback(f"{source.name}, {name}, {doing}{prior}"))
         run_dir = named or stack.enter_context(numbered_folder(source.name, doing))
         controlled = options.controls or options.env is None
         planned = [PlannedControls(run_dir, name, source, settings)] if controlled else []

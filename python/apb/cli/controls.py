@@ -20,7 +20,6 @@ from apb.cli.outcome import Outcome
 from apb.cli.summary import RunSummary
 from apb.errors import FileFormatError, UnknownNameError
 from apb.files import COUNT, TEXT, Kind, read_json, require_fields, table_of, write_json_atomic
-from apb.prior import STRATEGY as PRIOR_STRATEGY
 from apb.runs import BUDGET, EXIT_STOPPED, RunFolder, read_evaluations, short_path
 from apb.settings import AdaptSettings
 from apb.statistics import interquartile_mean
@@ -206,8 +205,13 @@ def with_controls(summary: RunSummary, words: list[str], source: "EnvSource | No
 
 def control_settings(control: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a control of a run with these options."""
+    from apb.strategies import BehaviorTransfer  # this loads torch
+
     changed = {**settings, **CONTROLS[control]}
-    return changed if changed["strategy"] != PRIOR_STRATEGY else changed | {"strategy": EXPLORING_ALONE}
+    if changed["strategy"] != BehaviorTransfer.name:
+        return changed
+    own = BehaviorTransfer.options
+    return {name: value for name, value in changed.items() if name not in own} | {"strategy": EXPLORING_ALONE}
 
 
 def _backbone(control: str, source: "EnvSource", settings: Mapping[str, Any]) -> Backbone:

@@ -52,7 +52,7 @@ def parse(options: type[Options], verb: str, arguments: Sequence[str], epilog: s
     )
     if surplus:
         raise UnknownNameError(f"apb {verb} does not know what {surplus[0]!r} is for; {how_to_say(verb, surplus[0])}")
-    made = options(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(options)})
+    made = options(**{field.name: getattr(parsed, field.name) for field in _offered(options)})
     words = {word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for word in arguments}
     object.__setattr__(made, "named", frozenset(words & {field.name for field in dataclasses.fields(options)}))
     return made
@@ -131,11 +131,16 @@ def as_typed(options: type, text: str) -> str:
     return re.sub(rf"(?<![\w./'\"-])({'|'.join(named)})=(?:'([^']*)'|([\w.+-]*\w))", typed, text)
 
 
+def _offered(options: type) -> "list[dataclasses.Field[Any]]":
+    """The fields that the verb makes use of."""
+    return [field for field in dataclasses.fields(options) if field.name not in getattr(options, "unused", ())]
+
+
 def _check_names(options: type, verb: str, arguments: Sequence[str]) -> None:
     """Refuse what the parser would misread or only call unrecognised: positional arguments by their names, options that
     are not there or have one dash, and flags with a value.
     """
-    fields = {field.name: field for field in dataclasses.fields(options)}
+    fields = {field.name: field for field in _offered(options)}
     named = {name: field for name, field in fields.items() if tyro.conf.Positional not in get_args(field.type)}
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         word, _, value = argument.partition("=")
@@ -197,7 +202,7 @@ def _described(options: type) -> type:
     The parser would find the docstrings, but keep their line breaks.
     """
     docs = {name: text for parent in reversed(options.__mro__) for name, text in _field_docs(parent).items()}
-    fields = sorted(dataclasses.fields(options), key=lambda field: field.name not in vars(options)["__annotations__"])
+    fields = sorted(_offered(options), key=lambda field: field.name not in vars(options)["__annotations__"])
     return dataclasses.make_dataclass(
         options.__name__,
         [(field.name, _annotated(field, docs[field.name]), _default(field)) for field in fields],

@@ -177,14 +177,17 @@ class RunSummary:
         else:
             following = [f"apb resume {run}", f"apb eval {run}"]
         title = "return per episode, mean ± standard deviation" if self.latest else "not evaluated (eval_freq 0)"
-        if self._without_reward:
-            title += ", of the env's own reward, which nothing has learned from" if self.latest else ""
+        if self._without_reward and self.latest:
+            title += ", of the env's own reward, which nothing has learned from"
+        coverage = coverage_table(self.result["coverage"], lane_names(*zip(*self.lanes, strict=True)))
+        if coverage:  # of the same episodes, and with their returns
+            title = "what the policy visits without having learned from any reward"
         return [
             f"{self.config['env']}, {self.config['in_words']}: {title}",
-            *([self._table()] if self.latest else []),
+            *([self._table()] if self.latest and not coverage else []),
             *self._zero_shot(),
             *self._prediction(),
-            *coverage_table(self.result["coverage"], lane_names(*zip(*self.lanes, strict=True))),
+            *coverage,
             f"{self.steps}: {wall_time:,.1f} s, {self.timesteps_per_second:,.0f} steps/s; time went to"
             f" {self._profile()}",
             *told(self.result["systems"]),

@@ -28,7 +28,7 @@ from apb.files.json_files import (
     sha256_file,
     write_json_atomic,
 )
-from apb.files.model_folders import kind_of_folder, read_folder, require_config, write_folder
+from apb.files.model_folders import kind_of_folder, read_folder, require_config, require_place, write_folder
 from apb.files.tensor_files import read_tensors, write_tensors
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "require_config",
     "require_content",
     "require_fields",
+    "require_place",
     "sha256_file",
     "staged_folder",
     "sync",

@@ -105,7 +105,7 @@ def publish_folder(staging: Path, final: Path) -> None:
 
     When `final` existed, `staging` may afterwards name the old folder; the caller removes it.
     """
-    _refuse_to_delete_foreign_files(staging, final)
+    refuse_to_delete_foreign_files(final, {entry.name for entry in staging.iterdir()})
     for folder, _, names in os.walk(staging):
         for name in names:
             if stat.S_ISREG(os.lstat(Path(folder, name)).st_mode):  # not a link or a pipe that was carried over
@@ -195,12 +195,13 @@ def _previous(final: Path) -> Path:
     return final.with_name(f".{final.name}.previous")
 
 
-def _refuse_to_delete_foreign_files(staging: Path, final: Path) -> None:
+def refuse_to_delete_foreign_files(final: Path, names: set[str]) -> None:
+    """Raise `RunFolderError` where a folder with these `names` in it could not take the place of `final`."""
     if not final.exists():
         return
     if not final.is_dir():
         raise RunFolderError(f"{final} is a file; expected a folder, or a name that does not exist yet")
-    foreign = sorted({entry.name for entry in final.iterdir()} - {entry.name for entry in staging.iterdir()})
+    foreign = sorted({entry.name for entry in final.iterdir()} - names)
     if foreign:
         shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise RunFolderError(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from apb.errors import ConfigError, FileFormatError, MismatchError, RunFolderError, nearest_path, require_path
-from apb.files.atomic import published_folder, staged_folder
+from apb.files.atomic import published_folder, refuse_to_delete_foreign_files, staged_folder
 from apb.files.json_files import (
     PathLike,
     dump_json,
@@ -90,6 +90,14 @@ def write_folder(
             "may write to"
         ) from error
     return Path(path)
+
+
+def require_place(path: Path, format: str, texts: Iterable[str] = ()) -> None:
+    """Raise `RunFolderError` where `write_folder` could not write, since something else is there."""
+    names = {CONFIG_FILE, TENSORS_FILE, *texts}
+    if os.path.lexists(path):
+        _require_ours(path, names, format)
+        refuse_to_delete_foreign_files(path, names)
 
 
 def require_config(config: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from apb.errors import ConfigError
 
 ALL = "all"
 
-_PART = re.compile(r"(\d+)|(\d*):(\d*)", re.ASCII)
+_PART = re.compile(r"(\d{1,18})|(\d{0,18}):(\d{0,18})", re.ASCII)
 
 
 def elements_of(text: str, size: int) -> NDArray[np.int64]:
@@ -35,6 +35,8 @@ def elements_of(text: str, size: int) -> NDArray[np.int64]:
             first, last = index, str(int(index) + 1)
         numbers = range(int(first or 0), int(last or size))
         if not numbers or numbers[-1] >= size:
-            raise ConfigError(f"elements = {text!r:.100} has {part.strip()!r}, which is no part of them; {expected}")
+            raise ConfigError(
+                f"elements = {text!r:.100} has {part.strip()!r:.50}, which is no part of them; {expected}"
+            )
         chosen.update(numbers)
     return np.array(sorted(chosen))

@@ -24,7 +24,8 @@ class Objective(ABC):
     Attributes:
         name: What `objective` calls it.
         title: What it is called in print.
-        options: The fields of `PretrainSettings` that no other objective has.
+        options: The fields of `PretrainSettings` that are for this objective, perhaps among others: with one that does
+            not name them they are refused.
     """
 
     name: ClassVar[str]

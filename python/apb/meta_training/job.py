@@ -2,7 +2,7 @@
 `MetaResult` holds both."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from apb.environments import EnvSource
 from apb.errors import ConfigError, FileFormatError, counted
 from apb.files.model_folders import CONFIG_FILE
 from apb.flap.predictor_training import PredictorTraining
-from apb.jobs import Job, publish
+from apb.jobs import Job, publish, require_publishable
 from apb.lanes import names_of
 from apb.learner import Learner
 from apb.loop import LearningLoop
@@ -26,7 +26,7 @@ from apb.meta_training.lists import EVALUATED, lists_of
 from apb.meta_training.settings import MetaSettings
 from apb.resampling import tasks_of_reset
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, StopRequested
+from apb.runs import BUDGET, RunFolder, StopRequested
 from apb.runs.systems import deciding
 from apb.system_info import system_info
 from apb.tasks import Task
@@ -120,6 +120,10 @@ class MetaJob(Job):
         """See `Job`: the training of a predictor, if one is wanted."""
         return [PredictorTraining(learner, self.settings, pool)] if self.settings.layer_predictor else []
 
+    def require_place(self, run: RunFolder) -> None:
+        """See `Job`."""
+        require_publishable(run)
+
     def finish(self, loop: LearningLoop, result: AdaptResult, check: Callable[[], object]) -> MetaResult:
         """See `Job`: the backbone goes into the run folder's `pretrained/`, once the budget is spent, and then what it
         returns is added to its metadata."""
@@ -186,11 +190,7 @@ class MetaJob(Job):
             "total_timesteps": lanes * result.total_timesteps,
             "wall_time": result.wall_time,
             "seed": self.settings.seed,
-            "settings": {
-                field.name: value
-                for field in fields(self.settings)
-                if (value := getattr(self.settings, field.name)) != field.default
-            },
+            "settings": self.settings.changed(),
             "initial": {"hash": self.backbone.hash, **self.backbone.metadata},
             "system": deciding(system_info()),
             "returns": returns_json(zero_shot),

@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apb import _native
 from apb.backbone import Backbone
+from apb.backbone_card import PRETRAINED
 from apb.companions import Companion
 from apb.env_spaces import flat_size
 from apb.errors import ApbWarning, ConfigError, RunFolderError
@@ -15,19 +16,17 @@ from apb.intrinsic.coverage import Coverage, coverage_of
 from apb.intrinsic.elements import elements_of
 from apb.intrinsic.pictures import draw_coverage
 from apb.intrinsic.rewards import IntrinsicRewards
-from apb.jobs import Job, publish
+from apb.jobs import Job, publish, require_publishable
 from apb.learner import Learner
 from apb.loop import LearningLoop
 from apb.plotting import COVERAGE_FILE
 from apb.pretraining.settings import PretrainSettings
 from apb.runner import AdaptResult
-from apb.runs import BUDGET, StopRequested
+from apb.runs import BUDGET, RunFolder, StopRequested
 from apb.runs.systems import deciding
+from apb.settings import require_use_of_options
 from apb.strategies import AdaptiveParamNoise, ParamNoise
 from apb.system_info import system_info
-
-PRETRAINED = "pre-trained"
-"""The "kind" in the metadata of a backbone that was trained without rewards."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,20 +83,16 @@ class PretrainJob(Job):
             )
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
-        chosen = objective_named(options.objective)
-        chosen.require(options)
-        for field in fields(options):
-            of = [each.name for each in OBJECTIVES.values() if field.name in each.options]
-            value = getattr(options, field.name)
-            if of and chosen.name not in of and value != field.default:
-                raise ConfigError(
-                    f"{field.name} = {value} with objective = {chosen.name!r}, which has no use for it; leave it "
-                    f"out, or give objective={of[0]!r}"
-                )
+        objective_named(options.objective).require(options)
+        require_use_of_options(options, "objective", OBJECTIVES)
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""
         return [IntrinsicRewards(learner, self.settings, pool)]
+
+    def require_place(self, run: RunFolder) -> None:
+        """See `Job`."""
+        require_publishable(run)
 
     def finish(self, loop: LearningLoop, result: AdaptResult, check: Callable[[], object]) -> PretrainResult:
         """See `Job`: once the budget is spent, the first lane's backbone goes into the run folder's `pretrained/`, and
@@ -129,6 +124,7 @@ class PretrainJob(Job):
             "timesteps": result.total_timesteps,
             "seed": result.lanes[0]["seed"],
             "wall_time": result.wall_time,
+            "settings": self.settings.changed(),
             "initial": {"hash": self.backbone.hash, **self.backbone.metadata},
             "system": deciding(system_info()),
             "coverage": covered,

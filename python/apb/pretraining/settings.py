@@ -12,10 +12,15 @@ class PretrainSettings(SeedsSettings):
     """Options of `pretrain`. Budgets and intervals count environment transitions ("timesteps") of one lane."""
 
     job: ClassVar[str] = "pretrain"
+    unused: ClassVar[frozenset[str]] = frozenset(
+        {"reset_interval", "population_size", "segment_length", "evolution_rate"}
+    )
 
     objective: str = "rnd"
     """What is learned from in place of rewards: "rnd", what a network cannot yet predict (random network distillation),
     or "knn", how far states are from each other (particle entropy)."""
+    strategy: str = "action_noise"
+    """How the agent explores: "action_noise" or "adaptive_param_noise"."""
     total_timesteps: Timesteps = 100_000
     """Budget of environment transitions per seed, the population's and the warm-up's included. Never exceeded. Ours:
     after so many an Ant comes well beyond where random actions take it; 2,000,000 in URLB's code."""

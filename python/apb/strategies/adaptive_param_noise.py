@@ -46,6 +46,7 @@ class AdaptiveParamNoise(Strategy):
     """The perturbed actors of K lanes, one in each of S simulations, and one sigma per lane."""
 
     name = "adaptive_param_noise"
+    options = ("param_noise",)
 
     def __init__(self, context: StrategyContext) -> None:
         lanes, slots, size = len(context.seeds), context.slots, context.shape.num_parameters

@@ -42,9 +42,15 @@ class Strategy(ABC):
 
     Args:
         context: What the strategy works with.
+
+    Attributes:
+        name: What `strategy` calls it.
+        options: The fields of the settings that are for this strategy, perhaps among others: with one that does not
+            name them they are refused.
     """
 
     name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def __init__(self, context: StrategyContext) -> None: ...

@@ -32,6 +32,7 @@ class BehaviorTransfer(Strategy):
     """Flights of the prior and choices between it and the actor, in K lanes of S simulations."""
 
     name = STRATEGY
+    options = ("flight_prob", "flight_exponent", "flight_max_length", "extra_action")
 
     def __init__(self, context: StrategyContext) -> None:
         settings, lanes = context.settings, len(context.seeds)

@@ -40,6 +40,7 @@ class ParamNoise(Strategy):
     """The populations of K lanes; each goes through its generations at its own pace."""
 
     name = "param_noise"
+    options = ("param_noise", "population_size", "segment_length", "evolution_rate")
 
     def __init__(self, context: StrategyContext) -> None:
         settings, lanes, size = context.settings, len(context.seeds), context.shape.num_parameters
