@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from apb.adapter_shape import AdapterShape
 from apb.cloning import clone as cloning
+from apb.cloning import regression
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
 from cli_runs import ENV, PointEnv, register_env
 from clone_cases import backbone, shown_by, teacher
+from crashes import Crash
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import action_box, random_adapter
@@ -84,16 +86,39 @@ def test_the_adapter_of_the_lowest_error_is_kept_and_the_fit_ends_when_none_is_l
     np.testing.assert_array_equal(result.adapter.parameters, adapters[2])
 
 
-def test_no_interval_between_measurements_has_the_batches_of_another(monkeypatch):
+def test_each_step_has_a_batch_of_its_own_that_does_not_depend_on_when_the_error_is_measured(monkeypatch):
     shown, batches, real = shown_by(teacher(backbone())), [], ActorRegression.step
 
     def step(self, rows, actions):
-        batches.append(hash(rows.tobytes()))
+        batches.append(rows.tobytes())
         return real(self, rows, actions)
 
     monkeypatch.setattr(ActorRegression, "step", step)
-    apb.clone(shown, backbone(), **QUICK)
-    assert len(batches) == len(set(batches)) == 60
+    for eval_freq in (20, 7):
+        apb.clone(shown, backbone(), patience=60, **QUICK | {"eval_freq": eval_freq})
+    assert len(batches) == 120
+    assert len(set(batches[:60])) == 60
+    assert batches[60:] == batches[:60]
+
+
+def test_no_batch_is_drawn_before_its_step(monkeypatch):
+    """Those of an interval of 100,000,000 steps would need 191 GiB."""
+
+    def step(self, rows, actions):
+        raise Crash
+
+    monkeypatch.setattr(ActorRegression, "step", step)
+    many = QUICK | {"gradient_steps": 100_000_000, "eval_freq": 100_000_000}
+    with pytest.raises(Crash):
+        apb.clone(shown_by(teacher(backbone())), backbone(), **many)
+
+
+def test_a_batch_that_finds_no_room_is_refused(monkeypatch):
+    monkeypatch.setattr(regression, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(regression.NativeLayerStack, "__init__", lambda *sizes: pytest.fail("it is allocated"))
+    words = r"batch_size = 1000000 needs \d{3,} MiB of memory for .*; 1 MiB are free; choose a smaller batch_size"
+    with pytest.raises(apb.ConfigError, match=words):
+        apb.clone(shown_by(teacher(backbone())), backbone(), batch_size=1_000_000, **QUICK)
 
 
 def test_errors_that_are_not_finite_stop_it(monkeypatch):

@@ -243,8 +243,9 @@ def _descended(
     while errors[-1][0] < settings.gradient_steps and since_best < settings.patience:
         done = errors[-1][0]
         steps = min(settings.eval_freq, settings.gradient_steps - done)
-        draws = rng.generator(settings.seed, rng.Stream.CLONING, 1 + done)
-        for rows in draws.integers(len(actions), size=(steps, settings.batch_size)):
+        for step in range(done, done + steps):
+            draws = rng.generator(settings.seed, rng.Stream.CLONING, 1 + step)  # the split has position 0
+            rows = draws.integers(len(actions), size=settings.batch_size)
             regression.step(observations[rows], actions[rows])
         parameters = regression.parameters
         error = _error(actors, parameters, held_out)
