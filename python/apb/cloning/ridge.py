@@ -169,10 +169,10 @@ def ridge_path(scatter: Array, cross: Array, strengths: Array) -> Array:
     mean, count = scatter[:-1, -1] / scatter[-1, -1], scatter[-1, -1]
     around = scatter[:-1, :-1] - count * np.outer(mean, mean)
     values, vectors = _eigh(around)
-    rotated = (cross[:, :-1] - np.outer(cross[:, -1], mean)) @ vectors  # (A, F)
+    rotated = _product(cross[:, :-1] - np.outer(cross[:, -1], mean), vectors)  # (A, F)
     damped = values + np.maximum(strengths * values[-1], np.finfo(np.float64).tiny)[:, None]  # (R, F)
-    weights = (rotated / damped[:, None]) @ vectors.T
-    intercepts = cross[:, -1] / count - weights @ mean
+    weights = _product(rotated / damped[:, None], vectors.T)
+    intercepts = cross[:, -1] / count - _product(weights, mean)
     return np.concatenate([weights, intercepts[..., None]], axis=2)
 
 
@@ -209,7 +209,7 @@ def _gauss_newton(
     for action, (matrix, slope) in enumerate(zip(curvature, gradient, strict=True)):
         values, vectors = _eigh(matrix)
         damped = values + np.maximum(STRENGTHS * values[-1], np.finfo(np.float64).tiny)[:, None]
-        steps[:, action] = (vectors.T @ slope / damped) @ vectors.T
+        steps[:, action] = _product(_product(vectors.T, slope) / damped, vectors.T)
     return steps
 
 
@@ -226,6 +226,13 @@ def errors_of(features: _Features, path: Array, shown: tuple[NDArray[np.float32]
 def _last_row(sums: Array, size: int, count: int) -> Array:
     """Sum of `[phi, 1]`, (1, F + 1)."""
     return np.append(sums[:size, -1], count)[None]
+
+
+def _product(a: Array, b: Array) -> Array:
+    """`a @ b` by one thread; the bits of NumPy's depend on the threads of its BLAS."""
+    with one_torch_thread():
+        product: Array = torch.matmul(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    return product
 
 
 def _eigh(matrix: Array) -> tuple[Array, Array]:
