@@ -127,6 +127,14 @@ def test_errors_that_are_not_finite_stop_it(monkeypatch):
         apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
 
 
+def test_an_error_that_is_not_finite_before_the_first_step_is_told(monkeypatch):
+    monkeypatch.setattr(cloning, "_error", lambda actors, parameters, shown: np.nan)
+    with pytest.raises(
+        apb.DivergenceError, match=r"error is nan after 0 steps; .* if observations are far larger than"
+    ):
+        apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
+
+
 # --- both ----------------------------------------------------------------------------------------------------------
 
 

@@ -187,3 +187,25 @@ def test_features_that_never_vary_are_no_reason_to_fail():
     observations = np.zeros((40, 6))
     result = apb.clone(Demonstrations(observations, np.full((40, 2), 0.5), [20, 20]), backbone(), method="ridge")
     np.testing.assert_allclose(result.policy(np.zeros(6)), 0.5, atol=1e-3)
+
+
+def test_observations_whose_features_overflow_are_told_of():
+    generator = np.random.default_rng(0)
+    observations = 1e20 * generator.normal(size=(40, 6))
+    shown = Demonstrations(observations, generator.uniform(-1, 1, (40, 2)), [20, 20])
+    with pytest.raises(apb.DivergenceError, match=r"features are not finite; .* observations are too large .*; scale"):
+        apb.clone(shown, backbone(), method="ridge")
+
+
+def test_strengths_whose_error_is_not_finite_are_not_chosen(monkeypatch):
+    own = backbone()
+    shown, shape = shown_by(teacher(own)), AdapterShape.of(own, 6, 3)
+    rows = shown.observations, shown.actions
+    start, real = random_adapter(own, 6, 3).parameters, ridge.errors_of
+    monkeypatch.setattr(ridge, "errors_of", lambda *given_: np.where(np.arange(17) == 9, real(*given_), np.nan))
+    fit = ridge.fit_post_layer(own, start, shape, rows, rows)
+    assert fit.strength == ridge.STRENGTHS[9]
+    assert np.isfinite(fit.errors).all()
+    monkeypatch.setattr(ridge, "errors_of", lambda *given_: np.full(17, np.nan))
+    with pytest.raises(apb.DivergenceError, match="error is nan of each strength; expected a finite one"):
+        ridge.fit_post_layer(own, start, shape, rows, rows)

@@ -236,8 +236,18 @@ def _descended(
     """
     regression = ActorRegression(backbone, start, shape, settings.batch_size, settings.learning_rate, pool)
     actors = LaneActors([backbone], shape, pool)
-    best = start
-    errors = [(0, _error(actors, start, held_out))]
+
+    def measured(parameters: NDArray[np.float32], steps: int) -> tuple[int, float]:
+        error = _error(actors, parameters, held_out)
+        if not np.isfinite(error) or not np.isfinite(parameters).all():
+            raise DivergenceError(
+                f"the held-out error is {error} after {steps:,} steps; expected a finite one: lower learning_rate = "
+                f"{settings.learning_rate:g}, or, if observations are far larger than 1, scale them, in the "
+                "demonstrations and in the env alike"
+            )
+        return steps, error
+
+    best, errors = start, [measured(start, 0)]
     observations, actions = train
     since_best = 0
     while errors[-1][0] < settings.gradient_steps and since_best < settings.patience:
@@ -248,18 +258,13 @@ def _descended(
             rows = draws.integers(len(actions), size=settings.batch_size)
             regression.step(observations[rows], actions[rows])
         parameters = regression.parameters
-        error = _error(actors, parameters, held_out)
-        if not np.isfinite(error) or not np.isfinite(parameters).all():
-            raise DivergenceError(
-                f"the error is {error} after {done + steps:,} steps; expected a finite one: lower learning_rate = "
-                f"{settings.learning_rate:g}"
-            )
+        told = measured(parameters, done + steps)
         since_best += 1
-        if error < min(known for _, known in errors):
+        if told[1] < min(known for _, known in errors):
             best, since_best = parameters, 0
-        errors.append((done + steps, error))
+        errors.append(told)
         if callback is not None:
-            callback(done + steps, settings.gradient_steps, error)
+            callback(told[0], settings.gradient_steps, told[1])
     return best, errors
 
 
