@@ -270,6 +270,31 @@ def test_bad_input_is_explained(changes, words):
     assert words in str(failure.value)
 
 
+NO_FILES = [
+    (
+        "r1",
+        "demonstrations = 'r1' is no file; did you mean 'r1.npz'?; expected apb.Demonstrations or the path of a .npz",
+    ),
+    ("demos.npy", "'demos.npy' is no file; did you mean 'demos.npz'?"),
+    ("demo.npz", "'demo.npz' is no file; did you mean 'demos.npz'?"),
+    ("runs", "'runs' is no file; expected apb.Demonstrations or the path of a .npz file: roll a policy out with"),
+    ("mujoco/halfcheetah/expert-v0", "read a Minari data set with apb.Demonstrations.from_minari(id)"),
+    ("x" * 5000, "xxx is no file; expected apb.Demonstrations"),
+    ("", "demonstrations = '' is no name"),
+]
+
+
+@pytest.mark.parametrize(("word", "words"), NO_FILES, ids=[word[:30] for word, _ in NO_FILES])
+def test_a_word_that_is_no_file_is_told_with_the_nearest_and_what_can_be_given(word, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("r1.npz", "demos.npz", "demos.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(apb.ApbError) as failure:
+        apb.clone(word, backbone())
+    assert words in str(failure.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("gradient_steps", 10), ("eval_freq", 5), ("patience", 3), ("learning_rate", 0.01), ("batch_size", 7)],

@@ -429,6 +429,22 @@ def test_bad_options_of_collecting_are_named(policy, options, words):
         Demonstrations.collect(policy, ENV, **options)
 
 
+def test_slips_of_collecting_are_told_in_its_own_name_and_what_an_env_raises_as_in_an_evaluation(monkeypatch):
+    with pytest.raises(
+        apb.ConfigError, match=r"expected apb\.Demonstrations\.collect\(policy, env\), and a policy that"
+    ):
+        Demonstrations.collect(ENV, push_to_origin)
+    with pytest.raises(apb.ConfigError, match="expected one of them: give them one by one"):
+        Demonstrations.collect(push_to_origin, "cheetah-vel/mier-hard")
+
+    def step(self, action):
+        raise RuntimeError("the motor broke")
+
+    monkeypatch.setattr(PointEnv, "step", step)
+    with pytest.raises(apb.SimulationError, match="RuntimeError: the motor broke"):
+        Demonstrations.collect(push_to_origin, ENV)
+
+
 # --- Minari --------------------------------------------------------------------------------------------------------
 
 

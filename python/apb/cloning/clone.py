@@ -1,6 +1,7 @@
 """`clone`: fit an adapter around a frozen backbone to demonstrations: behaviour cloning."""
 
 import inspect
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -18,13 +19,14 @@ from apb.adapter import Adapter
 from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
+from apb.cloning.demonstration_files import ENDING
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
 from apb.cloning.ridge import fit_post_layer
 from apb.cloning.settings import CloneSettings
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbError, ApbWarning, ConfigError, DivergenceError
+from apb.errors import ApbError, ApbWarning, ConfigError, DivergenceError, nearest_path, require_path
 from apb.evaluation import EvalResult, evaluate, one_task
 from apb.lanes import Lane
 from apb.policy import Policy
@@ -117,7 +119,7 @@ def clone(
             `FileFormatError` for a file that holds none, `DivergenceError` for errors that are not finite.
     """
     settings = CloneSettings.from_options(options, inspect.signature(clone).parameters)
-    source = None if env is None else one_task(None, env)
+    source = None if env is None else one_task(env)
     shown = _resolved(demonstrations, source)
     source = shown.env
     begun = time.perf_counter()
@@ -204,15 +206,19 @@ def split(
 
 def _resolved(given: object, source: EnvSource | None) -> Demonstrations:
     """What was given as demonstrations, in the env if there is one."""
+    if isinstance(given, Demonstrations):
+        return given if source is None else given.in_env(source)
+    found = f"is a {type(given).__name__}"
     if isinstance(given, str | Path):
-        return Demonstrations.load(given, source)
-    if not isinstance(given, Demonstrations):
-        raise ConfigError(
-            f"demonstrations is a {type(given).__name__}; expected apb.Demonstrations or the path of a .npz file: roll "
-            "a policy out with apb.Demonstrations.collect(policy, env), take arrays with apb.Demonstrations("
-            "observations, actions, episode_lengths)"
-        )
-    return given if source is None else given.in_env(source)
+        path = require_path("demonstrations", given)
+        if path.suffix == ENDING or os.path.isfile(path):  # noqa: PTH113 - Path's raises for a name that is too long
+            return Demonstrations.load(path, source)
+        found = f"= {str(path)!r:.100} is no file{nearest_path(path, ending=ENDING)}"
+    raise ConfigError(
+        f"demonstrations {found}; expected apb.Demonstrations or the path of a {ENDING} file: roll a policy out with "
+        "apb.Demonstrations.collect(policy, env), read a Minari data set with apb.Demonstrations.from_minari(id), take "
+        "arrays with apb.Demonstrations(observations, actions, episode_lengths)"
+    )
 
 
 def _rows(shown: Demonstrations) -> Rows:

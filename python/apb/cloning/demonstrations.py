@@ -222,14 +222,14 @@ class Demonstrations:
             As `apb.evaluate`.
         """
         # Here, since what evaluates need not be loaded to look at arrays.
-        from apb.evaluation import one_task, parallel_episodes, predictor_of, run_episodes
+        from apb.evaluation import parallel_episodes, predictor_of, run_episodes, task_for
         from apb.simulations import Simulations
 
         n_episodes = require_integer("n_episodes", n_episodes, 1, 100_000)
         seed = require_integer("seed", seed, 0, rng.MAX_SEED)
         noise = require_number("noise", noise)
         require_range("noise", noise, 0, MAX_NOISE)
-        source = one_task(policy, env)
+        source = task_for(policy, env, "apb.Demonstrations.collect")
         recorder = _Recorder(predictor_of(policy, source, deterministic), seed, noise)
         slots = parallel_episodes(source, n_episodes)
         with Simulations(source, 1, slots, [seed], rng.Stream.DEMONSTRATION) as simulations:
