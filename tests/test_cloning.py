@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from apb.adapter_shape import AdapterShape
 from apb.cloning import clone as cloning
-from apb.cloning import regression
+from apb.cloning import picture, regression
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
 from cli_runs import ENV, PointEnv, register_env
@@ -317,3 +317,33 @@ def test_a_clone_whose_evaluation_fails_is_returned_with_a_warning(monkeypatch):
     assert result.evaluation is None
     assert result.to_json()["evaluation"] is None
     np.testing.assert_allclose(result.policy(shown.observations), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "actions", "told"),
+    [("ridge", 1, "Gauss-Newton steps after the regression"), ("gradient", 13, "steps of Adam")],
+)
+def test_the_picture_tells_units_what_is_counted_which_step_was_kept_and_what_is_left_out(
+    method, actions, told, tmp_path, monkeypatch
+):
+    figures = []
+    monkeypatch.setattr(picture, "save_figure", lambda figure, target: figures.append(figure))
+    result = apb.clone(
+        shown_by(teacher(backbone(), action_size=actions)), backbone(3), method=method, **QUICK_BY[method]
+    )
+    picture.draw_clone(result, tmp_path / "clone.png")
+    *panels, way = figures[0].axes
+    title = figures[0].get_suptitle()
+    assert title.startswith("actions scaled to [-1, 1] on 150 steps of 1 episode, held out")
+    assert f"\nmean squared error {result.held_out_error:.3g}" in title
+    assert ("the first 11 of 13 are drawn" in title) == (actions == 13)
+    assert len(panels) == min(actions, 11)
+    errors = np.square(result.policy(result.held_out.observations) - result.held_out.actions).mean(axis=0)
+    told_errors = [float(panel.get_title().split()[-1]) for panel in panels]
+    np.testing.assert_allclose(told_errors, errors[: len(panels)], rtol=1e-2)
+    assert {(panel.get_xlabel(), panel.get_ylabel()) for panel in panels} == {("demonstrated", "cloned")}
+    assert (way.get_xlabel(), way.get_ylabel()) == (told, "mean squared error")
+    curve, kept = way.get_lines()
+    np.testing.assert_array_equal(curve.get_xydata(), np.stack([result.steps, result.errors], axis=1))
+    assert kept.get_xydata().tolist() == [[result.steps[result.errors.argmin()], result.held_out_error]]
+    assert all(float(tick).is_integer() for tick in way.get_xticks())
