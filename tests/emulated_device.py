@@ -61,7 +61,7 @@ class _ToDevice(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if func is Tensor.to:
+        if func is Tensor.to and not isinstance(args[1], torch.dtype):
             tensor, device = args
             require_no_waiting(func)
             on_cpu = tensor.cpu().clone()

@@ -96,6 +96,8 @@ def test_nothing_that_is_there_is_overwritten(demos, here, capsys):
 
 BAD = [
     (["gone.npz"], "'gone.npz' is no file"),
+    (["demo.npz"], "'demo.npz' is no file; did you mean 'demos.npz'?"),
+    (["demos.npy"], "DEMOS = 'demos.npy' does not exist; did you mean 'demos.npz'?; expected a .npz file"),
     (["halfcheetah"], "DEMOS = 'halfcheetah' does not exist; expected a .npz file, the folder of a policy"),
     (["text.txt"], "cannot be read (BadZipFile"),
     (["demos.npz", "cheetah-val"], "did you mean 'cheetah-vel'?"),

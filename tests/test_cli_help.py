@@ -45,7 +45,8 @@ def test_every_verb_explains_itself_its_exit_codes_and_json(capsys, verb):
     called = call(capsys, verb, "--help")
     assert called.code == 0
     assert called.out.startswith(f"usage: apb {verb}")
-    assert "75   a signal" in called.out
+    assert ("75   a signal" in called.out) == (verb in ("adapt", "meta-train", "pretrain", "resume"))
+    assert f"130  {'interrupted' if verb in cli.RUNS else 'a signal (Ctrl-C, SIGTERM) ended it'}" in called.out
     assert "--json" in called.out
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from apb.adapter_shape import AdapterShape
 from apb.cloning import clone as cloning
+from apb.cloning import picture, regression
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
 from cli_runs import ENV, PointEnv, register_env
 from clone_cases import backbone, shown_by, teacher
+from crashes import Crash
 from hypothesis import given
 from hypothesis import strategies as st
 from policies import action_box, random_adapter
@@ -84,21 +86,52 @@ def test_the_adapter_of_the_lowest_error_is_kept_and_the_fit_ends_when_none_is_l
     np.testing.assert_array_equal(result.adapter.parameters, adapters[2])
 
 
-def test_no_interval_between_measurements_has_the_batches_of_another(monkeypatch):
+def test_each_step_has_a_batch_of_its_own_that_does_not_depend_on_when_the_error_is_measured(monkeypatch):
     shown, batches, real = shown_by(teacher(backbone())), [], ActorRegression.step
 
     def step(self, rows, actions):
-        batches.append(hash(rows.tobytes()))
+        batches.append(rows.tobytes())
         return real(self, rows, actions)
 
     monkeypatch.setattr(ActorRegression, "step", step)
-    apb.clone(shown, backbone(), **QUICK)
-    assert len(batches) == len(set(batches)) == 60
+    for eval_freq in (20, 7):
+        apb.clone(shown, backbone(), patience=60, **QUICK | {"eval_freq": eval_freq})
+    assert len(batches) == 120
+    assert len(set(batches[:60])) == 60
+    assert batches[60:] == batches[:60]
+
+
+def test_no_batch_is_drawn_before_its_step(monkeypatch):
+    """Those of an interval of 100,000,000 steps would need 191 GiB."""
+
+    def step(self, rows, actions):
+        raise Crash
+
+    monkeypatch.setattr(ActorRegression, "step", step)
+    many = QUICK | {"gradient_steps": 100_000_000, "eval_freq": 100_000_000}
+    with pytest.raises(Crash):
+        apb.clone(shown_by(teacher(backbone())), backbone(), **many)
+
+
+def test_a_batch_that_finds_no_room_is_refused(monkeypatch):
+    monkeypatch.setattr(regression, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(regression.NativeLayerStack, "__init__", lambda *sizes: pytest.fail("it is allocated"))
+    words = r"batch_size = 1000000 needs \d{3,} MiB of memory for .*; 1 MiB are free; choose a smaller batch_size"
+    with pytest.raises(apb.ConfigError, match=words):
+        apb.clone(shown_by(teacher(backbone())), backbone(), batch_size=1_000_000, **QUICK)
 
 
 def test_errors_that_are_not_finite_stop_it(monkeypatch):
     monkeypatch.setattr(ActorRegression, "parameters", np.full(6 * 6 + 6 + 20 * 3 + 3, np.nan, np.float32))
     with pytest.raises(apb.DivergenceError, match="after 20 steps; expected a finite one: lower learning_rate"):
+        apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
+
+
+def test_an_error_that_is_not_finite_before_the_first_step_is_told(monkeypatch):
+    monkeypatch.setattr(cloning, "_error", lambda actors, parameters, shown: np.nan)
+    with pytest.raises(
+        apb.DivergenceError, match=r"error is nan after 0 steps; .* if observations are far larger than"
+    ):
         apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
 
 
@@ -237,6 +270,31 @@ def test_bad_input_is_explained(changes, words):
     assert words in str(failure.value)
 
 
+NO_FILES = [
+    (
+        "r1",
+        "demonstrations = 'r1' is no file; did you mean 'r1.npz'?; expected apb.Demonstrations or the path of a .npz",
+    ),
+    ("demos.npy", "'demos.npy' is no file; did you mean 'demos.npz'?"),
+    ("demo.npz", "'demo.npz' is no file; did you mean 'demos.npz'?"),
+    ("runs", "'runs' is no file; expected apb.Demonstrations or the path of a .npz file: roll a policy out with"),
+    ("mujoco/halfcheetah/expert-v0", "read a Minari data set with apb.Demonstrations.from_minari(id)"),
+    ("x" * 5000, "xxx is no file; expected apb.Demonstrations"),
+    ("", "demonstrations = '' is no name"),
+]
+
+
+@pytest.mark.parametrize(("word", "words"), NO_FILES, ids=[word[:30] for word, _ in NO_FILES])
+def test_a_word_that_is_no_file_is_told_with_the_nearest_and_what_can_be_given(word, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("r1.npz", "demos.npz", "demos.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(apb.ApbError) as failure:
+        apb.clone(word, backbone())
+    assert words in str(failure.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("gradient_steps", 10), ("eval_freq", 5), ("patience", 3), ("learning_rate", 0.01), ("batch_size", 7)],
@@ -259,3 +317,33 @@ def test_a_clone_whose_evaluation_fails_is_returned_with_a_warning(monkeypatch):
     assert result.evaluation is None
     assert result.to_json()["evaluation"] is None
     np.testing.assert_allclose(result.policy(shown.observations), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "actions", "told"),
+    [("ridge", 1, "Gauss-Newton steps after the regression"), ("gradient", 13, "steps of Adam")],
+)
+def test_the_picture_tells_units_what_is_counted_which_step_was_kept_and_what_is_left_out(
+    method, actions, told, tmp_path, monkeypatch
+):
+    figures = []
+    monkeypatch.setattr(picture, "save_figure", lambda figure, target: figures.append(figure))
+    result = apb.clone(
+        shown_by(teacher(backbone(), action_size=actions)), backbone(3), method=method, **QUICK_BY[method]
+    )
+    picture.draw_clone(result, tmp_path / "clone.png")
+    *panels, way = figures[0].axes
+    title = figures[0].get_suptitle()
+    assert title.startswith("actions scaled to [-1, 1] on 150 steps of 1 episode, held out")
+    assert f"\nmean squared error {result.held_out_error:.3g}" in title
+    assert ("the first 11 of 13 are drawn" in title) == (actions == 13)
+    assert len(panels) == min(actions, 11)
+    errors = np.square(result.policy(result.held_out.observations) - result.held_out.actions).mean(axis=0)
+    told_errors = [float(panel.get_title().split()[-1]) for panel in panels]
+    np.testing.assert_allclose(told_errors, errors[: len(panels)], rtol=1e-2)
+    assert {(panel.get_xlabel(), panel.get_ylabel()) for panel in panels} == {("demonstrated", "cloned")}
+    assert (way.get_xlabel(), way.get_ylabel()) == (told, "mean squared error")
+    curve, kept = way.get_lines()
+    np.testing.assert_array_equal(curve.get_xydata(), np.stack([result.steps, result.errors], axis=1))
+    assert kept.get_xydata().tolist() == [[result.steps[result.errors.argmin()], result.held_out_error]]
+    assert all(float(tick).is_integer() for tick in way.get_xticks())

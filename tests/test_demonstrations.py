@@ -85,13 +85,35 @@ def with_value(name, index, value):
     return changed
 
 
+def masked(name):
+    given = arrays()
+    return given | {name: np.ma.array(given[name], mask=np.arange(given[name].size).reshape(given[name].shape) == 1)}
+
+
 BAD = [
     (with_value("observations", (3, 1), np.nan), "observations[3, 1] = nan; expected finite"),
     (with_value("observations", (0, 0), 1e300), "observations[0, 0] = 1e+300; expected finite float32"),
     (with_value("actions", (4, 0), np.inf), "actions[4, 0] = inf; expected finite"),
     (with_value("actions", (2, 1), 1.5), "actions[2, 1] = 1.5; expected a number in [-1.0, 1.0]"),
     (arrays() | {"observations": np.empty((0, 4)), "actions": np.empty((0, 2))}, "observations has shape (0, 4)"),
-    (arrays() | {"observations": np.zeros(5)}, "observations has shape (5,); expected (N, ...)"),
+    (
+        arrays() | {"observations": np.zeros(5)},
+        "observations has shape (5,); expected (N, ...), a row for each step: if each step has one number, give "
+        "observations.reshape(-1, 1), of shape (5, 1)",
+    ),
+    (arrays() | {"actions": np.zeros(5)}, "actions has shape (5,); expected (N, ...), a row for each step: if each"),
+    (arrays() | {"actions": 0.0}, "actions has shape (); expected (N, ...)"),
+    (masked("observations"), "observations masks 1 of 20 entries; expected none that is masked"),
+    (masked("actions"), "actions masks 1 of 10 entries; expected none that is masked"),
+    (masked("episode_lengths"), "episode_lengths masks 1 of 2 entries; expected none that is masked"),
+    (
+        arrays() | {"actions": list(masked("actions")["actions"])},
+        "actions masks 1 of 10 entries; expected none that is masked",
+    ),
+    (
+        arrays() | {"returns": np.ma.array([1, 2], mask=[0, 1])},
+        "returns masks 1 of 2 entries; expected none that is masked",
+    ),
     (arrays() | {"observations": [[1], [2, 3]]}, "NumPy cannot read"),
     (arrays() | {"actions": np.array([["a"]] * 5)}, "actions has dtype <U1; expected real numbers"),
     (arrays() | {"actions": np.zeros((6, 2))}, "5 observations and 6 actions; expected one action for each"),
@@ -122,6 +144,13 @@ def test_bad_arrays_are_named_with_what_was_found_and_expected(given, words):
     with pytest.raises(apb.ApbError) as failure:
         Demonstrations(**given)
     assert words in str(failure.value)
+
+
+def test_a_masked_array_in_which_nothing_is_masked_is_taken():
+    given = arrays()
+    shown = Demonstrations(**{name: np.ma.array(array) for name, array in given.items()})
+    assert type(shown.observations) is type(shown.actions) is type(shown.episode_lengths) is np.ndarray
+    np.testing.assert_array_equal(shown.observations, given["observations"].astype(np.float32))
 
 
 def test_a_number_that_no_episode_has_is_refused():
@@ -398,6 +427,22 @@ def test_policies_of_the_package_and_of_sb3_are_rolled_out_in_the_units_of_the_e
 def test_bad_options_of_collecting_are_named(policy, options, words):
     with pytest.raises(apb.ConfigError, match=words):
         Demonstrations.collect(policy, ENV, **options)
+
+
+def test_slips_of_collecting_are_told_in_its_own_name_and_what_an_env_raises_as_in_an_evaluation(monkeypatch):
+    with pytest.raises(
+        apb.ConfigError, match=r"expected apb\.Demonstrations\.collect\(policy, env\), and a policy that"
+    ):
+        Demonstrations.collect(ENV, push_to_origin)
+    with pytest.raises(apb.ConfigError, match="expected one of them: give them one by one"):
+        Demonstrations.collect(push_to_origin, "cheetah-vel/mier-hard")
+
+    def step(self, action):
+        raise RuntimeError("the motor broke")
+
+    monkeypatch.setattr(PointEnv, "step", step)
+    with pytest.raises(apb.SimulationError, match="RuntimeError: the motor broke"):
+        Demonstrations.collect(push_to_origin, ENV)
 
 
 # --- Minari --------------------------------------------------------------------------------------------------------

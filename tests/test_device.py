@@ -6,12 +6,13 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from adapt_runs import run, strategies
+from adapt_runs import STRATEGY_OPTIONS, run
 from apb import ConfigError, resume
 from crashes import Crash, CrashAt
 from emulated_device import CUDA, emulated_cuda
 from learning import small_backbone
 from meta_runs import meta_run
+from pretrain_runs import pretrain_run
 from run_files import assert_same_outcome, outcome
 
 EVERYTHING = {
@@ -24,6 +25,15 @@ EVERYTHING = {
     "normalize_observations": True,
 }
 POPULATION = {"segment_length": 20}  # several generations, whose fitness asks the critics
+
+
+def swing(observations):
+    """A prior: torque with the velocity."""
+    return 2 * np.sign(observations[:, 2:])
+
+
+STRATEGIES = [*STRATEGY_OPTIONS, {"strategy": "behavior_transfer", "prior": swing, "flight_prob": 0.05}]
+strategies = pytest.mark.parametrize("options", STRATEGIES, ids=lambda options: options["strategy"])
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +74,19 @@ def test_cuda_meta_trains_what_a_cpu_does(envs):
         np.testing.assert_allclose(ours.parameters, theirs.parameters, rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("objective", ["rnd", "knn"])
+def test_cuda_learns_without_rewards_what_a_cpu_does(objective):
+    options = {"objective": objective, "total_timesteps": 180, "n_seeds": 2}
+    on_cpu, on_cuda = (pretrain_run(**options, device=device) for device in ("cpu", "cuda"))
+    initial = small_backbone().tensors()
+    for expected, policy in zip(on_cpu.policies, on_cuda.policies, strict=True):
+        np.testing.assert_allclose(policy.adapter.parameters, expected.adapter.parameters, rtol=0, atol=2e-4)
+        learned = policy.backbone.tensors()
+        for name, values in expected.backbone.tensors().items():
+            np.testing.assert_allclose(learned[name], values, rtol=0, atol=2e-4, err_msg=name)
+        assert max(np.abs(learned[name] - value).max() for name, value in initial.items()) > 2e-3
+
+
 @strategies
 @pytest.mark.parametrize("cuda", ["emulated"], indirect=True)  # a GPU need not compute the same bytes twice
 def test_a_run_on_cuda_continues_exactly(options, tmp_path):
@@ -71,7 +94,7 @@ def test_a_run_on_cuda_continues_exactly(options, tmp_path):
     run(run_dir=tmp_path / "whole", **options)
     with pytest.raises(Crash):
         run(run_dir=tmp_path / "cut", callback=CrashAt(150), **options)
-    resume(tmp_path / "cut")
+    resume(tmp_path / "cut", **{name: value for name, value in options.items() if name == "prior"})
     assert_same_outcome(outcome(tmp_path / "cut"), outcome(tmp_path / "whole"))
 
 
@@ -109,6 +132,7 @@ def test_the_device_takes_no_tensor_of_the_cpu_and_gives_none_away():
     for leak in (x.numpy, lambda: np.asarray(x)):
         with pytest.raises(TypeError, match="convert cuda:0"):
             leak()
+    assert x.to(torch.float64).device == CUDA
     x.copy_(torch.ones(2, 3))
     assert x.flatten()[:2].mul_(2).device == CUDA
     assert x.cpu().tolist() == [[2, 2, 1], [1, 1, 1]]

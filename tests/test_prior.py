@@ -231,6 +231,14 @@ def test_a_run_with_a_prior_goes_on_exactly_from_its_folder(options, tmp_path):
     assert_same_outcome(outcome(tmp_path / "whole"), outcome(tmp_path / "cut"))
 
 
+@pytest.mark.parametrize("extra_action", ["off", "hard", "soft"])
+def test_a_lane_with_a_prior_learns_what_it_learns_alone_on_any_number_of_threads(extra_action):
+    together = run(prior=swing, extra_action=extra_action, n_seeds=2, num_threads=2)
+    for seed, policy in enumerate(together.policies):
+        alone = run(prior=swing, extra_action=extra_action, seed=seed)
+        assert alone.adapter.parameters.tobytes() == policy.adapter.parameters.tobytes()
+
+
 def test_a_run_with_a_function_as_prior_needs_it_again(tmp_path):
     options = {"prior": swing, "checkpoint_freq": 20}
     run(tmp_path / "whole", **options)

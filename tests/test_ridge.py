@@ -1,5 +1,9 @@
 """What `fit_post_layer` promises: the post-layer of ridge regression and of steps of Gauss and Newton from there."""
 
+import os
+import subprocess
+import sys
+
 import apb
 import numpy as np
 import pytest
@@ -33,6 +37,30 @@ def test_ridge_is_the_least_squares_solution_of_the_augmented_system(rows, featu
     expected = np.linalg.lstsq(*system)[0].T
     (found,) = ridge.ridge_path(phi1.T @ phi1, z.T @ phi1, np.array([10**strength]))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_bits_do_not_depend_on_the_threads_of_the_blas_of_numpy():
+    """400 features are so many that two threads of OpenBLAS add in another order than one."""
+    code = """
+import hashlib
+import numpy as np
+from apb.cloning import ridge
+generator = np.random.default_rng(0)
+phi, z = np.maximum(generator.normal(size=(500, 400)), 0), generator.normal(size=(500, 17))
+phi = np.concatenate([phi, np.ones((500, 1))], axis=1)
+scatter, cross = np.einsum("ni,nj->ij", phi, phi), np.einsum("ni,nj->ij", z, phi)
+print(hashlib.sha256(ridge.ridge_path(scatter, cross, ridge.STRENGTHS).tobytes()).hexdigest())
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("rows", [3, ridge.CHUNK - 1, ridge.CHUNK, 2 * ridge.CHUNK + 7])
@@ -159,3 +187,25 @@ def test_features_that_never_vary_are_no_reason_to_fail():
     observations = np.zeros((40, 6))
     result = apb.clone(Demonstrations(observations, np.full((40, 2), 0.5), [20, 20]), backbone(), method="ridge")
     np.testing.assert_allclose(result.policy(np.zeros(6)), 0.5, atol=1e-3)
+
+
+def test_observations_whose_features_overflow_are_told_of():
+    generator = np.random.default_rng(0)
+    observations = 1e20 * generator.normal(size=(40, 6))
+    shown = Demonstrations(observations, generator.uniform(-1, 1, (40, 2)), [20, 20])
+    with pytest.raises(apb.DivergenceError, match=r"features are not finite; .* observations are too large .*; scale"):
+        apb.clone(shown, backbone(), method="ridge")
+
+
+def test_strengths_whose_error_is_not_finite_are_not_chosen(monkeypatch):
+    own = backbone()
+    shown, shape = shown_by(teacher(own)), AdapterShape.of(own, 6, 3)
+    rows = shown.observations, shown.actions
+    start, real = random_adapter(own, 6, 3).parameters, ridge.errors_of
+    monkeypatch.setattr(ridge, "errors_of", lambda *given_: np.where(np.arange(17) == 9, real(*given_), np.nan))
+    fit = ridge.fit_post_layer(own, start, shape, rows, rows)
+    assert fit.strength == ridge.STRENGTHS[9]
+    assert np.isfinite(fit.errors).all()
+    monkeypatch.setattr(ridge, "errors_of", lambda *given_: np.full(17, np.nan))
+    with pytest.raises(apb.DivergenceError, match="error is nan of each strength; expected a finite one"):
+        ridge.fit_post_layer(own, start, shape, rows, rows)

@@ -132,14 +132,18 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def nearest_path(path: Path, *roots: Path) -> str:
-    """Return a part of an error message: the folder beside `path`, or in `roots`, whose name is spelled like it."""
-    known: list[Path] = []
+def nearest_path(path: Path, *roots: Path, ending: str = "") -> str:
+    """Return a part of an error message: the folder, or the file with this `ending`, beside `path` or in `roots`, whose
+    name is spelled like it."""
+    known: dict[Path, str] = {}
     for root in (path.parent, *roots):
         with suppress(OSError):
-            known += sorted(child for child in root.iterdir() if child.is_dir())
-    close = difflib.get_close_matches(path.name, [each.name for each in known], n=1)
-    return next((f"; did you mean {str(each)!r}?" for each in known if [each.name] == close), "")
+            children = sorted(
+                child for child in root.iterdir() if (child.suffix == ending if ending else child.is_dir())
+            )
+            known |= {child: child.name.removesuffix(ending) for child in children}
+    close = difflib.get_close_matches(path.stem if ending else path.name, list(known.values()), n=1)
+    return next((f"; did you mean {str(child)!r}?" for child, name in known.items() if [name] == close), "")
 
 
 def counted(number: int, noun: str) -> str:

@@ -91,7 +91,7 @@ def evaluate(
     """
     n_eval_episodes = require_integer("n_eval_episodes", n_eval_episodes, 1, 100_000)
     seed = require_integer("seed", seed, 0, rng.MAX_SEED)
-    source = one_task(policy, env)
+    source = task_for(policy, env, "apb.evaluate")
     predict = predictor_of(policy, source, deterministic)
     slots = parallel_episodes(source, n_eval_episodes)
     with Simulations(source, 1, slots, [seed], rng.Stream.EVALUATE) as simulations:
@@ -101,22 +101,28 @@ def evaluate(
     return EvalResult(returns[0], lengths[0])
 
 
-def one_task(policy: object, env: EnvLike | EnvSource) -> EnvSource:
-    """The env, a single task, that `policy` is to act in.
+def task_for(policy: object, env: EnvLike | EnvSource, function: str) -> EnvSource:
+    """The env, a single task, that `policy` is to act in, as both were given to `function`.
 
     Raises:
         ConfigError: they are not a policy and an env in this order, or it is several tasks. Else as `evaluate`.
     """
     if isinstance(policy, str | gymnasium.Env | VectorEnv) or hasattr(env, "predict"):
         raise ConfigError(
-            f"policy is a {type(policy).__name__} and env a {type(env).__name__}; expected evaluate(policy, env), and "
-            "a policy that is loaded: apb.Policy.from_pretrained(folder)"
+            f"policy is a {type(policy).__name__} and env a {type(env).__name__}; expected {function}(policy, env), "
+            "and a policy that is loaded: apb.Policy.from_pretrained(folder)"
         )
-    source = EnvSource.resolve(env)
+    source = one_task(env)
     if isinstance(policy, Policy):
         policy.check_env(source)
+    return source
+
+
+def one_task(env: EnvLike | EnvSource) -> EnvSource:
+    """The env, a single task; raises `ConfigError` if it is several, and what `EnvSource.resolve` does."""
+    source = EnvSource.resolve(env)
     if len(source.tasks) > 1:
-        raise ConfigError(f"env is {source.name}; expected one of them: evaluate the policy in each")
+        raise ConfigError(f"env is {source.name}; expected one of them: give them one by one")
     return source
 
 
@@ -174,8 +180,8 @@ def run_episodes(
         while running.any():
             if steps == MAX_EPISODE_STEPS:
                 raise SimulationError(
-                    f"env {simulations.source.name}: an evaluation episode has not ended after {steps:,} steps; "
-                    "expected an env with an end: wrap it with gymnasium.wrappers.TimeLimit, or pass eval_freq=0"
+                    f"env {simulations.source.name}: an episode has not ended after {steps:,} steps; expected an env "
+                    "with an end: wrap it with gymnasium.wrappers.TimeLimit, or, in a run, pass eval_freq=0"
                 )
             steps += 1
             numbers = np.where(running, number * simulations.slots + np.arange(simulations.slots), -1)

@@ -35,14 +35,24 @@ EXIT_UNEXPECTED = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
-EXIT_CODES = """\
+RUNS = ("adapt", "meta-train", "pretrain", "resume")
+"""Verbs that a signal stops at a checkpoint."""
+
+_EXIT_CODES = """\
 exit codes:
   0    done
   1    unexpected error, with a traceback: please report it
-  2    something to correct: an argument, an env, a file; the message says what
+  2    something to correct: an argument, an env, a file; the message says what"""
+
+EXIT_CODES_OF_RUNS = f"""\
+{_EXIT_CODES}
   75   a signal (Ctrl-C, SIGTERM) stopped the run, which wrote a checkpoint:
        `apb resume RUN` continues it
   130  interrupted with nothing to save, or by a second Ctrl-C"""
+
+EXIT_CODES_OF_OTHERS = f"""\
+{_EXIT_CODES}
+  130  a signal (Ctrl-C, SIGTERM) ended it; what it had said it saved is there"""
 
 _USAGE = "\n".join(
     [
@@ -57,7 +67,7 @@ _USAGE = "\n".join(
         "`apb VERB --help` shows the options of a verb; `--json` makes it print one",
         "JSON object on standard output. `apb --version` prints the version.",
         "",
-        EXIT_CODES,
+        EXIT_CODES_OF_RUNS,
     ]
 )
 
@@ -114,7 +124,7 @@ def _dispatch(given: list[str]) -> int:
             f"MUJOCO_GL = {chosen!r} keeps MuJoCo from loading ({type(error).__name__}: {error}); unset it, or set egl,"
             " osmesa (`apt install libosmesa6`) or disable"
         ) from error
-    options = parse(module.Options, verb, rest, EXIT_CODES)
+    options = parse(module.Options, verb, rest, EXIT_CODES_OF_RUNS if verb in RUNS else EXIT_CODES_OF_OTHERS)
     say = partial(as_typed, module.Options)
     # Standard output is for the outcome alone, whatever envs and libraries print on the way.
     with (

@@ -165,8 +165,9 @@ def _demonstrations(options: Options, env_kwargs: dict[str, Any]) -> "tuple[Demo
     if path.suffix == ENDING or os.path.isfile(word):  # noqa: PTH113 - likewise
         return Demonstrations.load(path, source_or_none), None
     if not MINARI_ID.fullmatch(word):
+        near = nearest_path(path, ending=ENDING) or nearest_path(path)
         raise ConfigError(
-            f"DEMOS = {word!r:.100} does not exist{nearest_path(path)}; expected a {ENDING} file, the folder of a "
+            f"DEMOS = {word!r:.100} does not exist{near}; expected a {ENDING} file, the folder of a "
             "policy or a run, or the id of a Minari data set, such as mujoco/halfcheetah/expert-v0"
         )
     shown = Demonstrations.from_minari(word)

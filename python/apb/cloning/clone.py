@@ -1,6 +1,7 @@
 """`clone`: fit an adapter around a frozen backbone to demonstrations: behaviour cloning."""
 
 import inspect
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -18,13 +19,14 @@ from apb.adapter import Adapter
 from apb.adapter_shape import AdapterShape
 from apb.adapter_starts import starts_of
 from apb.backbone import Backbone
+from apb.cloning.demonstration_files import ENDING
 from apb.cloning.demonstrations import Demonstrations
 from apb.cloning.regression import ActorRegression
 from apb.cloning.ridge import fit_post_layer
 from apb.cloning.settings import CloneSettings
 from apb.env_spaces import flat_size
 from apb.environments import EnvLike, EnvSource
-from apb.errors import ApbError, ApbWarning, ConfigError, DivergenceError
+from apb.errors import ApbError, ApbWarning, ConfigError, DivergenceError, nearest_path, require_path
 from apb.evaluation import EvalResult, evaluate, one_task
 from apb.lanes import Lane
 from apb.policy import Policy
@@ -117,7 +119,7 @@ def clone(
             `FileFormatError` for a file that holds none, `DivergenceError` for errors that are not finite.
     """
     settings = CloneSettings.from_options(options, inspect.signature(clone).parameters)
-    source = None if env is None else one_task(None, env)
+    source = None if env is None else one_task(env)
     shown = _resolved(demonstrations, source)
     source = shown.env
     begun = time.perf_counter()
@@ -204,15 +206,19 @@ def split(
 
 def _resolved(given: object, source: EnvSource | None) -> Demonstrations:
     """What was given as demonstrations, in the env if there is one."""
+    if isinstance(given, Demonstrations):
+        return given if source is None else given.in_env(source)
+    found = f"is a {type(given).__name__}"
     if isinstance(given, str | Path):
-        return Demonstrations.load(given, source)
-    if not isinstance(given, Demonstrations):
-        raise ConfigError(
-            f"demonstrations is a {type(given).__name__}; expected apb.Demonstrations or the path of a .npz file: roll "
-            "a policy out with apb.Demonstrations.collect(policy, env), take arrays with apb.Demonstrations("
-            "observations, actions, episode_lengths)"
-        )
-    return given if source is None else given.in_env(source)
+        path = require_path("demonstrations", given)
+        if path.suffix == ENDING or os.path.isfile(path):  # noqa: PTH113 - Path's raises for a name that is too long
+            return Demonstrations.load(path, source)
+        found = f"= {str(path)!r:.100} is no file{nearest_path(path, ending=ENDING)}"
+    raise ConfigError(
+        f"demonstrations {found}; expected apb.Demonstrations or the path of a {ENDING} file: roll a policy out with "
+        "apb.Demonstrations.collect(policy, env), read a Minari data set with apb.Demonstrations.from_minari(id), take "
+        "arrays with apb.Demonstrations(observations, actions, episode_lengths)"
+    )
 
 
 def _rows(shown: Demonstrations) -> Rows:
@@ -236,29 +242,35 @@ def _descended(
     """
     regression = ActorRegression(backbone, start, shape, settings.batch_size, settings.learning_rate, pool)
     actors = LaneActors([backbone], shape, pool)
-    best = start
-    errors = [(0, _error(actors, start, held_out))]
+
+    def measured(parameters: NDArray[np.float32], steps: int) -> tuple[int, float]:
+        error = _error(actors, parameters, held_out)
+        if not np.isfinite(error) or not np.isfinite(parameters).all():
+            raise DivergenceError(
+                f"the held-out error is {error} after {steps:,} steps; expected a finite one: lower learning_rate = "
+                f"{settings.learning_rate:g}, or, if observations are far larger than 1, scale them, in the "
+                "demonstrations and in the env alike"
+            )
+        return steps, error
+
+    best, errors = start, [measured(start, 0)]
     observations, actions = train
     since_best = 0
     while errors[-1][0] < settings.gradient_steps and since_best < settings.patience:
         done = errors[-1][0]
         steps = min(settings.eval_freq, settings.gradient_steps - done)
-        draws = rng.generator(settings.seed, rng.Stream.CLONING, 1 + done)
-        for rows in draws.integers(len(actions), size=(steps, settings.batch_size)):
+        for step in range(done, done + steps):
+            draws = rng.generator(settings.seed, rng.Stream.CLONING, 1 + step)  # the split has position 0
+            rows = draws.integers(len(actions), size=settings.batch_size)
             regression.step(observations[rows], actions[rows])
         parameters = regression.parameters
-        error = _error(actors, parameters, held_out)
-        if not np.isfinite(error) or not np.isfinite(parameters).all():
-            raise DivergenceError(
-                f"the error is {error} after {done + steps:,} steps; expected a finite one: lower learning_rate = "
-                f"{settings.learning_rate:g}"
-            )
+        told = measured(parameters, done + steps)
         since_best += 1
-        if error < min(known for _, known in errors):
+        if told[1] < min(known for _, known in errors):
             best, since_best = parameters, 0
-        errors.append((done + steps, error))
+        errors.append(told)
         if callback is not None:
-            callback(done + steps, settings.gradient_steps, error)
+            callback(told[0], settings.gradient_steps, told[1])
     return best, errors
 
 

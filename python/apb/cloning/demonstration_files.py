@@ -54,7 +54,7 @@ def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
             f"the demonstrations {str(source)!r:.100} cannot be read: {error.strerror or error}; choose another file"
         ) from error
     if file is None:
-        raise RunFolderError(f"demonstrations: {str(source)!r} is no file{nearest_path(source)}; {KEYS}")
+        raise RunFolderError(f"demonstrations: {str(source)!r} is no file{nearest_path(source, ending=ENDING)}; {KEYS}")
     with file:
         found = _known_arrays(file, source)
     missing = [name for name in NEEDED if name not in found]

@@ -38,7 +38,7 @@ class Demonstrations:
 
     Raises:
         ConfigError: there is no transition; lengths do not sum up; NaN, infinity, or an action out of its bounds, with
-            the index. MismatchError: shapes do not fit. InvalidEnvError: a space is not supported.
+            the index; masked entries. MismatchError: shapes do not fit. InvalidEnvError: a space is not supported.
     """
 
     observations: NDArray[np.float32]
@@ -222,14 +222,14 @@ class Demonstrations:
             As `apb.evaluate`.
         """
         # Here, since what evaluates need not be loaded to look at arrays.
-        from apb.evaluation import one_task, parallel_episodes, predictor_of, run_episodes
+        from apb.evaluation import parallel_episodes, predictor_of, run_episodes, task_for
         from apb.simulations import Simulations
 
         n_episodes = require_integer("n_episodes", n_episodes, 1, 100_000)
         seed = require_integer("seed", seed, 0, rng.MAX_SEED)
         noise = require_number("noise", noise)
         require_range("noise", noise, 0, MAX_NOISE)
-        source = one_task(policy, env)
+        source = task_for(policy, env, "apb.Demonstrations.collect")
         recorder = _Recorder(predictor_of(policy, source, deterministic), seed, noise)
         slots = parallel_episodes(source, n_episodes)
         with Simulations(source, 1, slots, [seed], rng.Stream.DEMONSTRATION) as simulations:
@@ -286,14 +286,25 @@ class _Recorder:
         return observations[order], actions[order], np.bincount(numbers, minlength=count).astype(np.int64)
 
 
-def _numbers(name: str, values: Any, expected: str) -> NDArray[Any]:
-    """`values` as an array of real numbers of whatever type; raises `ConfigError` for anything else."""
+def _array(name: str, values: Any) -> NDArray[Any]:
+    """`values` as an array; raises `ConfigError` for what NumPy cannot read, and for masked entries."""
     try:
-        array = np.asarray(values)
+        array = np.ma.asarray(values)
     except Exception as error:  # a ragged list, for one
         raise ConfigError(
             f"{name} is a {type(values).__name__} that NumPy cannot read ({error}); expected rows of equal length"
         ) from error
+    if np.ma.is_masked(array):
+        raise ConfigError(
+            f"{name} masks {int(np.ma.getmaskarray(array).sum()):,} of {array.size:,} entries; expected none that is "
+            "masked: leave the episodes with such entries out"
+        )
+    return np.asarray(array)
+
+
+def _numbers(name: str, values: Any, expected: str) -> NDArray[Any]:
+    """`values` as an array of real numbers of whatever type; raises `ConfigError` for anything else."""
+    array = _array(name, values)
     if array.dtype.kind not in "fiub":
         raise ConfigError(f"{name} has dtype {array.dtype}; expected real numbers, {expected}")
     return array
@@ -302,6 +313,11 @@ def _numbers(name: str, values: Any, expected: str) -> NDArray[Any]:
 def _rows(name: str, values: Any) -> NDArray[np.float32]:
     """`values` as finite float32 (N, ...)."""
     array = _numbers(name, values, "shape (N, ...)")
+    if array.ndim == 1 and array.size:
+        raise ConfigError(
+            f"{name} has shape {array.shape}; expected (N, ...), a row for each step: if each step has one number, "
+            f"give {name}.reshape(-1, 1), of shape ({array.size}, 1)"
+        )
     if array.ndim < 2 or array.size == 0:
         raise ConfigError(
             f"{name} has shape {array.shape}; expected (N, ...) with N >= 1: a row for each step, and more than nothing"
@@ -320,7 +336,7 @@ def _rows(name: str, values: Any) -> NDArray[np.float32]:
 
 
 def _lengths(values: Any, rows: int) -> NDArray[np.int64]:
-    array = np.asarray(values)
+    array = _array("episode_lengths", values)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
         raise ConfigError(
             f"episode_lengths is {array.dtype} of shape {array.shape}; expected integers, shape (E,) with E >= 1"

@@ -8,6 +8,7 @@ from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
 from apb.layer_stack import NativeLayerStack
+from apb.memory import available_memory, require_room
 from apb.networks import FlatLayers, policy_chain
 from apb.optimizer import Adam
 
@@ -22,6 +23,9 @@ class ActorRegression:
         batch_size: B.
         learning_rate: Of Adam.
         pool: Native threads; None uses the caller's. Results do not depend on it.
+
+    Raises:
+        ConfigError: a batch needs more memory than is free.
     """
 
     def __init__(
@@ -46,6 +50,14 @@ class ActorRegression:
         self._gradients = [pre, *hidden, post]
         sizes = [shape.observation_size, *backbone.layer_sizes, shape.action_size]
         relus = [backbone.input_activation, *[True] * len(backbone.weights), False]
+        copies = batch_size * (8 + 4 * shape.observation_size + 20 * shape.action_size)  # and the numbers of the rows
+        require_room(
+            NativeLayerStack.required_bytes(sizes, 1, batch_size) + copies,
+            available_memory(),
+            f"batch_size = {batch_size}",
+            "of memory for the values and slopes of a step",
+            "a smaller batch_size",
+        )
         self._stack = NativeLayerStack(sizes, relus, 1, batch_size, pool)
         self._scale = 2 / (batch_size * shape.action_size)
 

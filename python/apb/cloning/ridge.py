@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from apb import _native
 from apb.adapter_shape import AdapterShape
 from apb.backbone import Backbone
+from apb.errors import DivergenceError
 from apb.layer_stack import NativeLayerStack
 from apb.torch_threads import one_torch_thread
 
@@ -31,6 +32,10 @@ CHUNK = 1024
 """Rows that are computed at once."""
 KEPT_BYTES = 2**29
 """Of features that are kept, where they are looked at several times; of more, all are computed each time."""
+TOO_LARGE = (
+    "some observations are too large for sums in float32; scale them, in the demonstrations and in the env alike"
+)
+"""What the errors say of sums that overflow."""
 
 Array = NDArray[np.float64]
 
@@ -129,6 +134,9 @@ def fit_post_layer(
         shape: Its sizes.
         train, held_out: Observations (N, obs) and actions (N, act) in [-1, 1].
         pool: Native threads; None uses the caller's.
+
+    Raises:
+        DivergenceError: sums of features, or the held-out errors of all regressions, are not finite.
     """
     features = _Features(backbone, start, shape, pool)
     observations, actions = train
@@ -141,12 +149,16 @@ def fit_post_layer(
     scatter = np.concatenate([sums[: features.size], _last_row(sums, features.size, len(observations))])
     path = ridge_path(scatter, sums[features.size :], STRENGTHS)
     found = errors_of(features, path, held_out)
-    best = int(np.argmin(found))
+    best = _least(found)
+    if not np.isfinite(found[best]):
+        raise DivergenceError(
+            f"the held-out error is {found[best]} of each strength; expected a finite one: {TOO_LARGE}"
+        )
     layer, errors, strength = path[best], [float(found[best])], float(STRENGTHS[best])
     for _ in range(REFINEMENTS):
         path = layer + _gauss_newton(features, layer, observations, actions)
         found = errors_of(features, path, held_out)
-        best = int(np.argmin(found))
+        best = _least(found)
         if not found[best] < errors[-1]:
             break
         layer = path[best]
@@ -171,10 +183,10 @@ def ridge_path(scatter: Array, cross: Array, strengths: Array) -> Array:
     mean, count = scatter[:-1, -1] / scatter[-1, -1], scatter[-1, -1]
     around = scatter[:-1, :-1] - count * np.outer(mean, mean)
     values, vectors = _eigh(around)
-    rotated = (cross[:, :-1] - np.outer(cross[:, -1], mean)) @ vectors  # (A, F)
+    rotated = _product(cross[:, :-1] - np.outer(cross[:, -1], mean), vectors)  # (A, F)
     damped = values + np.maximum(strengths * values[-1], np.finfo(np.float64).tiny)[:, None]  # (R, F)
-    weights = (rotated / damped[:, None]) @ vectors.T
-    intercepts = cross[:, -1] / count - weights @ mean
+    weights = _product(rotated / damped[:, None], vectors.T)
+    intercepts = cross[:, -1] / count - _product(weights, mean)
     return np.concatenate([weights, intercepts[..., None]], axis=2)
 
 
@@ -211,7 +223,7 @@ def _gauss_newton(
     for action, (matrix, slope) in enumerate(zip(curvature, gradient, strict=True)):
         values, vectors = _eigh(matrix)
         damped = values + np.maximum(STRENGTHS * values[-1], np.finfo(np.float64).tiny)[:, None]
-        steps[:, action] = (vectors.T @ slope / damped) @ vectors.T
+        steps[:, action] = _product(_product(vectors.T, slope) / damped, vectors.T)
     return steps
 
 
@@ -225,13 +237,27 @@ def errors_of(features: _Features, path: Array, shown: tuple[NDArray[np.float32]
     return total / actions.size
 
 
+def _least(errors: Array) -> int:
+    """Where the least of the errors is that are finite; 0 if none is."""
+    return int(np.argmin(np.where(np.isfinite(errors), errors, np.inf)))
+
+
 def _last_row(sums: Array, size: int, count: int) -> Array:
     """Sum of `[phi, 1]`, (1, F + 1)."""
     return np.append(sums[:size, -1], count)[None]
 
 
+def _product(a: Array, b: Array) -> Array:
+    """`a @ b` by one thread; the bits of NumPy's depend on the threads of its BLAS."""
+    with one_torch_thread():
+        product: Array = torch.matmul(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    return product
+
+
 def _eigh(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues, ascending and at least 0, and vectors, by one thread, since LAPACK's bits depend on their number."""
+    if not np.isfinite(matrix).all():
+        raise DivergenceError(f"sums of the backbone's features are not finite; expected finite ones: {TOO_LARGE}")
     with one_torch_thread():
         values, vectors = torch.linalg.eigh(torch.from_numpy((matrix + matrix.T) / 2))
     return np.maximum(values.numpy(), 0), vectors.numpy()
