@@ -141,7 +141,7 @@ def test_a_policy_is_not_evaluated_in_an_env_of_other_shapes_or_bounds():
     with pytest.raises(ConfigError, match=r"the policy returned actions of shape \(2,\); expected \(2, 1\)"):
         evaluate(lambda observations: observations[:, 0], "Pendulum-v1", 2)
     for arguments in (("Pendulum-v1", policy), (gymnasium.make("Pendulum-v1"), policy), ("a/folder", "Pendulum-v1")):
-        with pytest.raises(ConfigError, match=r"expected evaluate\(policy, env\), and a policy that is loaded"):
+        with pytest.raises(ConfigError, match=r"expected apb\.evaluate\(policy, env\), and a policy that is loaded"):
             evaluate(*arguments)
     for actions in ("a", None, [[1.0], [2.0, 3.0]], [[1j], [1j]]):
         with pytest.raises(ConfigError, match=r"the policy returned actions = .*; expected numbers of shape \(2, 1\)"):
