@@ -217,7 +217,9 @@ def write_page(records: list[dict[str, Any]]) -> None:
         "| --- |" + " --- |" * (1 + len(errors)),
         *(f"| {' | '.join(row)} |" for row in singles(records, errors, gaps)),
         "",
-        f"Machine and versions: {system_info()}",
+        "Machines and versions:",
+        "",
+        *(f"    {system}" for system in sorted({json.dumps(record["system"], sort_keys=True) for record in records})),
         "",
     ]
     text = PAGE / "README.md"

@@ -67,10 +67,10 @@ class Curves:
 def interval_text(scores: NDArray[np.float64]) -> str:
     """Interquartile mean of scores (K,) with its band: an interval in [], or the range of a few seeds in ()."""
     if len(scores) == 1:
-        return f"{scores[0]:,.0f}"
+        return f"{scores[0]:z,.0f}"
     low, high, name = seed_band(scores)
     left, right = "()" if name == "range" else "[]"
-    return f"{float(interquartile_mean(scores)):,.0f} {left}{float(low):,.0f}, {float(high):,.0f}{right}"
+    return f"{float(interquartile_mean(scores)):z,.0f} {left}{float(low):z,.0f}, {float(high):z,.0f}{right}"
 
 
 def permutation_p(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -181,7 +181,7 @@ def seeds(study: Study, curves: dict[tuple[str, str], Curves]) -> list[str]:
     rows = [["env", "method", *[f"seed {seed}" for seed in study.seeds]], ["---"] * (2 + len(study.seeds))]
     for (env, method), curve in curves.items():
         by_seed = {
-            header["seed"]: f"{last:,.0f}" for header, last in zip(curve.headers, curve.returns[:, -1], strict=True)
+            header["seed"]: f"{last:z,.0f}" for header, last in zip(curve.headers, curve.returns[:, -1], strict=True)
         }
         rows.append([env, METHODS[method].label, *[by_seed.get(seed, "-") for seed in study.seeds]])
     return ["| " + " | ".join(row) + " |" for row in rows]

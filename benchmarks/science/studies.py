@@ -212,8 +212,9 @@ STUDIES = {
             "--total-timesteps 50000 --run-dir runs/prior-backwards",
         ),
         note=f"""\
-{ONE_PRIOR} The speeds are the fastest of the test list, 1.48 m/s, which random actions come near now and then, and an
-OOD one, 2.98 m/s, which they never do; the reward begins 0.5 m/s below.""",
+{ONE_PRIOR}
+The speeds are the fastest of the test list, 1.48 m/s, which random actions come near now and then, and an OOD one, 2.98
+m/s, which they never do; the reward begins 0.5 m/s below.""",
     ),
     "strategies": Study(
         "How to explore: all strategies, around a meta-trained backbone",
