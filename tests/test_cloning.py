@@ -127,11 +127,21 @@ def test_errors_that_are_not_finite_stop_it(monkeypatch):
         apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
 
 
+def test_an_error_that_is_not_finite_on_rows_of_no_batch_is_told(monkeypatch):
+    measured, sizes = cloning._error, []
+
+    def nan_where_fitted(actors, layers, shown):
+        sizes.append(len(shown[0]))  # the held-out part comes first
+        return measured(actors, layers, shown) if sizes[-1] == sizes[0] else np.nan
+
+    monkeypatch.setattr(cloning, "_error", nan_where_fitted)
+    with pytest.raises(apb.DivergenceError, match=r"on what was fitted to is nan; .*scale them"):
+        apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
+
+
 def test_an_error_that_is_not_finite_before_the_first_step_is_told(monkeypatch):
     monkeypatch.setattr(cloning, "_error", lambda actors, parameters, shown: np.nan)
-    with pytest.raises(
-        apb.DivergenceError, match=r"error is nan after 0 steps; .* if observations are far larger than"
-    ):
+    with pytest.raises(apb.DivergenceError, match=r"error is nan after 0 steps; expected .*: scale the observations"):
         apb.clone(shown_by(teacher(backbone())), backbone(), **QUICK)
 
 

@@ -5,12 +5,14 @@ import re
 from dataclasses import fields
 
 import pytest
-from apb import ConfigError, adapt, pretrain
+from apb import ConfigError, adapt, pretrain, resume
 from apb.cli.parsing import _field_docs
 from apb.methods import with_method
 from apb.pretraining.settings import PretrainSettings
 from apb.settings import LEARNED_STARTS, AdaptSettings, LearningSettings
 from apb.strategies import STRATEGIES
+from crashes import Crash, CrashAt
+from learning import SMALL
 
 
 @pytest.mark.parametrize("start", LEARNED_STARTS)
@@ -89,3 +91,14 @@ def test_an_option_of_another_objective_is_refused(objective, option):
     ((name, value),) = option.items()
     with pytest.raises(ConfigError, match=rf"{name} = {value} with objective = '{objective}', which has no use for it"):
         pretrain("Pendulum-v1", total_timesteps=300, learning_starts=50, objective=objective, **option)
+
+
+@pytest.mark.parametrize(("job", "option"), [(adapt, {"param_noise": 0.3}), (pretrain, {"knn_neighbors": 5})])
+def test_a_run_that_has_such_an_option_already_goes_on(job, option, tmp_path, monkeypatch):
+    options = {**SMALL, "total_timesteps": 150, "eval_freq": 0, "checkpoint_freq": 20, **option}
+    with monkeypatch.context() as earlier:
+        earlier.setattr("apb.jobs.Job.require_options", lambda job: None)
+        earlier.setattr("apb.pretraining.job.PretrainJob.require_options", lambda job: None)
+        with pytest.raises(Crash):
+            job("Pendulum-v1", run_dir=tmp_path / "run", callback=CrashAt(117), **options)
+    assert resume(tmp_path / "run").stopped_by == "budget"

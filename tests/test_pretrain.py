@@ -104,7 +104,7 @@ def test_the_reward_of_the_env_changes_nothing(objective, strategy):
 @objectives
 @pytest.mark.parametrize("strategy", ["action_noise", "adaptive_param_noise"])
 def test_the_result_depends_on_the_seed_and_not_on_threads(objective, strategy):
-    options = {"objective": objective, "strategy": strategy, "population_size": 2, "n_seeds": 2}
+    options = {"objective": objective, "strategy": strategy, "n_seeds": 2}
     first = pretrain_run(**options)
     assert bits(first) == bits(pretrain_run(**options, num_threads=2))
     assert bits(first) != bits(pretrain_run(**options | {"seed": 2}))
@@ -197,7 +197,7 @@ def test_the_coverage_of_a_lane_does_not_depend_on_the_lanes_beside_it():
 @objectives
 @pytest.mark.parametrize("extra", [{}, {"n_seeds": 2}, {"strategy": "adaptive_param_noise"}], ids=str)
 def test_a_run_that_crashed_ends_with_the_bytes_of_one_that_did_not(objective, extra, tmp_path):
-    options = {**CONTINUED, "objective": objective, "population_size": 3, **extra}
+    options = {**CONTINUED, "objective": objective, **extra}
     whole = pretrain_run("hopper", run_dir=tmp_path / "whole", **options)
     with pytest.raises(Crash):
         pretrain_run("hopper", run_dir=tmp_path / "cut", callback=CrashAt(70), **options)

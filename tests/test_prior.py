@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -24,6 +25,7 @@ from apb import (
 from apb import tasks as apb_tasks
 from apb.cli import main
 from apb.environments import EnvSource
+from apb.plotting import plot_runs
 from apb.prior import Prior
 from crashes import Crash, CrashAt
 from gymnasium.spaces import Box
@@ -330,6 +332,22 @@ def test_a_run_tells_which_prior_it_had(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr()
     assert "Pendulum-v1, behavior_transfer, prior known: " in told.out
     assert "random backbone, behavior_transfer, prior known, seed 0" in told.err
+
+
+def test_a_run_with_a_prior_of_any_name_has_its_picture_and_goes_on_under_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path(f"{'long' * 40}/a$b_{{$c")  # matplotlib takes what is between dollars for a formula
+    pendulum_policy().save_pretrained(folder)
+    options = {"prior": folder, "checkpoint_freq": 20, "eval_freq": 50, "n_eval_episodes": 1}
+    with pytest.raises(Crash):
+        run(tmp_path / "cut", callback=CrashAt(117), **options)
+    look = Titled()
+    resume(tmp_path / "cut", callback=look)
+    words = json.loads((tmp_path / "cut" / "config.json").read_text())["in_words"]
+    assert words.endswith("g/a$b_{$c")
+    assert len(words) < 100
+    assert look.title == f"Pendulum-v1, {words}"
+    assert plot_runs([tmp_path / "cut"], tmp_path / "again.png").stat().st_size > 10_000
 
 
 def test_a_prior_is_given_by_its_folder_on_the_command_line(tmp_path, capsys, monkeypatch):

@@ -45,8 +45,7 @@ class Job:
         prior: A policy that was known before.
 
     Raises:
-        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of, or an
-            option that the strategy makes no use of.
+        ConfigError: the options ask for a prior, and there is none; or there is one that they make no use of.
     """
 
     source: EnvSource
@@ -59,7 +58,6 @@ class Job:
 
     def __post_init__(self) -> None:
         require_use(self.settings, self.prior)
-        require_use_of_options(self.settings, "strategy", STRATEGIES)
 
     def loop(self) -> LearningLoop:
         """What does it; to be closed."""
@@ -92,6 +90,11 @@ class Job:
         """What follows the last step: what the caller gets of the result. `check` raises where a stop is wanted."""
         return result
 
+    def require_options(self) -> None:
+        """Raise `ConfigError` for an option that nothing makes use of. Of new runs only: those of a run that is resumed
+        are what they are."""
+        require_use_of_options(self.settings, "strategy", STRATEGIES)
+
     def require_place(self, run: RunFolder) -> None:
         """Raise `RunFolderError` where `finish` could not write what it makes into the folder of the run."""
 
@@ -102,6 +105,7 @@ class Job:
 
     def run(self, folder: Path | None) -> AdaptResult:
         """Do it from the beginning, in a new run in `folder` if there is one."""
+        self.require_options()
         if folder is not None:
             require_new_folder(folder)  # before anything is made or announced
         if self.source.running_statistics:

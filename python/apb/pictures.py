@@ -1,5 +1,7 @@
-"""`new_figure`, `save_figure`: figures of matplotlib, without a window system; `require_picture`: their files."""
+"""`new_figure`, `save_figure`: figures of matplotlib, without a window system; `require_picture`: their files;
+`printed`: what users called their things."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,13 @@ def new_figure(width: float, height: float, dpi: int = 150) -> "Figure":
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def printed(text: str, width: int) -> str:
+    """`text`, with names in it that are the user's, as matplotlib prints it: in lines of so many characters, and no
+    formula, whatever is between its dollars."""
+    readable = text.encode(errors="replace").decode().replace("$", r"\$")
+    return textwrap.fill(readable, width, break_on_hyphens=False)
 
 
 def save_figure(figure: "Figure", target: Path) -> None:

@@ -1,6 +1,5 @@
 """`plot_runs`: learning curves of run folders as a picture."""
 
-import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from apb.errors import ConfigError, RunFolderError, counted
 from apb.files import TEXT, require_fields
-from apb.pictures import new_figure, require_picture, save_figure
+from apb.pictures import new_figure, printed, require_picture, save_figure
 from apb.pretraining.settings import PretrainSettings
 from apb.runs import RunFolder, read_evaluations
 from apb.statistics import interquartile_mean, seed_band
@@ -25,7 +24,7 @@ CURVE_FILE = "curve.png"
 COVERAGE_FILE = "coverage.png"
 MAX_MARKED_POINTS = 25
 MAX_LABEL = 80
-"""Characters in a line of a legend, which would else take the width from its panel."""
+"""Characters in a line of a title or a legend, which would else be cut, or take the width from its panel."""
 MOST_PANELS = 6
 """Panels one below the other; more of them stand in several columns."""
 
@@ -190,7 +189,7 @@ def _decorate(axes: "Axes", curves: Sequence[LearningCurve], legend_title: str) 
     from matplotlib.ticker import MaxNLocator
 
     strategies = {curve.strategy for curve in curves}
-    axes.set_title(", ".join([curves[0].env, *(strategies if len(strategies) == 1 else ())]))
+    axes.set_title(printed(", ".join([curves[0].env, *(strategies if len(strategies) == 1 else ())]), MAX_LABEL))
     axes.set_xlabel("environment steps per seed (timesteps)")
     axes.set_ylabel("return per episode (undiscounted sum of rewards)")
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
@@ -212,7 +211,7 @@ def _label(curve: LearningCurve, together: Sequence[LearningCurve], name: str, c
     strategy = [curve.strategy] if len({other.strategy for other in together}) > 1 else []
     drawn = [] if common else [_drawn(curve)]
     text = ", ".join([*filter(None, [name]), *strategy, *drawn])
-    return textwrap.fill(text, MAX_LABEL, break_long_words=False, break_on_hyphens=False)
+    return printed(text, MAX_LABEL)
 
 
 def _in_common(curves: Sequence[LearningCurve]) -> str:

@@ -37,6 +37,9 @@ STRATEGY = "behavior_transfer"
 NEAREST = "nearest"
 """What `prior` is called where it is to be the policy of the nearest of the backbone's train tasks."""
 
+LONGEST_NAME = 48
+"""Characters that a prior is called by: titles have to hold it."""
+
 PriorLike = Predictor | Callable[[NDArray[np.float32]], NDArray[Any]] | str | Path
 """What can be given as `prior`: an `apb.Policy`, an object with SB3's `predict`, a function from observations (E, *obs)
 to actions (E, *act) of the env, the folder of a saved policy or of a run of one seed, or "nearest"."""
@@ -63,10 +66,11 @@ class Prior:
     def __init__(self, given: PriorLike, source: EnvSource) -> None:
         self.name = str(getattr(given, "__name__", type(given).__name__))
         if isinstance(given, str | Path):
-            self.name = str(short_path(Path(given)))
+            self.name = _shortened(str(short_path(Path(given)))[::-1])[::-1]  # the end of a path tells most
             given = one_policy(Path(given)).policy
         elif isinstance(given, Policy):
-            self.name = f"of {given.metadata.get('task') or given.metadata.get('env_id') or given.backbone.hash[:12]}"
+            learned = given.metadata.get("task") or given.metadata.get("env_id") or given.backbone.hash[:12]
+            self.name = _shortened(f"of {learned}")
         if not (hasattr(given, "predict") or callable(given)) or isinstance(given, type):
             raise no_policy(given, "an apb.Policy, a folder, an object with predict(), or a function", "prior")
         self.given = given
@@ -164,6 +168,10 @@ def nearest_policy(backbone: Backbone, source: EnvSource) -> Policy:
     task = backbone.adapters.tasks[nearest]
     metadata = {"task": str(Task(task["family"], task["arguments"]))}
     return Policy(backbone, Adapter(backbone.adapters.shape, parameters), *spaces, metadata=metadata)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def takes_extra_action(settings: LearningSettings) -> bool:

@@ -151,6 +151,7 @@ def resume(
                 run.record_system()
             checkpoint = None
         loop = job.loop()
+        loop.in_words = config.get("in_words", loop.in_words)  # a prior that the folder keeps had another name
         stack.callback(loop.close)
         writer = RunWriter(run, loop, checkpoint)
         stack.callback(writer.close)

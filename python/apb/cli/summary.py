@@ -208,7 +208,7 @@ class RunSummary:
         low, high = min(found["transitions"]), max(found["transitions"])
         count = counted(high, "transition") if low == high else f"{low:,} to {high:,} transitions"
         count += "" if len(self.lanes) == 1 else f" per {kind_of_lane([task for task, _ in self.lanes])}"
-        gradient = ", no gradient" if self.config["in_words"] == FLAP else ""
+        gradient = ", no gradient" if self.config["in_words"].startswith(FLAP) else ""  # a prior's name may follow
         return [f"layers predicted from {count} in {1_000 * found['seconds']:.2g} ms{gradient}"]
 
     def _zero_shot(self) -> list[RenderableType]:

@@ -137,6 +137,11 @@ def clone(
     else:
         parameters, errors = _descended(chosen, start, shape, rows, held, settings, pool, callback)
         train_error = _error(LaneActors([chosen], shape, pool), parameters, rows)
+    if not np.isfinite(train_error):  # of a row that was in no batch
+        raise DivergenceError(
+            f"the error on what was fitted to is {train_error}; expected a finite one: some observations are too "
+            "large, scale them, in the demonstrations and in the env alike"
+        )
     wall_time = time.perf_counter() - begun
     lane = {} if source is None else Lane(settings.seed, source, None, "").metadata
     about = {
@@ -246,10 +251,11 @@ def _descended(
     def measured(parameters: NDArray[np.float32], steps: int) -> tuple[int, float]:
         error = _error(actors, parameters, held_out)
         if not np.isfinite(error) or not np.isfinite(parameters).all():
+            slower = f"lower learning_rate = {settings.learning_rate:g}, or, if observations are far larger than 1, "
             raise DivergenceError(
-                f"the held-out error is {error} after {steps:,} steps; expected a finite one: lower learning_rate = "
-                f"{settings.learning_rate:g}, or, if observations are far larger than 1, scale them, in the "
-                "demonstrations and in the env alike"
+                f"the held-out error is {error} after {steps:,} steps; expected a finite one: "
+                f"{slower if steps else ''}scale {'them' if steps else 'the observations'}, in the demonstrations and "
+                "in the env alike"
             )
         return steps, error
 

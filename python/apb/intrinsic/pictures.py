@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apb.intrinsic.coverage import Coverage, Visited
-from apb.pictures import new_figure, save_figure
+from apb.pictures import new_figure, printed, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def draw_coverage(found: Mapping[str, Coverage], title: str, path: Path) -> None
         RunFolderError: the picture cannot be written.
     """
     figure = new_figure(11, 5.2)
-    figure.suptitle(title)
+    figure.suptitle(printed(title, 110))
     lines, labels = _lines({way: found[way].episodes for way in PANELS})
     first: Axes | None = None
     for number, (way, name) in enumerate(PANELS.items(), start=1):

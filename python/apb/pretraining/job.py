@@ -84,7 +84,11 @@ class PretrainJob(Job):
         if options.gradient_steps == 0:
             raise ConfigError("gradient_steps = 0, with which nothing is learned; expected at least 1, the default")
         objective_named(options.objective).require(options)
-        require_use_of_options(options, "objective", OBJECTIVES)
+
+    def require_options(self) -> None:
+        """See `Job`."""
+        super().require_options()
+        require_use_of_options(self.settings, "objective", OBJECTIVES)
 
     def companions(self, learner: Learner, pool: "_native.ThreadPool") -> list[Companion]:
         """See `Job`: what takes the place of the rewards."""
