@@ -190,14 +190,16 @@ STUDIES = {
         ),
     ),
     "behavior-transfer-ant": Study(
-        "A policy pre-trained without rewards explores for goals that only tell that they are reached",
-        dict.fromkeys((f"sparse-ant-goal/ldm:{number}" for number in range(2)), 50_000),
+        "A policy pre-trained without rewards explores for a goal that only tells that it is near",
+        {"sparse-ant-goal/ldm:0": 50_000},
         ("random", "flights", "extra", "both", "both-weights", "weights", "td3-scale"),
         (0, 1, 2),
         (10_000, 30_000, 50_000),
         "random",
         before=("apb pretrain ant --run-dir runs/prior-sparse-ant-goal",),
-        note=ONE_PRIOR,
+        note=f"""\
+{ONE_PRIOR}
+The goal is 1.75 m from the start, and rewards begin 0.8 m from it.""",
     ),
     "behavior-transfer-cheetah": Study(
         "A policy pre-trained without rewards explores for speeds that only tell that they are near",
