@@ -50,8 +50,8 @@ nearest train task's head* know the parameters of the task, which FLAP does not.
 act have an actor's learning rate of 1e-4, and critics, at 1e-3, that learn for 2,500 updates before the policy moves;
 the others learn at 1e-3 from the end of 1 episode of random actions on; batches of 100 for all. The former were chosen
 from eight settings on four other tasks of the test list of cheetah-vel: at 1e-3 the first updates undo what the layers
-could do, and 10,000 steps are too few to have it back. APB's backbone was trained with a pre-layer of its own for each
-task, FLAP's without."""
+could do, and 10,000 steps are too few to have it back. They were taken to ant-dir as they are. APB's backbone was
+trained with a pre-layer of its own for each task, FLAP's without."""
 LIKELY = """\
 How likely a run of FLAP is ahead of one of another method, on a task picked at random, with its bootstrap interval over
 seeds (`apb.statistics.probability_of_improvement`; it knows nothing of tasks that were not run):"""
