@@ -89,7 +89,7 @@ def warn_of_idle(lanes: int, settings: LearningSettings) -> None:
             f"{words} ends before learning_starts = {settings.learning_starts}: {acting} and "
             "nothing is learned; give a larger budget or a smaller learning_starts",
             ApbWarning,
-            stacklevel=4,
+            stacklevel=6,  # who called adapt
         )
     learning = budget - settings.learning_starts
     interval = settings.reset_interval or learning  # resets draw critics anew
@@ -99,7 +99,7 @@ def warn_of_idle(lanes: int, settings: LearningSettings) -> None:
             f"{ended} ends before new critics have learned for policy_starts = {settings.policy_starts} updates: the "
             f"policy stays as it begins; give a larger {ended.partition(' ')[0]} or a smaller policy_starts",
             ApbWarning,
-            stacklevel=4,
+            stacklevel=6,  # who called adapt
         )
 
 
