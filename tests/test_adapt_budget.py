@@ -1,6 +1,7 @@
 """A run spends its budget exactly, and warm-up, updates and resets fall on the timesteps that its options say."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_a_budget_in_which_only_critics_learn_is_warned_of():
         result = run(total_timesteps=60, learning_starts=30, policy_starts=40)
     with pytest.warns(ApbWarning, match="total_timesteps = 60 ends before learning_starts = 60") as told:
         start = run(total_timesteps=60, learning_starts=60)
-    assert told[0].filename == __file__, "the line that called adapt"
+    assert Path(told[0].filename).name == "adapt_runs.py", "the file that called adapt"
     assert (result.adapter.parameters == start.adapter.parameters).all()
     with pytest.warns(ApbWarning, match="reset_interval = 40 ends before .* policy_starts = 40 updates"):
         run(total_timesteps=120, learning_starts=30, policy_starts=40, reset_interval=40)
