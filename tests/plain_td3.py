@@ -67,11 +67,11 @@ class OracleTD3:
 
     def __init__(self, td3, lane):
         s = self.settings = td3.settings
-        self.seed = td3.seeds[lane]
+        self.seed = td3.networks.seeds[lane]
         trainable = td3.networks.backbone_training == "per_lane"
-        self.actor = OracleActor(td3.networks.actor, lane, td3.backbone, trainable, s.learned_layers)
+        self.actor = OracleActor(td3.networks.actor, lane, td3.networks.backbone, trainable, s.learned_layers)
         self.critics = nn.ModuleList(OracleCritic(td3.networks.critics, lane, twin) for twin in range(2))
-        self.target_actor = OracleActor(td3.networks.target_actor, lane, td3.backbone, trainable)
+        self.target_actor = OracleActor(td3.networks.target_actor, lane, td3.networks.backbone, trainable)
         self.target_critics = nn.ModuleList(OracleCritic(td3.networks.target_critics, lane, twin) for twin in range(2))
         self.actor_adam = torch.optim.Adam([p for p in self.actor.parameters() if p.requires_grad], lr=s.learning_rate)
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), lr=s.critic_learning_rate or s.learning_rate)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from apb import _native
 from apb.errors import ConfigError, DivergenceError
+from apb.lane_networks import LaneNetworks
 from apb.learner import Learner
 from apb.meta_training.settings import MetaSettings
 from apb.td3 import TD3
@@ -54,7 +55,7 @@ def test_lanes_learn_the_same_bytes_on_any_number_of_threads(num_threads, lanes)
 
 def test_a_learner_of_one_lane_is_td3_on_samples_of_its_replay():
     backbone, replay = small_backbone(), filled_replay([8])
-    td3 = TD3(backbone, small_shape(backbone), (8,), small_settings())
+    td3 = TD3(LaneNetworks(backbone, small_shape(backbone), (8,), small_settings()))
     for draw in range(5):
         td3.update(replay.sample(draw))
     assert same_arrays(learned(make((8,)), filled_replay([8]), 5), td3.state())
@@ -222,7 +223,6 @@ print((resident() - before) / (counted + Replay.required_bytes(lanes, batch_size
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
 @pytest.mark.parametrize(("lanes", "batch_size"), [(1, 4000), (20, 256), (40, 64)])
 def test_the_bytes_that_learning_takes_are_known_before_it_begins(lanes, batch_size):
     command = [sys.executable, "-c", RESIDENT, str(lanes), str(batch_size)]
@@ -232,7 +232,7 @@ def test_the_bytes_that_learning_takes_are_known_before_it_begins(lanes, batch_s
 
 def test_a_batch_size_and_lanes_that_do_not_fit_into_memory_are_refused_before_anything_is_made(monkeypatch):
     monkeypatch.setattr("apb.learner.available_memory", lambda: 2**30)
-    monkeypatch.setattr("apb.learner.TD3.__init__", lambda *arguments, **options: pytest.fail("it was made"))
+    monkeypatch.setattr("apb.learner.LaneNetworks.__init__", lambda *arguments, **options: pytest.fail("it was made"))
     with pytest.raises(ConfigError, match=r"^batch_size = 1000000 needs 18,.* in 1 lane; 1,024 .* smaller batch_size"):
         make((8,), batch_size=1_000_000)
     with pytest.raises(ConfigError, match=r"^batch_size = 16 needs .* in 4,096 lanes; .* fewer tasks or seeds"):

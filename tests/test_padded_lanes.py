@@ -10,6 +10,7 @@ from apb.adapter import draw_initial
 from apb.adapter_shape import AdapterShape
 from apb.env_spaces import flat_size
 from apb.jobs import Job
+from apb.lane_networks import LaneNetworks
 from apb.lane_noise import LaneNoise
 from apb.replay import Batch
 from apb.settings import AdaptSettings
@@ -61,7 +62,7 @@ def batches_of(sizes, number):
 
 def unpadded(td3, lane):
     """The state of one lane with only what its own sizes have; and the largest number that stands at other places."""
-    own, common = td3.networks.own_shapes[lane], td3.shape
+    own, common = td3.networks.own_shapes[lane], td3.networks.shape
     state, beyond = {}, 0.0
     inputs = np.r_[: own.observation_size, common.observation_size : common.observation_size + own.action_size]
     for name, array in td3.state().items():
@@ -91,8 +92,10 @@ def test_a_lane_that_is_padded_learns_what_it_learns_alone(reading, training, na
     own, common = shapes_of(backbone, SIZES)
     options = {"backbone_training": training, "native": native}
     hyper = small_settings(learning_rate=1e-2)
-    together = TD3(backbone, common, seeds, hyper, own_shapes=own, **options)
-    alone = [TD3(backbone, shape, (seed,), hyper, **options) for shape, seed in zip(own, seeds, strict=True)]
+    together = TD3(LaneNetworks(backbone, common, seeds, hyper, own_shapes=own, **options))
+    alone = [
+        TD3(LaneNetworks(backbone, shape, (seed,), hyper, **options)) for shape, seed in zip(own, seeds, strict=True)
+    ]
     for number in range(7):
         if number == 5:
             for td3 in (together, *alone):
@@ -122,12 +125,12 @@ def test_a_lane_is_drawn_as_alone_whatever_stands_beside_it(sizes, rows, seed):
     backbone = small_backbone()
     own, common = shapes_of(backbone, sizes)
     seeds = [seed + lane for lane in range(len(sizes))]
-    together = TD3(backbone, common, seeds, small_settings(), own_shapes=own)
+    together = TD3(LaneNetworks(backbone, common, seeds, small_settings(), own_shapes=own))
     noise = LaneNoise(seeds, rng.Stream.PROBE, rows, [action for _, action in sizes])
     for lane, shape in enumerate(own):
         assert (together.networks.own_adapters()[lane] == draw_initial(backbone, shape, seeds[lane])).all()
         state, beyond = unpadded(together, lane)
-        assert same_arrays(state, TD3(backbone, shape, seeds[lane : lane + 1], small_settings()).state())
+        assert same_arrays(state, TD3(LaneNetworks(backbone, shape, seeds[lane : lane + 1], small_settings())).state())
         assert beyond == 0
         alone = LaneNoise(seeds[lane : lane + 1], rng.Stream.PROBE, rows, [shape.action_size])
         for draw in ("normal", "uniform"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from apb import _native, rng
+from apb.lane_networks import LaneNetworks
 from apb.meta_training.settings import MetaSettings
 from apb.shared_backbone import SMALLEST_SCALE, SharedBackbone
 from apb.td3 import TD3
@@ -28,7 +29,7 @@ native_and_torch = pytest.mark.parametrize("native", [True, False], ids=["native
 def make(seeds=SEEDS, reading="B", native=True, pool=None, **changes):
     backbone, settings = small_backbone(reading), small_settings(MetaSettings, **SETTINGS | changes)
     options = {"backbone_training": "shared", "native": native, "pool": pool}
-    return TD3(backbone, small_shape(backbone), seeds, settings, **options)
+    return TD3(LaneNetworks(backbone, small_shape(backbone), seeds, settings, **options))
 
 
 def make_shared(lanes, **options):
@@ -69,10 +70,14 @@ class PlainMetaTD3:
     """TD3 of several lanes around one backbone with `nn.Module`, autograd and `optim.Adam`, from the state of `td3`."""
 
     def __init__(self, td3):
-        self.settings, self.seeds, self.lanes = td3.settings, td3.seeds, range(len(td3.seeds))
+        self.settings, self.seeds, self.lanes = td3.settings, td3.networks.seeds, range(len(td3.networks.seeds))
         learned = td3.settings.learned_layers
-        self.actors = [OracleActor(td3.networks.actor, lane, td3.backbone, False, learned) for lane in self.lanes]
-        self.target_actors = [OracleActor(td3.networks.target_actor, lane, td3.backbone, False) for lane in self.lanes]
+        self.actors = [
+            OracleActor(td3.networks.actor, lane, td3.networks.backbone, False, learned) for lane in self.lanes
+        ]
+        self.target_actors = [
+            OracleActor(td3.networks.target_actor, lane, td3.networks.backbone, False) for lane in self.lanes
+        ]
         self.body, self.target_body = self.actors[0].body, copy.deepcopy(self.actors[0].body)
         self.body.requires_grad_(True)
         for actor, target in zip(self.actors, self.target_actors, strict=True):
@@ -358,12 +363,12 @@ def test_all_lanes_have_one_backbone_as_it_was_when_it_was_asked_for(reading):
 
 def test_the_given_backbone_is_never_written_to():
     td3 = make()
-    before = copy.deepcopy(td3.backbone.tensors())
+    before = copy.deepcopy(td3.networks.backbone.tensors())
     for number in range(4):
         td3.update(draw_batch(3, seed=number))
-    assert same_arrays(before, td3.backbone.tensors())
-    assert td3.backbone.hash == small_backbone().hash
-    assert td3.networks.backbones()[0].hash != td3.backbone.hash
+    assert same_arrays(before, td3.networks.backbone.tensors())
+    assert td3.networks.backbone.hash == small_backbone().hash
+    assert td3.networks.backbones()[0].hash != td3.networks.backbone.hash
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

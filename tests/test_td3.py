@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from apb.lane_networks import LaneNetworks
 from apb.layer_stack import NativeLayerStack
 from apb.td3 import TD3
 from learning import FIELDS, draw_batch, lane_of, same_arrays, small_backbone, small_settings, small_shape
@@ -26,7 +27,7 @@ SETTINGS = small_settings(
 
 def make(seeds=(4,), backbone=None, settings=SETTINGS, **options):
     backbone = small_backbone() if backbone is None else backbone
-    return TD3(backbone, small_shape(backbone), seeds, settings, **options)
+    return TD3(LaneNetworks(backbone, small_shape(backbone), seeds, settings, **options))
 
 
 def adam_steps(td3):
@@ -208,18 +209,18 @@ def test_a_frozen_backbone_keeps_its_bytes_and_its_gradient_reaches_both_linear_
     assert same_arrays(before, backbone.tensors())
     assert small_backbone(reading).hash == hash_before == backbone.hash
     assert set(td3.networks.actor) == {"pre.weight", "pre.bias", "post.weight", "post.bias"}
-    for name, value in td3.shape.split(td3.networks.adapters()).items():
-        assert (value != td3.shape.split(adapters)[name]).any(), name
+    for name, value in td3.networks.shape.split(td3.networks.adapters()).items():
+        assert (value != td3.networks.shape.split(adapters)[name]).any(), name
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "torch"])
 @pytest.mark.parametrize(("learned", "other"), [("pre", "post"), ("post", "pre")])
 def test_the_layer_that_is_not_learned_keeps_its_bytes(learned, other, native):
     td3 = make(settings=replace(SETTINGS, learned_layers=learned), native=native)
-    before = td3.shape.split(td3.networks.adapters())
+    before = td3.networks.shape.split(td3.networks.adapters())
     for number in range(4):
         td3.update(draw_batch(1, seed=number))
-    after = td3.shape.split(td3.networks.adapters())
+    after = td3.networks.shape.split(td3.networks.adapters())
     for kind in ("weight", "bias"):
         assert (after[f"{other}.{kind}"] == before[f"{other}.{kind}"]).all()
         assert (after[f"{learned}.{kind}"] != before[f"{learned}.{kind}"]).any()
@@ -354,11 +355,11 @@ def test_adapters_go_out_and_in_as_flat_vectors_and_leave_all_else_alone(trainin
     for number in range(2):
         td3.update(draw_batch(2, seed=number))
     state = td3.state()
-    flat = np.random.default_rng(0).standard_normal((2, td3.shape.num_parameters)).astype(np.float32)
+    flat = np.random.default_rng(0).standard_normal((2, td3.networks.shape.num_parameters)).astype(np.float32)
     td3.networks.set_adapters(flat)
     assert (td3.networks.adapters() == flat).all()
-    assert (td3.networks.actor["post.weight"][1].numpy() == td3.shape.split(flat)["post.weight"][1]).all()
-    own = {f"actor.{name}" for name in td3.shape.layers}
+    assert (td3.networks.actor["post.weight"][1].numpy() == td3.networks.shape.split(flat)["post.weight"][1]).all()
+    own = {f"actor.{name}" for name in td3.networks.shape.layers}
     others = {name: value for name, value in td3.state().items() if name not in own}
     assert same_arrays(others, {name: state[name] for name in others})
     td3.update(draw_batch(2, seed=2))

@@ -27,8 +27,21 @@ class LaneNetworks:
     """Actors and critics of K lanes, drawn from their seeds, with targets, gradients and optimisers.
 
     Args:
-        backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, native, pool, gather: See
-            `TD3`.
+        backbone: psi, never written: what is trained of it is a copy.
+        shape: Sizes of the adapters; of the largest where lanes have their own.
+        seeds: One seed per lane, K in all; fixes initial weights and target noise.
+        settings: Hyper-parameters.
+        own_shapes: Of lanes whose envs observe and act in fewer numbers, the sizes of each: what they are given is
+            padded with zeros, which moves nothing, so that a lane learns what it learns alone at its own sizes.
+            Default: `shape` for all.
+        starts: Where each lane's adapter begins. Default: drawn anew, from its seed.
+        backbone_training: "frozen"; "per_lane", which with a backbone of reading A is plain TD3; or "shared", which is
+            meta-training (see `SharedBackbone`).
+        device: Where the tensors live and the updates run.
+        pool: Native threads for updates on a CPU; None uses the caller's thread. Results do not depend on it.
+        native: Compute by the native kernels rather than by torch. Default: on a CPU, the only place where they work.
+        gather: Where these lanes are a shard of those that learn a "shared" backbone, what exchanges the shards'
+            gradients of it (see `SharedBackbone`). Default: they are all lanes.
 
     Attributes:
         actor, target_actor, critics, target_critics: Layers by name; of psi too, where each lane trains its own.
@@ -37,6 +50,10 @@ class LaneNetworks:
             first of each two critics.
         pi_gradient, q_gradient: Where their gradients are to be written; None for layers that stay as they are.
         learned_places: For each lane, where the parameters that it learns lie in its padded adapter.
+        sharded: Whether there are lanes elsewhere that learn the same psi.
+
+    Raises:
+        UnknownNameError: `settings.learned_layers` is none of `LEARNED_LAYERS`.
     """
 
     def __init__(
@@ -46,18 +63,19 @@ class LaneNetworks:
         seeds: Sequence[int],
         settings: TD3Settings,
         *,
-        own_shapes: Sequence[AdapterShape] | None,
-        starts: Sequence[Start] | None,
-        backbone_training: BackboneTraining,
-        device: torch.device,
-        native: bool,
-        pool: "_native.ThreadPool | None",
-        gather: Gather | None,
+        own_shapes: Sequence[AdapterShape] | None = None,
+        starts: Sequence[Start] | None = None,
+        backbone_training: BackboneTraining = "frozen",
+        device: str = "cpu",
+        pool: "_native.ThreadPool | None" = None,
+        native: bool | None = None,
+        gather: Gather | None = None,
     ) -> None:
-        self.backbone, self.shape, self.seeds = backbone, shape, tuple(seeds)
+        self.backbone, self.shape, self.seeds, self.settings = backbone, shape, tuple(seeds), settings
+        self.device, self.pool, self.sharded = torch.device(device), pool, gather is not None
+        self.native = self.device.type == "cpu" if native is None else native
         self.own_shapes = (shape,) * len(self.seeds) if own_shapes is None else tuple(own_shapes)
         self.backbone_training = backbone_training
-        self._tau, self._native, self._pool = settings.tau, native, pool
         # One more axis in front: a lane axis of length 1, for all lanes.
         self._shared: SharedBackbone | None = None
         psi: Mapping[str, Tensor] = {}
@@ -69,22 +87,22 @@ class LaneNetworks:
                 learning_rate=settings.learning_rate,
                 tau=settings.tau,
                 max_grad_norm=settings.max_grad_norm,
-                device=device,
-                native=native,
+                device=self.device,
+                native=self.native,
                 pool=pool,
                 gather=gather,
             )
             psi, psi_target = self._shared.layers, self._shared.target
         elif backbone_training == "frozen":
             frozen = {name: value[None] for name, value in backbone.tensors().items()}
-            psi = psi_target = FlatLayers(frozen, device)
+            psi = psi_target = FlatLayers(frozen, self.device)
         self._starts = starts or starts_of("scratch", backbone, self.own_shapes, self.seeds, [None] * len(self.seeds))
         self._own_places = [own.places_in(shape) for own in self.own_shapes]
         layers = learned_layers(settings.learned_layers)
         self.learned_places = tuple(own.places_in(shape, layers) for own in self.own_shapes)
         actor, critics = self._draw(0)
-        self.actor, self.target_actor = FlatLayers(actor, device), FlatLayers(actor, device)
-        self.critics, self.target_critics = FlatLayers(critics, device), FlatLayers(critics, device)
+        self.actor, self.target_actor = FlatLayers(actor, self.device), FlatLayers(actor, self.device)
+        self.critics, self.target_critics = FlatLayers(critics, self.device), FlatLayers(critics, self.device)
         self.pi, self.pi_target = policy_chain({**self.actor, **psi}), policy_chain({**self.target_actor, **psi_target})
         self.q, self.q_target = critic_chain(self.critics), critic_chain(self.target_critics)
         self.q_first = critic_chain(self.critics, slice(1))
@@ -99,8 +117,8 @@ class LaneNetworks:
         ]
         self.q_gradient = critic_chain(self._critics_gradient)
         critic_rate = settings.learning_rate if settings.critic_learning_rate is None else settings.critic_learning_rate
-        self.actor_adam = Adam(self.actor, settings.learning_rate, native=native, pool=pool)
-        self.critics_adam = Adam(self.critics, critic_rate, native=native, pool=pool)
+        self.actor_adam = Adam(self.actor, settings.learning_rate, native=self.native, pool=pool)
+        self.critics_adam = Adam(self.critics, critic_rate, native=self.native, pool=pool)
 
     @staticmethod
     def required_bytes(shape: AdapterShape, lanes: int) -> int:
@@ -130,7 +148,7 @@ class LaneNetworks:
         self._follow(self.target_actor, self.actor)
 
     def _follow(self, target: FlatLayers, source: FlatLayers) -> None:
-        polyak_step(target, source, self._tau, native=self._native, pool=self._pool)
+        polyak_step(target, source, self.settings.tau, native=self.native, pool=self.pool)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

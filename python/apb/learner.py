@@ -14,6 +14,7 @@ from apb.adapter_starts import Start
 from apb.backbone import Backbone
 from apb.companions import Companion
 from apb.errors import DivergenceError, counted
+from apb.lane_networks import LaneNetworks
 from apb.memory import available_memory, require_room
 from apb.replay import Batch, Replay
 from apb.settings import BackboneTraining
@@ -35,7 +36,7 @@ class Learner:
 
     Args:
         backbone, shape, seeds, settings, own_shapes, starts, backbone_training, device, pool, gather: see
-            `TD3`.
+            `LaneNetworks`.
 
     Attributes:
         companions: What takes part in it beside TD3, in order; put there before anything is learned.
@@ -69,7 +70,7 @@ class Learner:
                 "a smaller batch_size, or fewer tasks or seeds",
             )
         with one_torch_thread():
-            self.td3 = TD3(
+            networks = LaneNetworks(
                 backbone,
                 shape,
                 seeds,
@@ -81,6 +82,7 @@ class Learner:
                 pool=pool,
                 gather=gather,
             )
+            self.td3 = TD3(networks)
         self._statistics: tuple[torch.Tensor, torch.Tensor, float] | None = None
         self._adapters: NDArray[np.float32] | None = None
         self._checked_to = 0
@@ -182,7 +184,11 @@ class Learner:
 
     def _owner(self, lane: int, count: int) -> str:
         """Whose the entry of a lane is in an array of so many entries: one for each lane, or what all lanes share."""
-        return f"lane {lane} (seed {self.td3.seeds[lane]})" if count == len(self.td3.seeds) else "all lanes"
+        return (
+            f"lane {lane} (seed {self.td3.networks.seeds[lane]})"
+            if count == len(self.td3.networks.seeds)
+            else "all lanes"
+        )
 
     def losses(self) -> dict[str, NDArray[np.float32]]:
         """The last `actor_loss` and `critic_loss` of every lane, each of shape (K,), as far as there was a step."""
@@ -220,7 +226,7 @@ class Learner:
 
     @property
     def own_shapes(self) -> tuple[AdapterShape, ...]:
-        """The lanes' own sizes; `TD3` pads what is smaller than the largest."""
+        """The lanes' own sizes; `LaneNetworks` pads what is smaller than the largest."""
         return self.td3.networks.own_shapes
 
     @property

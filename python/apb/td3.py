@@ -6,7 +6,6 @@ front; lanes share nothing but psi, and on a CPU none computes other bits beside
 learn psi together.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -14,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apb import _native, rng
+from apb import rng
 from apb.adapter_shape import AdapterShape
-from apb.adapter_starts import Start
 from apb.backbone import Backbone
 from apb.cuda_graphs import CudaGraphs, recording_wanted
 from apb.lane_networks import LaneNetworks
@@ -25,9 +23,6 @@ from apb.lane_stacks import LaneStacks
 from apb.layer_stack import Chain
 from apb.networks import critic_inputs
 from apb.replay import Batch
-from apb.settings import BackboneTraining
-from apb.shared_backbone import Gather
-from apb.td3_settings import TD3Settings
 
 INVERSE_TEMPERATURE = 10.0
 """Of the soft choice between two actions by their values, as in PEX's and IBRL's code."""
@@ -37,77 +32,30 @@ class TD3:
     """The update of K lanes' actors, twin critics and targets, all at once.
 
     Args:
-        backbone: psi, never written: what is trained of it is a copy.
-        shape: Sizes of the adapters; of the largest where lanes have their own.
-        seeds: One seed per lane, K in all; fixes initial weights and target noise.
-        settings: Hyper-parameters.
-        own_shapes: Of lanes whose envs observe and act in fewer numbers, the sizes of each: what they are given is
-            padded with zeros, which moves nothing, so that a lane learns what it learns alone at its own sizes.
-            Default: `shape` for all.
-        starts: Where each lane's adapter begins. Default: drawn anew, from its seed.
-        backbone_training: "frozen"; "per_lane", which with a backbone of reading A is plain TD3; or "shared", which is
-            meta-training (see `SharedBackbone`).
-        device: Where the tensors live and the updates run.
-        pool: Native threads for updates on a CPU; None uses the caller's thread. Results do not depend on it.
-        native: Compute by the native kernels rather than by torch. Default: on a CPU, the only place where they work.
-        gather: Where these lanes are a shard of those that learn a "shared" backbone, what exchanges the shards'
-            gradients of it (see `SharedBackbone`). Default: they are all lanes.
+        networks: What is learned.
 
     Attributes:
-        networks: What is learned.
         actor_loss, critic_loss: The last ones of each lane, (K,).
         updates, resets: So far.
-
-    Raises:
-        UnknownNameError: `settings.learned_layers` is none of `LEARNED_LAYERS`.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        shape: AdapterShape,
-        seeds: Sequence[int],
-        settings: TD3Settings,
-        *,
-        own_shapes: Sequence[AdapterShape] | None = None,
-        starts: Sequence[Start] | None = None,
-        backbone_training: BackboneTraining = "frozen",
-        device: str = "cpu",
-        pool: "_native.ThreadPool | None" = None,
-        native: bool | None = None,
-        gather: Gather | None = None,
-    ) -> None:
-        self.backbone = backbone
-        self.shape = shape
-        self.seeds = tuple(seeds)
-        self.settings = settings
-        self.device = torch.device(device)
-        native = self.device.type == "cpu" if native is None else native
-        self.networks = LaneNetworks(
-            backbone,
-            shape,
-            seeds,
-            settings,
-            own_shapes=own_shapes,
-            starts=starts,
-            backbone_training=backbone_training,
-            device=self.device,
-            native=native,
-            pool=pool,
-            gather=gather,
-        )
+    def __init__(self, networks: LaneNetworks) -> None:
+        self.networks = networks
+        self.settings, self.device = networks.settings, networks.device
         self.updates = 0
         self.resets = 0
-        lanes, rows = len(seeds), settings.batch_size
+        lanes, rows = len(networks.seeds), self.settings.batch_size
         self.actor_loss = torch.zeros(lanes, dtype=torch.float32, device=self.device)
         self.critic_loss = torch.zeros(lanes, dtype=torch.float32, device=self.device)
-        action_sizes = [own.action_size for own in self.networks.own_shapes]
-        self._noise = LaneNoise(seeds, rng.Stream.TARGET_NOISE, rows, action_sizes)
-        self._stacks = LaneStacks(backbone, shape, lanes, rows, self.device, native, pool)
+        action_sizes = [own.action_size for own in networks.own_shapes]
+        self._noise = LaneNoise(networks.seeds, rng.Stream.TARGET_NOISE, rows, action_sizes)
+        self._stacks = LaneStacks(
+            networks.backbone, networks.shape, lanes, rows, self.device, networks.native, networks.pool
+        )
         # The update after which the critics were drawn: how many steps they took, without asking the device.
         self._drawn_at = 0
         # What shards exchange need not be of the device alone, and only that can be recorded.
-        recorded = self.device.type == "cuda" and gather is None and recording_wanted()
+        recorded = self.device.type == "cuda" and not networks.sharded and recording_wanted()
         self._graphs = CudaGraphs(self.device) if recorded else None
 
     @staticmethod

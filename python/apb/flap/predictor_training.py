@@ -55,8 +55,8 @@ class PredictorTraining(Companion):
         self._settings = settings
         self._with_next = settings.predictor_input == "next_observation"
         self._places = learner.learned_places[0]
-        lanes, device = len(td3.seeds), td3.device
-        size = input_size(td3.shape, self._with_next)
+        lanes, device = len(td3.networks.seeds), td3.device
+        size = input_size(td3.networks.shape, self._with_next)
         sizes = [size, *[settings.predictor_width] * settings.predictor_depth, self._places.size]
         self._rows = min(ceil(settings.predictor_batch_size / lanes), settings.batch_size)  # of each lane
         buffers = NativeLayerStack.required_bytes(sizes, 1, lanes * self._rows)
@@ -104,7 +104,7 @@ class PredictorTraining(Companion):
         chain = [(weight[0].cpu().numpy().copy(), bias[0].cpu().numpy().copy()) for weight, bias in self._network.chain]
         weights, biases = zip(*chain, strict=True)
         return LayerPredictor(
-            self._learner.td3.shape,
+            self._learner.td3.networks.shape,
             self._settings.learned_layers,
             self._with_next,
             weights,

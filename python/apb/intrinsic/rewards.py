@@ -38,8 +38,8 @@ class IntrinsicRewards(Companion):
     name = "intrinsic_rewards"
 
     def __init__(self, learner: Learner, settings: PretrainSettings, pool: "_native.ThreadPool | None" = None) -> None:
-        self._seeds = learner.td3.seeds
-        self._size = learner.td3.shape.observation_size
+        self._seeds = learner.td3.networks.seeds
+        self._size = learner.td3.networks.shape.observation_size
         self._elements = elements_of(settings.elements, self._size)
         size = len(self._elements)
         self._objective = objective_named(settings.objective)(self._seeds, size, settings, pool)
