@@ -31,3 +31,13 @@ def shown_by(policy, episodes=12, length=150, seed=0):
     size = policy.adapter.shape.observation_size
     observations = np.random.default_rng(seed).normal(size=(episodes * length, size)).astype(np.float32)
     return Demonstrations(observations, policy(observations), [length] * episodes)
+
+
+def demonstrated_arrays(lengths=(3, 2), observation_size=4, action_size=2, seed=0):
+    """Arguments of `Demonstrations`, drawn."""
+    generator, rows = np.random.default_rng(seed), sum(lengths)
+    return {
+        "observations": generator.normal(size=(rows, observation_size)),
+        "actions": generator.uniform(-1, 1, (rows, action_size)),
+        "episode_lengths": np.array(lengths),
+    }

@@ -1,9 +1,7 @@
 """What demonstrations promise: they hold what was done, by episodes, and say what is wrong with what they are given."""
 
 import itertools
-import struct
 import sys
-import zipfile
 from types import SimpleNamespace
 
 import apb
@@ -11,9 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 from apb.batch_rows import BatchRows
-from apb.cloning import demonstration_files
 from apb.cloning.demonstrations import Demonstrations
 from cli_runs import ENV, PointEnv, register_env
+from clone_cases import demonstrated_arrays
 from envs_for_tests import UnevenEnv
 from gymnasium.spaces import Box, Dict
 from hypothesis import given
@@ -26,15 +24,6 @@ def _point():
     register_env()
 
 
-def arrays(lengths=(3, 2), observation_size=4, action_size=2, seed=0):
-    generator, rows = np.random.default_rng(seed), sum(lengths)
-    return {
-        "observations": generator.normal(size=(rows, observation_size)),
-        "actions": generator.uniform(-1, 1, (rows, action_size)),
-        "episode_lengths": np.array(lengths),
-    }
-
-
 def push_to_origin(observations):
     return -np.clip(observations[:, :1], -0.5, 0.5)
 
@@ -43,7 +32,7 @@ def push_to_origin(observations):
 
 
 def test_arrays_are_copied_flattened_and_read_only():
-    given = arrays() | {"observations": np.arange(5 * 2 * 3).reshape(5, 2, 3), "returns": [1, 2]}
+    given = demonstrated_arrays() | {"observations": np.arange(5 * 2 * 3).reshape(5, 2, 3), "returns": [1, 2]}
     shown = Demonstrations(**given)
     assert (len(shown), shown.num_episodes) == (5, 2)
     assert shown.observations.shape == (5, 6)
@@ -58,20 +47,20 @@ def test_arrays_are_copied_flattened_and_read_only():
 
 def test_actions_in_the_units_of_the_env_are_those_of_a_policy_in_normalised_ones():
     space = Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
-    given = arrays() | {"actions": [[-2, 0], [0, 5], [2, 10], [1, 7.5], [-1, 2.5]]}
+    given = demonstrated_arrays() | {"actions": [[-2, 0], [0, 5], [2, 10], [1, 7.5], [-1, 2.5]]}
     shown = Demonstrations(**given, action_space=space)
     np.testing.assert_allclose(shown.unit_actions, [[-1, -1], [0, 0], [1, 1], [0.5, 0.5], [-0.5, -0.5]])
 
 
 def test_actions_that_rounding_carries_past_the_bounds_are_taken_and_put_inside():
-    shown = Demonstrations(**arrays() | {"actions": np.full((5, 2), 1 + 1e-6)})
+    shown = Demonstrations(**demonstrated_arrays() | {"actions": np.full((5, 2), 1 + 1e-6)})
     assert (shown.actions == 1).all()
 
 
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=6), data=st.data())
 def test_episodes_are_taken_as_a_whole_in_the_order_that_is_asked_for(lengths, data):
     numbers = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=4))
-    shown = Demonstrations(**arrays(lengths), returns=np.arange(len(lengths)))
+    shown = Demonstrations(**demonstrated_arrays(lengths), returns=np.arange(len(lengths)))
     parts = np.split(shown.observations, np.cumsum(lengths)[:-1])
     chosen = shown.episodes(numbers)
     np.testing.assert_array_equal(chosen.observations, np.concatenate([parts[number] for number in numbers]))
@@ -80,13 +69,13 @@ def test_episodes_are_taken_as_a_whole_in_the_order_that_is_asked_for(lengths, d
 
 
 def with_value(name, index, value):
-    changed = arrays()
+    changed = demonstrated_arrays()
     changed[name][index] = value
     return changed
 
 
 def masked(name):
-    given = arrays()
+    given = demonstrated_arrays()
     return given | {name: np.ma.array(given[name], mask=np.arange(given[name].size).reshape(given[name].shape) == 1)}
 
 
@@ -95,47 +84,68 @@ BAD = [
     (with_value("observations", (0, 0), 1e300), "observations[0, 0] = 1e+300; expected finite float32"),
     (with_value("actions", (4, 0), np.inf), "actions[4, 0] = inf; expected finite"),
     (with_value("actions", (2, 1), 1.5), "actions[2, 1] = 1.5; expected a number in [-1.0, 1.0]"),
-    (arrays() | {"observations": np.empty((0, 4)), "actions": np.empty((0, 2))}, "observations has shape (0, 4)"),
     (
-        arrays() | {"observations": np.zeros(5)},
+        demonstrated_arrays() | {"observations": np.empty((0, 4)), "actions": np.empty((0, 2))},
+        "observations has shape (0, 4)",
+    ),
+    (
+        demonstrated_arrays() | {"observations": np.zeros(5)},
         "observations has shape (5,); expected (N, ...), a row for each step: if each step has one number, give "
         "observations.reshape(-1, 1), of shape (5, 1)",
     ),
-    (arrays() | {"actions": np.zeros(5)}, "actions has shape (5,); expected (N, ...), a row for each step: if each"),
-    (arrays() | {"actions": 0.0}, "actions has shape (); expected (N, ...)"),
+    (
+        demonstrated_arrays() | {"actions": np.zeros(5)},
+        "actions has shape (5,); expected (N, ...), a row for each step: if each",
+    ),
+    (demonstrated_arrays() | {"actions": 0.0}, "actions has shape (); expected (N, ...)"),
     (masked("observations"), "observations masks 1 of 20 entries; expected none that is masked"),
     (masked("actions"), "actions masks 1 of 10 entries; expected none that is masked"),
     (masked("episode_lengths"), "episode_lengths masks 1 of 2 entries; expected none that is masked"),
     (
-        arrays() | {"actions": list(masked("actions")["actions"])},
+        demonstrated_arrays() | {"actions": list(masked("actions")["actions"])},
         "actions masks 1 of 10 entries; expected none that is masked",
     ),
     (
-        arrays() | {"returns": np.ma.array([1, 2], mask=[0, 1])},
+        demonstrated_arrays() | {"returns": np.ma.array([1, 2], mask=[0, 1])},
         "returns masks 1 of 2 entries; expected none that is masked",
     ),
-    (arrays() | {"observations": [[1], [2, 3]]}, "NumPy cannot read"),
-    (arrays() | {"actions": np.array([["a"]] * 5)}, "actions has dtype <U1; expected real numbers"),
-    (arrays() | {"actions": np.zeros((6, 2))}, "5 observations and 6 actions; expected one action for each"),
-    (arrays() | {"episode_lengths": [3, 3]}, "episode_lengths sum to 6; expected 5"),
-    (arrays() | {"episode_lengths": [5, 0]}, "episode_lengths[1] = 0; expected at least 1"),
-    (arrays() | {"episode_lengths": []}, "expected integers, shape (E,) with E >= 1"),
-    (arrays() | {"episode_lengths": [2.5, 2.5]}, "episode_lengths is float64"),
-    (arrays() | {"episode_lengths": [2**62, 2**62, 2**62, 2**62 + 5]}, f"episode_lengths[0] = {2**62}; expected"),
-    (arrays() | {"episode_lengths": np.array([2**63, 2**63 + 5], np.uint64)}, f"episode_lengths[0] = {2**63}"),
+    (demonstrated_arrays() | {"observations": [[1], [2, 3]]}, "NumPy cannot read"),
+    (demonstrated_arrays() | {"actions": np.array([["a"]] * 5)}, "actions has dtype <U1; expected real numbers"),
     (
-        arrays() | {"episode_lengths": [6, -1]},
+        demonstrated_arrays() | {"actions": np.zeros((6, 2))},
+        "5 observations and 6 actions; expected one action for each",
+    ),
+    (demonstrated_arrays() | {"episode_lengths": [3, 3]}, "episode_lengths sum to 6; expected 5"),
+    (demonstrated_arrays() | {"episode_lengths": [5, 0]}, "episode_lengths[1] = 0; expected at least 1"),
+    (demonstrated_arrays() | {"episode_lengths": []}, "expected integers, shape (E,) with E >= 1"),
+    (demonstrated_arrays() | {"episode_lengths": [2.5, 2.5]}, "episode_lengths is float64"),
+    (
+        demonstrated_arrays() | {"episode_lengths": [2**62, 2**62, 2**62, 2**62 + 5]},
+        f"episode_lengths[0] = {2**62}; expected",
+    ),
+    (
+        demonstrated_arrays() | {"episode_lengths": np.array([2**63, 2**63 + 5], np.uint64)},
+        f"episode_lengths[0] = {2**63}",
+    ),
+    (
+        demonstrated_arrays() | {"episode_lengths": [6, -1]},
         "[0] = 6; expected at least 1 step in each episode, and at most the 5 of",
     ),
-    (arrays() | {"returns": [1.0]}, "returns has shape (1,); expected (2,)"),
-    (arrays() | {"returns": [1.0, np.nan]}, "returns[1] = nan; expected finite numbers: leave that episode out, or"),
-    (arrays() | {"returns": ["1", "2"]}, "returns has dtype <U1; expected real numbers, shape (2,), one for each"),
-    (arrays() | {"returns": [b"1", b"2"]}, "returns has dtype |S1; expected real numbers"),
-    (arrays() | {"returns": [1j, 2]}, "returns has dtype complex128; expected real numbers"),
-    (arrays() | {"returns": [[1], [2, 3]]}, "returns is a list that NumPy cannot read"),
-    (arrays() | {"observation_space": Box(-1, 1, (3,))}, "observations has shape (5, 4); expected (N, 3)"),
-    (arrays() | {"action_space": Box(-1, 1, (3,))}, "actions has shape (5, 2); expected (N, 3)"),
-    (arrays() | {"action_space": gymnasium.spaces.Discrete(2)}, "only continuous actions"),
+    (demonstrated_arrays() | {"returns": [1.0]}, "returns has shape (1,); expected (2,)"),
+    (
+        demonstrated_arrays() | {"returns": [1.0, np.nan]},
+        "returns[1] = nan; expected finite numbers: leave that episode out, or",
+    ),
+    (
+        demonstrated_arrays() | {"returns": ["1", "2"]},
+        "returns has dtype <U1; expected real numbers, shape (2,), one for each",
+    ),
+    (demonstrated_arrays() | {"returns": [b"1", b"2"]}, "returns has dtype |S1; expected real numbers"),
+    (demonstrated_arrays() | {"returns": [1j, 2]}, "returns has dtype complex128; expected real numbers"),
+    (demonstrated_arrays() | {"returns": [[1], [2, 3]]}, "returns is a list that NumPy cannot read"),
+    (demonstrated_arrays() | {"observation_space": Box(-1, 1, (3,))}, "observations has shape (5, 4); expected (N, 3)"),
+    (demonstrated_arrays() | {"action_space": Box(-1, 1, (3,))}, "actions has shape (5, 2); expected (N, 3)"),
+    (demonstrated_arrays() | {"action_space": gymnasium.spaces.Discrete(2)}, "only continuous actions"),
 ]
 
 
@@ -147,7 +157,7 @@ def test_bad_arrays_are_named_with_what_was_found_and_expected(given, words):
 
 
 def test_a_masked_array_in_which_nothing_is_masked_is_taken():
-    given = arrays()
+    given = demonstrated_arrays()
     shown = Demonstrations(**{name: np.ma.array(array) for name, array in given.items()})
     assert type(shown.observations) is type(shown.actions) is type(shown.episode_lengths) is np.ndarray
     np.testing.assert_array_equal(shown.observations, given["observations"].astype(np.float32))
@@ -156,185 +166,7 @@ def test_a_masked_array_in_which_nothing_is_masked_is_taken():
 def test_a_number_that_no_episode_has_is_refused():
     for numbers in ([2], [-1], 0.5):
         with pytest.raises(apb.ConfigError, match=r"expected integers in \[0, 1\]"):
-            Demonstrations(**arrays()).episodes(numbers)
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_saved_is_loaded_again_and_never_overwritten(tmp_path):
-    space = Box(-3, 2, (2,), np.float32)
-    shown = Demonstrations(**arrays(), returns=[4, 5], action_space=space)
-    path = shown.save(tmp_path / "demos.npz")
-    found = Demonstrations.load(path)
-    for name in ("observations", "actions", "episode_lengths", "returns"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(shown, name))
-    assert found.action_space == space
-    before = path.read_bytes()
-    with pytest.raises(apb.RunFolderError, match="exists; expected a new name"):
-        shown.save(path)
-    assert path.read_bytes() == before
-    with pytest.raises(apb.ConfigError, match=r"ends with \.npz"):
-        shown.save(tmp_path / "demos.csv")
-
-
-@given(ends=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
-def test_episodes_end_where_terminals_timeouts_or_dones_say_and_at_the_end(tmp_path_factory, ends):
-    terminals, timeouts = np.array(ends).T
-    expected, steps = [], 0
-    for number, each in enumerate(ends):
-        steps += 1
-        if any(each) or number == len(ends) - 1:
-            expected.append(steps)
-            steps = 0
-    given = arrays([len(ends)])
-    del given["episode_lengths"]
-    rewards = np.arange(len(ends)) ** 2
-    folder = tmp_path_factory.mktemp("ends")
-    np.savez(folder / "d4rl.npz", terminals=terminals, timeouts=timeouts, rewards=rewards, **given)
-    np.savez(folder / "dones.npz", dones=(terminals | timeouts).astype(float), **given)
-    found = Demonstrations.load(folder / "d4rl.npz")
-    assert found.episode_lengths.tolist() == expected
-    assert Demonstrations.load(folder / "dones.npz").episode_lengths.tolist() == expected
-    assert found.returns.tolist() == [part.sum() for part in np.split(rewards, np.cumsum(expected)[:-1])]
-
-
-def saved(folder, **changes):
-    given = {name: value for name, value in (arrays() | changes).items() if value is not None}
-    np.savez(folder / "demos.npz", **given)
-
-
-def with_bounds(low, high):
-    return lambda folder: saved(folder, action_low=np.array(low), action_high=np.array(high))
-
-
-def with_rewards(rewards=(0, 0, 0, 0, 0), **changes):
-    return lambda folder: saved(folder, rewards=np.array(rewards), **changes)
-
-
-def with_member(name, content):
-    """An archive with `content` in place of an array."""
-
-    def write(folder):
-        ends = None if name == "dones" else np.array([3, 2])
-        bounds = {"action_high": np.ones(2)} if name == "action_low" else {}
-        saved(folder, **{name: None, **bounds} | ({} if name == "episode_lengths" else {"episode_lengths": ends}))
-        with zipfile.ZipFile(folder / "demos.npz", "a") as archive:
-            archive.writestr(f"{name}.npy", content)
-
-    return write
-
-
-def with_header(shape, text="{'descr': '<f4', 'fortran_order': False, 'shape': %s}"):
-    header = (text % shape).encode() + b"\n"
-    return with_member("observations", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(80))
-
-
-def with_flipped_bit(compression):
-    def write(folder):
-        with zipfile.ZipFile(folder / "demos.npz", "w", compression) as archive:
-            for name, array in arrays().items():
-                with archive.open(f"{name}.npy", "w") as file:
-                    np.save(file, array)
-        content = bytearray((folder / "demos.npz").read_bytes())
-        content[60] ^= 1
-        (folder / "demos.npz").write_bytes(content)
-
-    return write
-
-
-def encrypted(folder):
-    saved(folder)
-    content = (folder / "demos.npz").read_bytes()
-    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        first, *members = content.split(signature)
-        flagged = (each[: flags - 4] + bytes([each[flags - 4] | 1]) + each[flags - 3 :] for each in members)
-        content = signature.join([first, *flagged])
-    (folder / "demos.npz").write_bytes(content)
-
-
-NO_ARRAY = "is no array in NumPy's format; expected a .npz file with"
-
-BAD_FILES = [
-    (lambda folder: saved(folder, actions=np.array([{}] * 5)), "cannot be read (ValueError: Object arrays cannot be"),
-    (lambda folder: (folder / "demos.npz").write_text("no archive"), "cannot be read (BadZipFile"),
-    (lambda folder: (folder / "demos.npz").write_bytes(b"\x80\x04N."), "cannot be read (BadZipFile"),
-    (lambda folder: saved(folder, actions=None), "has no array actions; expected a .npz file with observations"),
-    (lambda folder: saved(folder, episode_lengths=None), "does not tell where episodes end"),
-    (lambda folder: saved(folder, episode_lengths=None, dones=np.zeros(4)), "dones is float64 of shape (4,)"),
-    (lambda folder: saved(folder, episode_lengths=None, dones=np.full(5, np.nan)), "expected booleans of shape (5,)"),
-    (with_rewards([0, 0, 0]), "rewards is int64 of shape (3,)"),
-    (with_rewards([0, np.nan, 0, 0, 0]), "rewards[1] = nan; expected finite numbers: leave that episode out, or save"),
-    (with_rewards([1j, 0, 0, 0, 0]), "rewards is complex128 of shape (5,); expected real numbers, shape (5,)"),
-    (with_rewards([1.7e308] * 5), "returns[0] = inf; expected finite numbers"),
-    (with_rewards(episode_lengths=[5, 0]), "episode_lengths[1] = 0; expected at least 1 step"),
-    (with_rewards(episode_lengths=[6, -1]), "episode_lengths[0] = 6; expected at least 1 step"),
-    (with_rewards(episode_lengths=[3.0, 2.0]), "episode_lengths is float64 of shape (2,); expected integers"),
-    (with_rewards(episode_lengths=["3", "2"]), "episode_lengths is <U1 of shape (2,); expected integers"),
-    (with_rewards(episode_lengths=[[3, 2]]), "episode_lengths is int64 of shape (1, 2); expected integers"),
-    (lambda folder: saved(folder, returns=np.array(["a", "b"])), "returns has dtype <U1; expected real numbers"),
-    *((with_member(name, "text"), f"{name} {NO_ARRAY}") for name in ("dones", "rewards", "action_low", "observations")),
-    (with_member("returns", ""), f"returns {NO_ARRAY}"),
-    (with_bounds([1, 1], [-1, -1]), "action_low[0] = 1 and action_high[0] = -1; expected finite numbers, the first"),
-    (with_bounds([-1, np.nan], [1, 1]), "action_low[1] = nan and action_high[1] = 1; expected finite"),
-    (with_bounds([-1, -1], [1, np.inf]), "action_low[1] = -1 and action_high[1] = inf; expected finite"),
-    (encrypted, "observations cannot be read (RuntimeError: File 'observations.npy' is encrypted"),
-    (with_flipped_bit(zipfile.ZIP_LZMA), "observations cannot be read (LZMAError"),
-    (with_flipped_bit(zipfile.ZIP_BZIP2), "observations cannot be read (OSError"),
-    (with_header(f"({10**30}, 4)"), "observations cannot be read (OverflowError"),
-    (with_header("(True, 4)"), "observations cannot be read (TypeError"),
-    (with_header("[" * 9000, "%s"), "observations cannot be read (TokenError"),
-    (lambda folder: saved(folder, action_low=np.zeros(2)), "action_high is missing"),
-    (lambda folder: saved(folder, action_low=[0, 0, 0], action_high=[1, 1, 1]), "action_low is int64 of shape (3,)"),
-    (lambda folder: None, "is no file"),
-]
-
-
-@pytest.mark.parametrize(("write", "words"), BAD_FILES, ids=[words[:40] for _, words in BAD_FILES])
-def test_a_file_that_holds_no_demonstrations_is_explained(tmp_path, write, words):
-    write(tmp_path)
-    with pytest.raises(apb.ApbError) as failure:
-        Demonstrations.load(tmp_path / "demos.npz")
-    assert words in str(failure.value)
-    assert str(tmp_path / "demos.npz") in str(failure.value)
-
-
-def test_a_name_that_is_too_long_for_a_file_is_explained():
-    with pytest.raises(apb.RunFolderError, match="cannot be read: File name too long; choose another file"):
-        Demonstrations.load("x" * 5000 + ".npz")
-
-
-def test_a_file_whose_arrays_find_no_room_is_refused_before_they_are_read(tmp_path, monkeypatch):
-    rows = 2**18
-    saved(tmp_path, observations=np.zeros((rows, 4)), actions=np.zeros((rows, 1)), episode_lengths=[rows], other=[0])
-    with np.load(tmp_path / "demos.npz") as archive:
-        np.savez_compressed(tmp_path / "small.npz", **archive)
-    assert (tmp_path / "small.npz").stat().st_size < 2**18
-    monkeypatch.setattr(demonstration_files, "available_memory", lambda: 2**23)
-    words = r"small\.npz needs 10 MiB of memory for .*; 8 MiB are free; choose a file of fewer episodes"
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "load", lambda *args, **options: pytest.fail("nothing is read"))
-        with pytest.raises(apb.ConfigError, match=words):
-            Demonstrations.load(tmp_path / "small.npz")
-    monkeypatch.setattr(demonstration_files, "available_memory", lambda: 2**24)
-    assert len(Demonstrations.load(tmp_path / "small.npz")) == rows
-
-
-def test_any_cut_of_a_file_is_refused(tmp_path):
-    path = Demonstrations(**arrays()).save(tmp_path / "demos.npz")
-    whole = path.read_bytes()
-    for length in range(0, len(whole) - 1, 37):
-        path.write_bytes(whole[:length])
-        with pytest.raises(apb.FileFormatError):
-            Demonstrations.load(path)
-
-
-def test_a_file_is_held_to_the_spaces_of_the_env_that_it_is_said_to_be_of(tmp_path):
-    path = Demonstrations(**arrays(observation_size=2, action_size=1)).save(tmp_path / "demos.npz")
-    found = Demonstrations.load(path, ENV)
-    assert (found.env.env_id, found.observation_space) == (ENV, PointEnv.observation_space)
-    with pytest.raises(apb.MismatchError, match=r"observations has shape \(5, 2\); expected \(N, 3\)"):
-        Demonstrations.load(path, "Pendulum-v1")
+            Demonstrations(**demonstrated_arrays()).episodes(numbers)
 
 
 # --- policies ------------------------------------------------------------------------------------------------------
